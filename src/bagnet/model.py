@@ -246,3 +246,8 @@ class BagNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of prepared images (B, in_channels, H, W). Raises as `features`."""
         return self.head(self.features(x).mean((2, 3)))
+
+    def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, K) logits by pooling before the head and (B, K, h, w) evidence, from one pass. Raises as `features`."""
+        features = self.features(x)
+        return self.head(features.mean((2, 3))), self.head(features)

@@ -1,0 +1,51 @@
+"""bagnet: image classifiers that show exactly why.
+
+>>> import bagnet
+>>> evidence = bagnet.explain(bagnet.load(), "dog.jpg")
+>>> evidence.picture().save("why.png")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .card import Card
+    from .evidence import Evidence, explain
+    from .geometry import Box, Geometry, Placement
+    from .model import BagNet
+    from .zoo.load import create, load
+
+__all__ = ["BagNet", "Box", "Card", "Evidence", "Geometry", "Placement", "create", "explain", "load"]
+
+try:
+    __version__ = version("bagnet")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0"
+
+# Rooms are opened when something in them is asked for, so that `import bagnet` and `bagnet --help` stay quick.
+_ROOMS = {
+    "BagNet": "model",
+    "Box": "geometry",
+    "Card": "card",
+    "Evidence": "evidence",
+    "Geometry": "geometry",
+    "Placement": "geometry",
+    "create": "zoo.load",
+    "explain": "evidence",
+    "load": "zoo.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'bagnet' has no attribute {name!r}")
+    value = getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

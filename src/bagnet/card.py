@@ -1,0 +1,159 @@
+"""Card: what a set of weights is, where it came from, and how sure that is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .data.names import ClassNames, imagenet1k
+from .data.transforms import Preprocessing
+from .model import Architecture
+
+_IMAGENET1K = "imagenet1k"  # how a card names the 1000 classes without listing them
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """An accuracy that somebody measured.
+
+    Args:
+        data: which images.
+        top1: percent of images whose best class is right.
+        top5: percent of images whose label is among the best five.
+        measured: by whom and how.
+        images: how many there were, where known.
+    """
+
+    data: str
+    top1: float
+    top5: float
+    measured: str
+    images: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of weights that somebody published, and by what it is recognised.
+
+    Args:
+        url: where it lies.
+        sha256: of the file: all 64 hex digits, or the first few where no more is known.
+        git_blob: sha1 of the file as a git blob, where that is what is known.
+        size: in bytes, where known.
+    """
+
+    url: str
+    sha256: str | None = None
+    git_blob: str | None = None
+    size: int | None = None
+
+    @property
+    def strength(self) -> str:
+        """How much the check of this file proves, in words."""
+        if self.sha256 is not None:
+            bits = 4 * len(self.sha256)
+            return f"sha256, {'all' if bits == 256 else 'only the first'} {bits} bits"
+        return "git blob id, 160 bits of sha1" if self.git_blob else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a set of weights is.
+
+    Args:
+        name: `arch.tag`.
+        architecture: of the network that the weights fit.
+        classes: what the logits stand for.
+        preprocessing: what the network expects of an image.
+        licence: of the weights, in a sentence.
+        trained_on: which images, in a sentence; "" where it was not trained.
+        command: what made it, where that is one command.
+        scores: measured accuracies.
+        source: the published file, where there is one.
+        source_sha256: of the published file that these weights were read from, all 64 hex digits.
+        digest: `digest` of the tensors as stored; None where they have not been seen.
+        float32_layers: layers that lose accuracy in lower precision and are to be kept in float32.
+        notes: what else a user should know.
+    """
+
+    name: str
+    architecture: Architecture
+    classes: ClassNames
+    preprocessing: Preprocessing
+    licence: str = "no weights"
+    trained_on: str = ""
+    command: str = ""
+    scores: tuple[Score, ...] = ()
+    source: Source | None = None
+    source_sha256: str | None = None
+    digest: str | None = None
+    float32_layers: tuple[str, ...] = ()
+    notes: str = ""
+    # Whatever a newer version wrote that this one does not know; kept, so that nothing is lost on the way through.
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != self.architecture.num_classes:
+            raise ValueError(
+                f"card {self.name!r} names {len(self.classes)} classes, its network has {self.architecture.num_classes} logits"
+            )
+
+    def to_json(self) -> str:
+        """One JSON object; `from_json` reads it back to an equal card."""
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "more"}
+        record["architecture"] = self.architecture.to_dict()
+        record["preprocessing"] = self.preprocessing.to_dict()
+        record["classes"] = _IMAGENET1K if self.classes == imagenet1k() else self.classes.to_words()
+        record["scores"] = [asdict(score) for score in self.scores]
+        record["source"] = asdict(self.source) if self.source else None
+        return json.dumps({**record, **self.more}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: it is no card; the message says what is missing or wrong.
+        """
+        try:
+            return cls.from_dict(json.loads(text))
+        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a card: {type(error).__name__} {error}") from None
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Card:
+        """A card from the plain fields that `to_json` writes."""
+        known = {f.name for f in fields(cls)} - {"more"}
+        given = {key: value for key, value in record.items() if key in known}
+        words = given["classes"]
+        return cls(
+            **{
+                **given,
+                "architecture": Architecture(**given["architecture"]),
+                "preprocessing": Preprocessing(**given["preprocessing"]),
+                "classes": imagenet1k() if words == _IMAGENET1K else ClassNames.from_words(words),
+                "scores": tuple(Score(**score) for score in given.get("scores", ())),
+                "source": Source(**given["source"]) if given.get("source") else None,
+                "float32_layers": tuple(given.get("float32_layers", ())),
+                "more": {key: value for key, value in record.items() if key not in known},
+            }
+        )
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """sha256 over the tensors in the order of their names: name, dtype, shape and bytes of each.
+
+    It says whether two files hold the same numbers, however they are packed.
+    """
+    total = sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        total.update(f"{name} {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

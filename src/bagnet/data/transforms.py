@@ -1,0 +1,120 @@
+"""From a person's image to the network's input, and back again by way of a Placement."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..geometry import Axis, Placement
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# name -> (Pillow's filter, its half-width in output pixels)
+_FILTERS = {
+    "bilinear": (Image.Resampling.BILINEAR, 1.0),
+    "bicubic": (Image.Resampling.BICUBIC, 2.0),
+    "lanczos": (Image.Resampling.LANCZOS, 3.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """Resize the shorter side, crop the centre, scale to [0, 1], normalise. The defaults are the paper's.
+
+    Callable: PIL image -> (3, H, W) float32 tensor (one channel where `mean` has one). Equal to torchvision's Resize,
+    CenterCrop, ToTensor and Normalize on PIL images.
+
+    Args:
+        resize: pixels of the shorter side after the antialiased resize; None leaves the image as it is.
+        crop: side of the square cut from the middle; None keeps everything. Smaller images are padded with black.
+        interpolation: "bilinear", "bicubic" or "lanczos".
+        mean: per channel, subtracted after scaling to [0, 1].
+        std: per channel, divided by.
+
+    Raises:
+        ValueError: a field is out of range.
+    """
+
+    resize: int | None = 256
+    crop: int | None = 224
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        for field in ("resize", "crop"):
+            pixels = getattr(self, field)
+            if pixels is not None and (not isinstance(pixels, int) or pixels < 1):
+                raise ValueError(f"{field} must be a whole number of pixels >= 1, or nothing, got {pixels}")
+        if self.interpolation not in _FILTERS:
+            raise ValueError(f"interpolation must be one of {', '.join(_FILTERS)}, got {self.interpolation!r}")
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise ValueError(f"mean and std need one positive number per channel, got {self.mean} and {self.std}")
+
+    def with_crop(self, crop: int) -> Preprocessing:
+        """The same proportions at another input size: the resize grows or shrinks with the crop."""
+        if self.resize is None or self.crop is None:
+            return replace(self, crop=crop)
+        return replace(self, resize=round(self.resize * crop / self.crop), crop=crop)
+
+    def placement(self, image_size: tuple[int, int], orientation: int = 1) -> Placement:
+        """Where the prepared pixels of an upright image of (width, height) pixels come from."""
+        resized = self._resized(image_size)
+        radius = _FILTERS[self.interpolation][1]
+        axes = []
+        for source, pixels in zip(image_size, resized, strict=True):
+            start, length = (0, pixels) if self.crop is None else (_crop_start(pixels, self.crop), self.crop)
+            axes.append(Axis(source, pixels, start, length, radius))
+        return Placement(axes[0], axes[1], orientation)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        if len(self.mean) not in (1, 3):
+            raise ValueError(f"a picture has no {len(self.mean)} channels: prepare the (C, H, W) tensor yourself")
+        image = image.convert("L" if len(self.mean) == 1 else "RGB")
+        placement = self.placement(image.size)
+        resized = placement.horizontal.resized, placement.vertical.resized
+        if image.size != resized:
+            image = image.resize(resized, _FILTERS[self.interpolation][0])
+        left, top = placement.horizontal.start, placement.vertical.start
+        height, width = placement.input_size
+        if (left, top, width, height) != (0, 0, *resized):
+            image = image.crop((left, top, left + width, top + height))  # outside the image Pillow's crop is black
+        return self.normalise(torch.from_numpy(np.array(image, np.uint8).reshape(height, width, -1).transpose(2, 0, 1)))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 pixels (..., C, H, W) -> float32, normalised."""
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return (pixels.float() / 255 - mean) / std
+
+    def picture(self, tensor: Tensor) -> Image.Image:
+        """A picture of a prepared (C, H, W) tensor, for people; of other than three channels, the mean in grey."""
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        pixels = (tensor.detach().float().cpu() * std + mean).clamp(0, 1)
+        if len(pixels) != 3:
+            pixels = pixels.mean(0, keepdim=True).expand(3, -1, -1)
+        return Image.fromarray((pixels * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them; `Preprocessing(**fields)` reads them back."""
+        return {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(self).items()}
+
+    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """torchvision's rule: the shorter side exactly, the longer one cut to whole pixels."""
+        if self.resize is None:
+            return size
+        short, long = min(size), max(size)
+        longer = int(self.resize * long / short)
+        return (self.resize, longer) if size[0] <= size[1] else (longer, self.resize)
+
+
+def _crop_start(pixels: int, crop: int) -> int:
+    """torchvision's CenterCrop: it pads a smaller image first, with the odd pixel at the end, and rounds half to even."""
+    return round((pixels - crop) / 2.0) if pixels >= crop else -((crop - pixels) // 2)

@@ -1,0 +1,237 @@
+"""Evidence: the logit of every class at every window, whose mean over the windows is the class's logit."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from dataclasses import asdict, dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..data.names import ClassNames
+from ..geometry import Axis, Box, Geometry, Placement
+
+if TYPE_CHECKING:
+    from .picture import Picture, Style
+
+TOLERANCE = 1e-5  # of the largest logit: how far the mean of a map may lie from its logit in float32
+_FORMAT = 1
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One class as an image's answer.
+
+    Args:
+        index: place among the classes.
+        name: its usual name.
+        logit: the mean of its map.
+        probability: softmax of the logits.
+    """
+
+    index: int
+    name: str
+    logit: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window of an image and what it says of a class.
+
+    Args:
+        box: in pixels of the upright image, rounded and clipped, for pictures and for `image.crop`.
+        logit: what it says.
+        row: of its cell in the map.
+        column: of its cell in the map.
+    """
+
+    box: Box
+    logit: float
+    row: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """The logit of every class at every window of one image.
+
+    Args:
+        values: (K, h, w) logits. Read-only.
+        logits: (K,) of the whole image, pooled before the head; the mean of `values` up to rounding.
+        geometry: where the windows lie on the network's input.
+        placement: where the network's input lies in the image.
+        classes: the K classes.
+        image: the upright picture, RGB.
+        model: name of the card.
+        source: where the image came from; "" where it was never a file.
+
+    Raises:
+        ValueError: the parts do not fit together, or a map's mean is not its logit.
+    """
+
+    values: Floats
+    logits: Floats
+    geometry: Geometry
+    placement: Placement
+    classes: ClassNames
+    image: Image.Image
+    model: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        expected = (len(self.classes), *self.geometry.grid(*self.placement.input_size))
+        if self.values.shape != expected or self.logits.shape != expected[:1]:
+            raise ValueError(f"evidence of shape {self.values.shape} with logits {self.logits.shape}, expected {expected}")
+        if self.image.size != self.placement.image_size:
+            raise ValueError(f"an image of {self.image.size} pixels, placed as one of {self.placement.image_size}")
+        largest = float(np.abs(self.logits).max())
+        error = float(np.abs(self.values.mean((1, 2), dtype=np.float64) - self.logits).max())
+        if not error <= TOLERANCE * largest:  # so written, NaN fails too
+            raise ValueError(
+                f"the mean of a map is {error:g} away from its logit, more than {TOLERANCE:g} of the largest ({largest:g}): "
+                "the network computed in too low a precision, or its weights are not finite"
+            )
+        self.values.setflags(write=False)
+        self.logits.setflags(write=False)
+
+    @property
+    def probabilities(self) -> Floats:
+        """(K,) softmax of the logits, float64."""
+        powers = np.exp(self.logits.astype(np.float64) - self.logits.max())
+        return powers / powers.sum()
+
+    def top(self, count: int = 5) -> list[Prediction]:
+        """The classes with the largest logits, best first; fewer where the model has fewer."""
+        probabilities = self.probabilities
+        return [self._prediction(int(index), probabilities) for index in np.argsort(-self.logits, kind="stable")[:count]]
+
+    def prediction(self, target: int | str) -> Prediction:
+        """What the image's answer says of one class. Raises as `map`."""
+        return self._prediction(self.classes.find(target), self.probabilities)
+
+    def map(self, target: int | str | None = None) -> Floats:
+        """(h, w) logits of one class, whose mean is its logit.
+
+        Args:
+            target: index, WordNet id or name; the class with the largest logit where None.
+
+        Raises:
+            UnknownClass: no class answers to it.
+            AmbiguousClass: several do.
+        """
+        return self.values[self._index(target)]
+
+    def difference(self, target: int | str, versus: int | str) -> Floats:
+        """(h, w): why `target` and not `versus`, window by window; its mean is the difference of their logits."""
+        return self.map(target) - self.map(versus)
+
+    def windows(self, target: int | str | None = None, count: int = 3, versus: int | str | None = None) -> list[Window]:
+        """The windows that speak most for a class (or for it rather than `versus`), strongest first. Raises as `map`."""
+        values = self.map(target) if versus is None else self.map(target) - self.map(versus)
+        order = np.argsort(-values, axis=None, kind="stable")[:count]
+        cells = (divmod(int(cell), values.shape[1]) for cell in order)
+        return [
+            Window(self.placement.display_box(self.geometry.window(r, c)), float(values[r, c]), r, c) for r, c in cells
+        ]
+
+    def picture(
+        self,
+        target: int | str | None = None,
+        versus: int | str | None = None,
+        *,
+        style: Style = "evidence",
+        scale: float | None = None,
+    ) -> Picture:
+        """The photograph beside its evidence.
+
+        Args:
+            target: the class; the best one where None.
+            versus: draw the difference to this class instead of the map itself.
+            style: "evidence": every cell as it is, on a symmetric scale to the largest value; "paper": as the paper draws
+                it, on a scale to the 99th percentile, under the edges of the photograph.
+            scale: the logit at both ends of the colours, to compare pictures.
+
+        Raises:
+            UnknownClass, AmbiguousClass: as `map`.
+            ValueError: an unknown style, or a scale that is not positive.
+        """
+        from .picture import draw
+
+        return draw(self, target, versus, style, scale)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything to one `.npz` file, the image included; `Evidence.load` reads it back equal.
+
+        Raises:
+            OSError: it cannot be written; an older file stays as it was.
+        """
+        picture = io.BytesIO()
+        self.image.save(picture, "PNG")
+        record = {
+            "format": _FORMAT,
+            "geometry": asdict(self.geometry),
+            "placement": asdict(self.placement),
+            "classes": [{"names": list(entry.names), "wnid": entry.wnid} for entry in self.classes],
+            "model": self.model,
+            "source": self.source,
+        }
+        arrays = {
+            "values": self.values,
+            "logits": self.logits,
+            "image": np.frombuffer(picture.getvalue(), np.uint8),
+            "record": np.frombuffer(json.dumps(record).encode(), np.uint8),
+        }
+        target = Path(fspath(path))
+        part = target.with_name(f".{target.name}.part")
+        try:
+            with part.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            os.replace(part, target)
+        except OSError as error:
+            raise OSError(f"{target}: cannot be written ({error.strerror})") from None
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Evidence:
+        """Read what `save` wrote. Nothing in the file is run.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no evidence, or a broken one.
+        """
+        from ..data.names import ClassName
+
+        try:
+            with np.load(fspath(path), allow_pickle=False) as arrays:
+                record = json.loads(arrays["record"].tobytes())
+                placement = record["placement"]
+                axes = (Axis(**placement["horizontal"]), Axis(**placement["vertical"]))
+                return cls(
+                    values=arrays["values"],
+                    logits=arrays["logits"],
+                    geometry=Geometry(**record["geometry"]),
+                    placement=Placement(*axes, placement["orientation"]),
+                    classes=ClassNames(ClassName(tuple(c["names"]), c["wnid"]) for c in record["classes"]),
+                    image=Image.open(io.BytesIO(arrays["image"].tobytes()), formats=["PNG"]).convert("RGB"),
+                    model=record["model"],
+                    source=record["source"],
+                )
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{fspath(path)}: there is no such file") from None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{fspath(path)}: not a file of evidence, or a broken one ({error})") from None
+
+    def _index(self, target: int | str | None) -> int:
+        return int(self.logits.argmax()) if target is None else self.classes.find(target)
+
+    def _prediction(self, index: int, probabilities: Floats) -> Prediction:
+        return Prediction(index, str(self.classes[index]), float(self.logits[index]), float(probabilities[index]))

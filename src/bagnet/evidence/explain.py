@@ -1,0 +1,112 @@
+"""From an image to its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..data.decode import decode
+from ..data.transforms import Preprocessing
+from ..engine import Classifier
+from ..geometry import Placement
+from .evidence import Evidence
+
+ImageLike = str | PathLike[str] | Image.Image | np.ndarray | Tensor  # type: ignore[type-arg]
+
+
+@overload
+def explain(model: Classifier, image: ImageLike, *, transform: Preprocessing | None = None) -> Evidence: ...
+@overload
+def explain(
+    model: Classifier, image: Sequence[ImageLike], *, transform: Preprocessing | None = None
+) -> list[Evidence]: ...
+def explain(
+    model: Classifier, image: ImageLike | Sequence[ImageLike], *, transform: Preprocessing | None = None
+) -> Evidence | list[Evidence]:
+    """Classify an image and say what every window of it contributed.
+
+    Runs in eval and inference mode, in float32 with TF32 off, whatever state the model and torch are in, and leaves both
+    as they were. The logits are computed both ways, pooled before the head and averaged after it, and compared.
+
+    Args:
+        model: a BagNet or anything that answers as one does.
+        image: a path, a PIL image, a uint8 array of shape (H, W, 3), or a prepared (3, H, W) tensor; a list of them gives a
+            list.
+        transform: instead of the card's preprocessing, to see an image at another size, say.
+
+    Raises:
+        FileNotFoundError, BadImage: the image cannot be read.
+        ValueError: the image is smaller than one window, a tensor has the wrong shape, or the two logits differ by more
+            than 1e-5 of the largest.
+    """
+    if isinstance(image, (list, tuple)):
+        return [explain(model, one, transform=transform) for one in image]
+    transform = transform or model.transform
+    if isinstance(image, Tensor):
+        x, picture, placement, source = *_prepared(image, transform), ""
+    else:
+        photo = decode(image)  # type: ignore[arg-type]
+        picture, source = photo.image, photo.name
+        placement = transform.placement(picture.size, photo.orientation)
+        x = transform(picture)
+    with _exact(model), torch.inference_mode():
+        logits, values = model.logits_and_evidence(_like_weights(x[None], model))
+    return Evidence(
+        values=_array(values[0]),
+        logits=_array(logits[0]),
+        geometry=model.geometry,
+        placement=placement,
+        classes=model.classes,
+        image=picture,
+        model=model.card.name if model.card else "",
+        source=source,
+    )
+
+
+def _prepared(x: Tensor, transform: Preprocessing) -> tuple[Tensor, Image.Image, Placement]:
+    if x.ndim == 4 and x.shape[0] == 1:
+        x = x[0]
+    if x.ndim != 3 or x.shape[0] != len(transform.mean) or not x.is_floating_point():
+        raise ValueError(
+            f"a tensor must be a prepared ({len(transform.mean)}, H, W) image of floating point, got {x.dtype} "
+            f"{tuple(x.shape)}; several go in a list"
+        )
+    return x, transform.picture(x), Placement.identity(*x.shape[1:])
+
+
+def _like_weights(x: Tensor, model: Any) -> Tensor:
+    """The image where the model's weights are, in their type."""
+    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return x if weight is None else x.to(weight.device, weight.dtype)
+
+
+def _array(x: Tensor) -> Any:
+    return (x if x.dtype == torch.float64 else x.float()).cpu().numpy()
+
+
+@contextmanager
+def _exact(model: Any) -> Iterator[None]:
+    """Eval mode and full float32 inside; everything as it was after."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [module.training for module in modules]
+    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    device = next((p.device.type for p in model.parameters()), "cpu") if modules else "cpu"
+    try:
+        for module in modules:
+            module.training = False
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = cudnn
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode

@@ -1,0 +1,1 @@
+"""Weights: find, fetch, verify, read, convert and build."""

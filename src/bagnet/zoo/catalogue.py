@@ -1,0 +1,91 @@
+"""Which weights are known by name: the published ones and those inside the package."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from ..card import Card
+from ..model import Architecture
+from .checkpoint import read
+
+DEFAULT = "bagnet25s4.tiny_in200"
+_PACKAGE = resources.files(__package__)
+
+# The published sizes, by name; any other shape is asked for by its fields.
+PUBLISHED_SHAPES = {
+    shape.name: shape
+    for padded in (False, True)
+    for shape in (Architecture(kernel3, padded=padded) for kernel3 in ((1, 1, 0, 0), (1, 1, 1, 0), (1, 1, 1, 1)))
+}
+
+
+class UnknownModel(ValueError):
+    """Nothing is known by that name, and no file lies there."""
+
+
+@cache
+def published() -> dict[str, Card]:
+    """Cards of the published weights, by name."""
+    table = tomllib.loads((_PACKAGE / "published.toml").read_text(encoding="utf-8"))
+    defaults = table.pop("defaults")
+    cards = (
+        Card.from_dict({**defaults, **record, "name": f"{architecture}.{tag}"})
+        for architecture, tags in table.items()
+        for tag, record in tags.items()
+    )
+    return {card.name: card for card in cards}
+
+
+@cache
+def bundled() -> dict[str, Path]:
+    """Files of the weights inside the package, by the name of their card."""
+    folder = Path(str(_PACKAGE / "weights"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def card_of(name: str) -> Card:
+    """The card that goes by a name, without fetching its weights.
+
+    Raises:
+        UnknownModel: there is none; the message has the nearest names.
+    """
+    if name in bundled():
+        card = read(bundled()[name])[1]
+        assert card is not None  # files in the package are written with a card
+        return card
+    if name in published():
+        return published()[name]
+    raise unknown(name)
+
+
+def unknown(name: str) -> UnknownModel:
+    """The error that says what there is instead."""
+    names = [*bundled(), *published()]
+    near = get_close_matches(name, names, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+    return UnknownModel(f"no model is called {name!r}, and there is no such file; {hint}")
+
+
+def untrained(architecture: Architecture, card: Card | None = None) -> Card:
+    """The card of random weights, with the preprocessing and classes of `card` where the number of classes allows."""
+    from ..data.names import ClassNames, imagenet1k
+    from ..data.transforms import Preprocessing
+
+    same = card is not None and len(card.classes) == architecture.num_classes
+    classes = card.classes if card is not None and same else ClassNames.numbered(architecture.num_classes)
+    if card is None and architecture.num_classes == 1000:
+        classes = imagenet1k()
+    preprocessing = card.preprocessing if card is not None else Preprocessing()
+    channels = architecture.in_channels
+    if channels != len(preprocessing.mean):
+        preprocessing = replace(
+            preprocessing,
+            mean=(sum(preprocessing.mean) / len(preprocessing.mean),) * channels,
+            std=(sum(preprocessing.std) / len(preprocessing.std),) * channels,
+        )
+    return Card(f"{architecture.name}.untrained", architecture, classes, preprocessing)

@@ -1,0 +1,156 @@
+"""Files of weights: read the published formats without running them, write safetensors with the card inside."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..card import Card, digest
+from ..model import Architecture, BagNet
+
+State = dict[str, Tensor]
+_CARD = "bagnet.card"  # the key of the card in a safetensors file's metadata
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
+_PREFIXES = ("module.", "model.")
+
+
+class BadCheckpoint(ValueError):
+    """A file that holds no weights, not these weights, or code."""
+
+
+def read(path: Path) -> tuple[State, Card | None]:
+    """The tensors of a safetensors file or a torch checkpoint, under their plain names, and the card where there is one.
+
+    A torch checkpoint is unpickled with `weights_only` and nothing else: one that would run code is refused.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        BadCheckpoint: it cannot be read, is no state dict, or does not match the digest on its own card.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        reason = str(error).split("\n")[0]
+        if "WeightsUnpickler error" in str(error) or "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise BadCheckpoint(f"{path}: refused, it holds more than tensors and could run code when opened") from None
+        raise BadCheckpoint(f"{path}: not a file of weights ({reason})") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise BadCheckpoint(f"{path}: not a file of weights, or cut short ({str(error).splitlines()[0]})") from None
+    return _plain(content, path), None
+
+
+def fit(state: Mapping[str, Tensor], model: BagNet, name: str) -> None:
+    """Load weights into a network, strictly. Only `num_batches_tracked`, which old files lack, may be missing.
+
+    Raises:
+        BadCheckpoint: names or shapes differ; the message has the first of them. The network is unchanged.
+    """
+    expected = model.state_dict()
+    filled = {key: value for key, value in expected.items() if key.endswith("num_batches_tracked")} | dict(state)
+    missing = [key for key in expected if key not in filled]
+    surplus = [key for key in filled if key not in expected]
+    shapes = [
+        f"{key} is {list(filled[key].shape)}, not {list(expected[key].shape)}"
+        for key in expected
+        if key in filled and filled[key].shape != expected[key].shape
+    ]
+    differences = [
+        f"{title} {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        for title, names in (("missing:", missing), ("not known:", surplus), ("other shape:", shapes))
+        if names
+    ]
+    if differences:
+        raise BadCheckpoint(f"{name}: these are not weights of {model.name}; {'; '.join(differences)}")
+    model.load_state_dict(filled)
+
+
+def architecture_of(state: Mapping[str, Tensor], name: str, strides: tuple[int, int, int, int] | None = None) -> Architecture:
+    """The shape of the network that a state dict belongs to. Strides leave no trace in it: the published ones, where not given.
+
+    Raises:
+        BadCheckpoint: these are no weights of a BagNet.
+    """
+    try:
+        stages = [sorted({int(k.split(".")[1]) for k in state if k.startswith(f"layer{i}.")}) for i in range(1, 5)]
+        kernel3 = [
+            sum(state[f"layer{i + 1}.{block}.conv2.weight"].shape[-1] == 3 for block in stage)
+            for i, stage in enumerate(stages)
+        ]
+        return Architecture(
+            kernel3=tuple(kernel3),  # type: ignore[arg-type]
+            strides=strides or (2, 2, 2, 1),
+            layers=tuple(len(stage) for stage in stages),  # type: ignore[arg-type]
+            width=state["conv1.weight"].shape[0],
+            padded="conv2.weight" not in state,
+            in_channels=state["conv1.weight"].shape[1],
+            num_classes=state["fc.weight"].shape[0],
+        )
+    except (KeyError, ValueError, IndexError) as error:
+        first = ", ".join(list(state)[:3])
+        raise BadCheckpoint(f"{name}: not the weights of a BagNet ({error}); its tensors begin {first}") from None
+
+
+def write(path: Path, state: Mapping[str, Tensor], card: Card) -> None:
+    """Write safetensors with the card inside. An existing file is replaced at once or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        save_file(tensors, part, {"format": "pt", _CARD: card.to_json()})
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True) if part.parent.is_dir() else None
+        raise OSError(f"{path}: cannot be written ({error})") from None
+
+
+def _read_safetensors(path: Path) -> tuple[State, Card | None]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpoint(f"{path}: not a safetensors file, or cut short ({error})") from None
+    if _CARD not in metadata:
+        return _plain(state, path), None
+    try:
+        card = Card.from_json(metadata[_CARD])
+    except (ValueError, json.JSONDecodeError) as error:
+        raise BadCheckpoint(f"{path}: {error}") from None
+    if card.digest is not None and (found := digest(state)) != card.digest:
+        raise BadCheckpoint(f"{path}: its tensors have digest {found[:16]}..., its card says {card.digest[:16]}...")
+    return state, card
+
+
+def _plain(content: Any, path: Path) -> State:
+    """The state dict inside a checkpoint, without the wrappers and prefixes that training scripts put around it."""
+    if isinstance(content, dict):
+        for wrapper in _WRAPPERS:
+            if isinstance(content.get(wrapper), dict):
+                content = content[wrapper]
+                break
+    if not isinstance(content, dict) or not content:
+        raise BadCheckpoint(f"{path}: holds a {type(content).__name__}, not a state dict")
+    strange = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
+    if strange:
+        raise BadCheckpoint(f"{path}: not a state dict, {strange[0]!r} is no named tensor")
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in content):
+            content = {key.removeprefix(prefix): value for key, value in content.items()}
+    return dict(content)

@@ -1,0 +1,163 @@
+"""Build a network: with random weights (`create`) or with known ones (`load`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..card import Card
+from ..data.names import ClassNames
+from ..model import Architecture, BagNet
+from .catalogue import DEFAULT, PUBLISHED_SHAPES, bundled, published, unknown, untrained
+from .checkpoint import State, architecture_of, fit, read
+from .fetch import Progress, check, fetch
+
+_SHAPE_WORDS = ("kernel3", "strides", "layers", "width", "padded", "in_channels", "num_classes")
+
+
+def create(name: str | None = None, *, classes: Sequence[str] | None = None, **shape: Any) -> BagNet:
+    """A BagNet with random weights, in eval mode.
+
+    Args:
+        name: a published size, "bagnet9", "bagnet17", "bagnet33" or one of these with "_padded"; BagNet-33 where it is left out.
+        classes: names of the classes, instead of `num_classes`.
+        shape: fields of `Architecture`: kernel3, strides, layers, width, padded, in_channels, num_classes.
+
+    Raises:
+        ValueError: an unknown name or field, a field out of range, or a name that would lie about the window.
+    """
+    shape = _named(shape, classes)
+    base = Architecture()
+    if name is not None:
+        if name not in PUBLISHED_SHAPES:
+            raise ValueError(
+                f"no network is called {name!r}: there are {', '.join(PUBLISHED_SHAPES)}; ask for any other shape by its "
+                "kernel3, strides, layers and width"
+            )
+        base = PUBLISHED_SHAPES[name]
+    architecture = replace(base, **shape)
+    if name is not None and architecture.name != name:
+        raise ValueError(f"with these fields {name} would be {architecture.name}: leave the name out")
+    model = BagNet(architecture).eval()
+    model.card = untrained(architecture)
+    if classes is not None:
+        model.card = replace(model.card, classes=ClassNames.from_words(classes))
+    return model
+
+
+def load(
+    name: str | PathLike[str] = DEFAULT,
+    *,
+    num_classes: int | None = None,
+    classes: Sequence[str] | None = None,
+    in_channels: int | None = None,
+    strides: tuple[int, int, int, int] | None = None,
+    progress: Progress | None = None,
+) -> BagNet:
+    """A BagNet with known weights, in eval mode.
+
+    Args:
+        name: a card's name ("bagnet33.orig_in1k"), fetched on first use, or the path of a file: safetensors with a card, or
+            a torch checkpoint of either published code.
+        num_classes: where it differs from the weights', the head is new and random.
+        classes: names of the classes; likewise, where their number differs.
+        in_channels: where it differs, the first convolution is summed (one channel) or repeated and scaled, as timm does.
+        strides: of a torch checkpoint whose strides are not the published (2, 2, 2, 1); they leave no trace in the weights.
+        progress: called with (bytes so far, bytes in all or None) while fetching.
+
+    Raises:
+        UnknownModel: no card and no file goes by that name.
+        DownloadFailed: the file cannot be fetched.
+        WrongFile: the file is not the published one.
+        BadCheckpoint: the file holds other weights, no weights, or code.
+    """
+    state, card = _weights(fspath(name), strides, progress)
+    names = None if classes is None else ClassNames.from_words(classes)
+    wanted = {
+        "num_classes": num_classes or (len(names) if names is not None else card.architecture.num_classes),
+        "in_channels": in_channels or card.architecture.in_channels,
+    }
+    if names is not None and len(names) != wanted["num_classes"]:
+        raise ValueError(f"num_classes={num_classes}, but {len(names)} classes are named")
+    architecture = replace(card.architecture, **wanted)
+    model = BagNet(architecture).eval()
+    if architecture != card.architecture:
+        state = _adapted(state, model, card.architecture)
+        card = replace(
+            untrained(architecture, card),
+            name=card.name,
+            licence=card.licence,
+            trained_on=card.trained_on,
+            notes=f"{card.name} changed to {wanted['num_classes']} classes and {wanted['in_channels']} channels. {card.notes}",
+        )
+    fit(state, model, card.name)
+    model.card = card if names is None else replace(card, classes=names)
+    return model
+
+
+def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Progress | None) -> tuple[State, Card]:
+    """The tensors and the card that go by a name or lie at a path."""
+    path = Path(name)
+    if name in bundled():
+        path = bundled()[name]
+    elif name in published():
+        return _published(fetch(published()[name].source, progress), published()[name])  # type: ignore[arg-type]
+    elif not path.is_file():
+        raise unknown(name)
+    state, card = read(path)
+    if card is not None:
+        return state, card
+    for known in published().values():
+        if known.source is not None and path.name == known.source.url.rsplit("/", 1)[-1]:
+            return _published(path, known)
+    architecture = architecture_of(state, name, strides)
+    card = replace(
+        untrained(architecture),
+        name=f"{architecture.name}.{path.name.split('.')[0]}",
+        licence="unknown",
+        notes=f"Read from {path.name}, which has no card: preprocessing, strides and class names are assumed.",
+    )
+    return state, card
+
+
+def _published(path: Path, card: Card) -> tuple[State, Card]:
+    """A published file, checked before it is opened."""
+    assert card.source is not None
+    sha256 = check(path, card.source)
+    return read(path)[0], replace(card, source_sha256=sha256)
+
+
+def _adapted(state: State, model: BagNet, old: Architecture) -> State:
+    """The same weights for another number of classes or channels."""
+    state = dict(state)
+    if model.architecture.num_classes != old.num_classes:
+        state |= {"fc.weight": model.fc.weight.detach(), "fc.bias": model.fc.bias.detach()}
+    if model.architecture.in_channels != old.in_channels:
+        state["conv1.weight"] = _other_channels(state["conv1.weight"], model.architecture.in_channels)
+    return state
+
+
+def _other_channels(weight: Tensor, channels: int) -> Tensor:
+    """(out, old, k, k) -> (out, channels, k, k) with the same response to an image whose channels are alike."""
+    old = weight.shape[1]
+    if channels == 1:
+        return weight.float().sum(1, keepdim=True)
+    index = torch.arange(channels) % old
+    return weight.float()[:, index] * (old / channels)
+
+
+def _named(shape: dict[str, Any], classes: Sequence[str] | None) -> dict[str, Any]:
+    unknown_words = [word for word in shape if word not in _SHAPE_WORDS]
+    if unknown_words:
+        raise ValueError(f"a BagNet has no {unknown_words[0]!r}: the fields are classes, {', '.join(_SHAPE_WORDS)}")
+    if classes is None:
+        return shape
+    if shape.get("num_classes", len(classes)) != len(classes):
+        raise ValueError(f"num_classes={shape['num_classes']}, but {len(classes)} classes are named")
+    return {**shape, "num_classes": len(classes)}
