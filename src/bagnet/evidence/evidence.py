@@ -135,14 +135,32 @@ class Evidence:
         """(h, w): why `target` and not `versus`, window by window; its mean is the difference of their logits."""
         return self.map(target) - self.map(versus)
 
-    def windows(self, target: int | str | None = None, count: int = 3, versus: int | str | None = None) -> list[Window]:
-        """The windows that speak most for a class (or for it rather than `versus`), strongest first. Raises as `map`."""
-        values = self.map(target) if versus is None else self.map(target) - self.map(versus)
-        order = np.argsort(-values, axis=None, kind="stable")[:count]
-        cells = (divmod(int(cell), values.shape[1]) for cell in order)
-        return [
-            Window(self.placement.display_box(self.geometry.window(r, c)), float(values[r, c]), r, c) for r, c in cells
-        ]
+    def windows(
+        self, target: int | str | None = None, count: int = 3, versus: int | str | None = None, apart: int = 1
+    ) -> list[Window]:
+        """The windows that speak most for a class, strongest first.
+
+        Args:
+            target: the class, as for `map`.
+            count: how many; fewer where the map has fewer.
+            versus: rank by what speaks for `target` rather than for this class.
+            apart: least distance between two of them, in pixels of the network's input along either axis; neighbours
+                overlap, and one clue shows up in several.
+
+        Raises:
+            UnknownClass, AmbiguousClass: as `map`.
+        """
+        values = self.map(target) if versus is None else self.difference(self._index(target), versus)
+        chosen: list[Window] = []
+        for cell in np.argsort(-values, axis=None, kind="stable"):
+            row, column = divmod(int(cell), values.shape[1])
+            steps = (max(abs(row - other.row), abs(column - other.column)) for other in chosen)
+            if all(step * self.geometry.stride >= apart for step in steps):
+                box = self.placement.display_box(self.geometry.window(row, column))
+                chosen.append(Window(box, float(values[row, column]), row, column))
+                if len(chosen) >= count:
+                    break
+        return chosen
 
     def picture(
         self,

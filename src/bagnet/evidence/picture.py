@@ -16,6 +16,7 @@ from ..geometry import Box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
     from .evidence import Evidence, Floats, Window
@@ -24,9 +25,10 @@ Style = Literal["evidence", "paper"]
 
 DPI = 130
 _INK, _SOFT, _PAPER = "#1d2433", "#6b7385", "#ffffff"
-_SHADE = (0.93, 0.935, 0.945)  # of the photograph's parts that the network was not given
+_NOT_GIVEN, _GIVEN = "#eceef2", "#f8f9fb"  # the photograph's parts outside and inside of what the network saw
 _WINDOW = "#12141a"
 _STRONGEST = 3
+_MOST_LINES = 60  # cells per side up to which lines between them do not hide them
 # Blue speaks against, white is silent, red speaks for: equally dark at equal distance from zero.
 _COLOURS = ["#123c75", "#2f74b5", "#7db1d8", "#d3e4f0", "#ffffff", "#f8dbcb", "#ec9a7a", "#cf4a41", "#7f1228"]
 _FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
@@ -83,12 +85,11 @@ def draw(
     values = evidence.map(index) if versus is None else evidence.difference(index, versus)
     size = np.abs(values)
     limit = scale or float(size.max() if style == "evidence" else np.percentile(size, 99)) or 1.0
-    strongest = evidence.windows(index, _STRONGEST, versus)
+    strongest = evidence.windows(index, _STRONGEST, versus, apart=evidence.geometry.size // 2)
 
     figure, (left, right, bar, answers) = _layout(evidence.image.size)
     _photograph(left, evidence, strongest)
-    _heat_map(right, evidence, values, limit, style)
-    _outline(right, strongest)
+    _heat_map(right, evidence, values, limit, style, strongest)
     _colour_bar(bar, limit, versus is not None)
     _words(figure, answers, evidence, index, versus)
     return Picture(figure)
@@ -118,104 +119,99 @@ def _layout(size: tuple[int, int]) -> tuple[Figure, tuple[Axes, Axes, Axes, Axes
 
 
 def _photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> None:
-    """The photograph, paler where the network was not given it, with the strongest windows numbered."""
+    """The photograph, paler where the network was not given it, with the strongest windows outlined and numbered."""
+    from matplotlib.patches import Rectangle
+
     pixels = np.asarray(evidence.image, dtype=np.float32) / 255
     pale = 0.35 * pixels + 0.65
-    rows, columns = _given(evidence).slices
-    pale[rows, columns] = pixels[rows, columns]
+    given = _given(evidence).slices
+    pale[given] = pixels[given]
     axes.imshow(pale, interpolation="antialiased")
-    _frame(axes, evidence.image.size)
-    _outline(axes, strongest)
     for number, window in reversed(list(enumerate(strongest, 1))):
-        inset = max(evidence.image.size) / 110
-        axes.text(
-            window.box.left + inset,
-            window.box.top + inset,
+        corner = window.box.left - 0.5, window.box.top - 0.5
+        for colour, line in (("white", 2.8), (_WINDOW, 1.2)):
+            outline = Rectangle(corner, window.box.width, window.box.height, fill=False, edgecolor=colour, linewidth=line)
+            axes.add_patch(outline)
+        axes.annotate(
             str(number),
+            corner,
+            xytext=(2.5, -2.5),
+            textcoords="offset points",
             color="white",
             fontsize=7.5,
             fontweight="bold",
             ha="left",
             va="top",
-            bbox={"boxstyle": "square,pad=0.18", "facecolor": _WINDOW, "edgecolor": "none"},
+            bbox={"boxstyle": "square,pad=0.2", "facecolor": _WINDOW, "edgecolor": "none"},
         )
-
-
-def _heat_map(axes: Axes, evidence: Evidence, values: Floats, limit: float, style: Style) -> None:
-    """The map where it lies on the photograph: each cell a stride x stride square about its window's centre."""
-    from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.patches import Rectangle
-
-    width, height = evidence.image.size
-    axes.add_patch(Rectangle((-0.5, -0.5), width, height, facecolor=_SHADE, edgecolor="none"))
-    given = _given(evidence)
-    axes.add_patch(Rectangle((given.left - 0.5, given.top - 0.5), given.width, given.height, facecolor="#fafbfc"))
-    for box in evidence.geometry.unseen(*evidence.placement.input_size):
-        strip = evidence.placement.display_box(box)
-        axes.add_patch(
-            Rectangle(
-                (strip.left - 0.5, strip.top - 0.5),
-                strip.width,
-                strip.height,
-                facecolor=_SHADE,
-                edgecolor="#b9bfca",
-                hatch="//////",
-                linewidth=0,
-            )
-        )
-    geometry, grid = evidence.geometry, values.shape
-    first, last = geometry.centre_square(0, 0), geometry.centre_square(grid[0] - 1, grid[1] - 1)
-    cells = evidence.placement.display_box(Box(first.left, first.top, last.right, last.bottom))
-    colours = LinearSegmentedColormap.from_list("evidence", _COLOURS)
-    axes.imshow(
-        values,
-        cmap=colours,
-        vmin=-limit,
-        vmax=limit,
-        interpolation="nearest",
-        extent=(cells.left - 0.5, cells.right - 0.5, cells.bottom - 0.5, cells.top - 0.5),
-    )
-    if style == "evidence":
-        for number, start, stop in ((grid[1], cells.left, cells.right), (grid[0], cells.top, cells.bottom)):
-            if number > 60:
-                continue  # the lines would hide the cells
-            for edge in np.linspace(start, stop, number + 1) - 0.5:
-                line = axes.axvline if start is cells.left and number == grid[1] and stop is cells.right else axes.axhline
-                span = _share(cells, given=(width, height), vertical=line == axes.axvline)
-                line(edge, *span, color="white", linewidth=0.5, alpha=0.9)
-    else:
-        edges = _edges(evidence.image, given)
-        axes.imshow(edges, cmap="gray", vmin=0, vmax=1, alpha=np.where(edges > 0, 0.45, 0.0), interpolation="nearest")
     _frame(axes, evidence.image.size)
 
 
-def _share(cells: Box, given: tuple[int, int], vertical: bool) -> tuple[float, float]:
-    """Where the cells begin and end across the panel, as matplotlib's lines want it: 0 to 1, upwards."""
-    width, height = given
-    if vertical:
-        return 1 - cells.bottom / height, 1 - cells.top / height
-    return cells.left / width, cells.right / width
+def _heat_map(
+    axes: Axes, evidence: Evidence, values: Floats, limit: float, style: Style, strongest: Sequence[Window]
+) -> None:
+    """The map where it lies on the photograph: each cell a stride x stride square about its window's centre."""
+    from matplotlib.patches import Rectangle
+
+    def fill(box: Box, colour: str, order: float, **more: Any) -> None:
+        corner = box.left - 0.5, box.top - 0.5
+        axes.add_patch(Rectangle(corner, box.width, box.height, facecolor=colour, linewidth=0, zorder=order, **more))
+
+    fill(Box(0, 0, *evidence.image.size), _NOT_GIVEN, 0.0)
+    fill(_given(evidence), _GIVEN, 0.1)
+    for strip in evidence.geometry.unseen(*evidence.placement.input_size):
+        fill(evidence.placement.display_box(strip), _NOT_GIVEN, 0.2, edgecolor="#b4bac6", hatch="//////")
+    rows, columns = values.shape
+    first, last = evidence.geometry.centre_square(0, 0), evidence.geometry.centre_square(rows - 1, columns - 1)
+    cells = evidence.placement.display_box(Box(first.left, first.top, last.right, last.bottom))
+    left, top, right, bottom = (edge - 0.5 for edge in cells)
+    axes.imshow(
+        values, _colours(), vmin=-limit, vmax=limit, interpolation="nearest", extent=(left, right, bottom, top), zorder=1
+    )
+    across, down = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
+    if style == "paper":
+        edges = _edges(evidence.image, _given(evidence))
+        axes.imshow(edges, "Greys", vmin=0, vmax=1, alpha=0.55 * edges, interpolation="nearest", zorder=2)
+    elif max(rows, columns) <= _MOST_LINES:
+        axes.vlines(across, top, bottom, color="white", linewidth=0.6, zorder=3)
+        axes.hlines(down, left, right, color="white", linewidth=0.6, zorder=3)
+    for number, window in enumerate(strongest, 1):
+        corner = across[window.column], down[window.row]
+        wide, high = (right - left) / columns, (bottom - top) / rows
+        axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=_WINDOW, linewidth=1.3, zorder=4))
+        if wide * rows > 0.25 * evidence.image.width and columns <= 16:
+            middle = corner[0] + wide / 2, corner[1] + high / 2
+            strong = abs(window.logit) > 0.55 * limit
+            axes.text(
+                *middle,
+                str(number),
+                fontsize=7.5,
+                fontweight="bold",
+                ha="center",
+                va="center_baseline",
+                color="white" if strong else _WINDOW,
+                zorder=5,
+            )
+    _frame(axes, evidence.image.size)
+
+
+def _colours() -> LinearSegmentedColormap:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("evidence", _COLOURS)
 
 
 def _edges(image: Image.Image, given: Box) -> np.ndarray[Any, Any]:
     """Canny edges (sigma 1) of the grey photograph, as the paper lays them over its maps; none near the border."""
     from skimage.feature import canny
 
-    small = image.convert("L")
-    edges = canny(np.asarray(small, dtype=np.float64) / 255, sigma=max(1.0, max(image.size) / 300))
-    border = max(1, round(5 * max(image.size) / 224))
+    grey = np.asarray(image.convert("L"), dtype=np.float64) / 255
+    per_pixel = max(1.0, min(given.width, given.height) / 224)  # the paper's pixels are those of a 224 px input
+    edges: np.ndarray[Any, Any] = canny(grey, sigma=per_pixel)
+    border = round(5 * per_pixel)
     inside = np.zeros_like(edges)
     inside[given.top + border : given.bottom - border, given.left + border : given.right - border] = True
-    return np.where(edges & inside, 0.0 + (edges & inside), 0.0)
-
-
-def _outline(axes: Axes, windows: Sequence[Window]) -> None:
-    from matplotlib.patches import Rectangle
-
-    for window in windows:
-        corner, wide, high = (window.box.left - 0.5, window.box.top - 0.5), window.box.width, window.box.height
-        axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor="white", linewidth=2.6, alpha=0.85))
-        axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=_WINDOW, linewidth=1.2))
+    return (edges & inside).astype(float)
 
 
 def _frame(axes: Axes, size: tuple[int, int]) -> None:
@@ -230,9 +226,9 @@ def _frame(axes: Axes, size: tuple[int, int]) -> None:
 
 def _colour_bar(axes: Axes, limit: float, difference: bool) -> None:
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.colors import Normalize
 
-    scale = ScalarMappable(Normalize(-limit, limit), LinearSegmentedColormap.from_list("evidence", _COLOURS))
+    scale = ScalarMappable(Normalize(-limit, limit), _colours())
     bar = axes.figure.colorbar(scale, cax=axes, ticks=[-limit, -limit / 2, 0, limit / 2, limit])
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.set_yticklabels([_signed(tick) for tick in (-limit, -limit / 2, 0.0, limit / 2, limit)])

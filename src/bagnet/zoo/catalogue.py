@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 
 from ..card import Card
+from ..data.names import ClassNames, imagenet1k
+from ..data.transforms import Preprocessing
 from ..model import Architecture
 from .checkpoint import read
 
@@ -63,6 +65,17 @@ def card_of(name: str) -> Card:
     raise unknown(name)
 
 
+def card_at(name: str) -> Card:
+    """The card that goes by a name or lies in a safetensors file. Raises as `card_of`, and BadCheckpoint for a bad file."""
+    path = Path(name)
+    if name in bundled() or name in published() or not path.is_file():
+        return card_of(name)
+    card = read(path)[1]
+    if card is None:
+        raise ValueError(f"{name}: has no card; `bagnet models convert` gives it one")
+    return card
+
+
 def unknown(name: str) -> UnknownModel:
     """The error that says what there is instead."""
     names = [*bundled(), *published()]
@@ -73,9 +86,6 @@ def unknown(name: str) -> UnknownModel:
 
 def untrained(architecture: Architecture, card: Card | None = None) -> Card:
     """The card of random weights, with the preprocessing and classes of `card` where the number of classes allows."""
-    from ..data.names import ClassNames, imagenet1k
-    from ..data.transforms import Preprocessing
-
     same = card is not None and len(card.classes) == architecture.num_classes
     classes = card.classes if card is not None and same else ClassNames.numbered(architecture.num_classes)
     if card is None and architecture.num_classes == 1000:

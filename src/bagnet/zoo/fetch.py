@@ -38,6 +38,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bagnet"
 
 
+def cached(source: Source) -> bool:
+    """Whether the file has been fetched already."""
+    return _place(source).exists()
+
+
+def _place(source: Source) -> Path:
+    return cache_folder() / source.url.rsplit("/", 1)[-1]
+
+
 def fetch(source: Source, progress: Progress | None = None) -> Path:
     """The published file, from the cache or from its address, checked either way.
 
@@ -47,7 +56,7 @@ def fetch(source: Source, progress: Progress | None = None) -> Path:
         DownloadFailed: the server cannot be reached, breaks off again and again, or sends the wrong length.
         WrongFile: the bytes are others than the published ones; they are deleted.
     """
-    path = cache_folder() / source.url.rsplit("/", 1)[-1]
+    path = _place(source)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if path.exists():

@@ -1,0 +1,49 @@
+# `make demo` explains a photograph, `make test` runs the tests. Each sets itself up in .venv and can be run again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test slow lint wheel clean
+
+demo: $(VENV)/.installed
+	@mkdir -p demo
+	@cat=$$($(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data/chelsea.png')") && \
+	  $(BIN)/bagnet explain "$$cat" --out demo
+	@echo "Look at demo/chelsea.why.png"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto
+
+slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The wheel, in an environment that has nothing else, explains a picture from another folder.
+wheel: $(VENV)/.installed-dev
+	rm -rf dist .wheel
+	$(BIN)/python -m build --wheel --outdir dist
+	$(PYTHON) -m venv .wheel
+	.wheel/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	cd .wheel && bin/bagnet explain lib/python3*/site-packages/skimage/data/astronaut.png --json --out .
+	test -s .wheel/astronaut.why.png
+	rm -rf .wheel
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) .wheel dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,5 @@
+"""python -m bagnet"""
+
+from .cli import main
+
+main()

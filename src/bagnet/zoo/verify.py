@@ -1,0 +1,59 @@
+"""What can be said for sure about a file of weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..card import digest
+from .catalogue import bundled, published, unknown
+from .checkpoint import fit, read
+from .fetch import Progress, check, fetch, file_sha256
+from .load import load
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A file that passed, and by what it was judged.
+
+    Args:
+        name: of the model.
+        digest: of its tensors as stored.
+        checks: one line a check.
+    """
+
+    name: str
+    digest: str
+    checks: tuple[str, ...]
+
+
+def verify(name: str, progress: Progress | None = None) -> Verified:
+    """Check a model's file against all that is known of it; a published one is fetched if it is not at hand.
+
+    Raises:
+        UnknownModel: no card and no file goes by that name.
+        WrongFile, BadCheckpoint: a check failed.
+    """
+    checks = []
+    if name in published():
+        card = published()[name]
+        assert card.source is not None
+        path = fetch(card.source, progress)
+        checks.append(f"file: sha256 {check(path, card.source)}, as published ({card.source.strength})")
+    else:
+        path = bundled().get(name, Path(name))
+        if not path.is_file():
+            raise unknown(name)
+        checks.append(f"file: sha256 {file_sha256(path)}")
+    state, inside = read(path)
+    found = digest(state)
+    if inside is None:
+        checks.append("tensors: no card inside, so there is nothing to compare their digest with")
+    elif inside.digest is None:
+        checks.append("tensors: the card inside has no digest of them")
+    else:
+        checks.append("tensors: the digest on the card inside")
+    model = load(name)
+    fit(state, model, name)
+    checks.append(f"network: {model.name}, strict loading of {len(state)} tensors")
+    return Verified(model.card.name if model.card else name, found, tuple(checks))
