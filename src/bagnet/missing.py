@@ -15,6 +15,6 @@ def needs(package: str, extra: str) -> Any:
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != package.split(".")[0]:
+        if error.name is None or error.name.split(".")[0] != package.split(".", maxsplit=1)[0]:
             raise
         raise ImportError(f"this needs the package {package!r}: pip install 'bagnet[{extra}]'") from None

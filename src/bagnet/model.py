@@ -218,9 +218,8 @@ class BagNet(nn.Module):
 
     def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The linear classifier on features of shape (B, C) or (B, C, h, w), in the head's own precision always."""
-        weight, bias = self.fc.weight, self.fc.bias
-        if classes is not None:
-            weight, bias = weight[list(classes)], bias[list(classes)]
+        rows = slice(None) if classes is None else list(classes)
+        weight, bias = self.fc.weight[rows], self.fc.bias[rows]
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(weight.dtype)
             if features.ndim == 2:

@@ -10,6 +10,7 @@ import typer
 
 from .explain import explain
 from .models import models
+from .train import train
 
 app = typer.Typer(
     name="bagnet",
@@ -21,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(explain)
+app.command()(train)
 app.add_typer(models, name="models")
 
 

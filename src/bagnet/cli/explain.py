@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 def explain(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)],
-    model: Annotated[str, typer.Option(help="A model's name (`bagnet models list`) or file.", show_default="the bundled one")] = "",
+    model: Annotated[
+        str, typer.Option(help="A model's name (`bagnet models list`) or file.", show_default="the bundled one")
+    ] = "",
     target: Annotated[
-        str | None, typer.Option("--class", help="Draw this class: name, index or WordNet id.", show_default="the best one")
+        str | None,
+        typer.Option("--class", help="Draw this class: name, index or WordNet id.", show_default="the best one"),
     ] = None,
     versus: Annotated[str | None, typer.Option(help="Draw why not this class instead.")] = None,
     out: Annotated[Path, typer.Option(help="A folder, or with one image a picture file.")] = Path(),
@@ -77,18 +80,14 @@ def _name(image: str, before: list[str]) -> str:
     return f"{stem}.why{f'-{twins + 1}' if twins else ''}.png"
 
 
-def _record(
-    image: str, picture: Path, evidence: Evidence, target: str | None, versus: str | None
-) -> dict[str, Any]:
+def _record(image: str, picture: Path, evidence: Evidence, target: str | None, versus: str | None) -> dict[str, Any]:
     shown = evidence.top(1)[0] if target is None else evidence.prediction(target)
     return {
         "image": image,
         "picture": str(picture),
         "top": [asdict(answer) for answer in evidence.top(5)],
         "shown": asdict(shown),
-        "windows": [
-            {"box": list(window.box), "logit": window.logit} for window in evidence.windows(shown.index, 3, versus)
-        ],
+        "windows": [{"box": list(window.box), "logit": window.logit} for window in evidence.windows(shown.index, 3, versus)],
         "grid": list(evidence.values.shape[1:]),
     }
 

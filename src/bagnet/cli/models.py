@@ -121,10 +121,14 @@ def convert(
     name: Name,
     out: Annotated[Path, typer.Argument(help="The safetensors file to write.", show_default=False)],
     diagnose: Annotated[bool, typer.Option("--diagnose", help="Measure dead channels and rounding, layer by layer.")] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Remove dead channels exactly; name the layers to keep in float32.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove dead channels exactly; name the layers to keep in float32.")
+    ] = False,
     images: Annotated[list[Path] | None, typer.Option(help="Photographs to measure on.", show_default="samples")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Input size of the measurement.", show_default="the model's")] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Share of the largest logit that one layer's rounding may cost.")] = 1e-2,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Share of the largest logit that one layer's rounding may cost.")
+    ] = 1e-2,
     as_json: AsJson = False,
 ) -> None:
     """Write published weights as safetensors with their card inside; on request, measure and mend them first.
@@ -180,7 +184,13 @@ def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks: list[object] = []
 

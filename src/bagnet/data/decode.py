@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "GIF", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 LARGEST = 178_956_970  # pixels; where Pillow itself calls an image a decompression bomb
 _EXIF_ORIENTATION = 0x0112
 _BACKGROUND = (255, 255, 255)
@@ -87,7 +87,9 @@ def _eight_bits(values: np.ndarray) -> Image.Image:  # type: ignore[type-arg]
     """Grey levels of 16 bits, or floating point in [0, 1], as 8 bits."""
     if values.dtype.kind == "f":
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise BadImage(f"floating-point grey levels run from {values.min():g} to {values.max():g}; bring them to [0, 1]")
+            raise BadImage(
+                f"floating-point grey levels run from {values.min():g} to {values.max():g}; bring them to [0, 1]"
+            )
         return Image.fromarray(np.round(values * 255).astype(np.uint8))
     if values.min() < 0 or values.max() > 65535:
         raise BadImage(f"grey levels run from {values.min()} to {values.max()}; bring them to 16 bits")

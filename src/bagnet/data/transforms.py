@@ -107,7 +107,7 @@ class Preprocessing:
         return {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(self).items()}
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """torchvision's rule: the shorter side exactly, the longer one cut to whole pixels."""
+        """Torchvision's rule: the shorter side exactly, the longer one cut to whole pixels."""
         if self.resize is None:
             return size
         short, long = min(size), max(size)
@@ -116,5 +116,5 @@ class Preprocessing:
 
 
 def _crop_start(pixels: int, crop: int) -> int:
-    """torchvision's CenterCrop: it pads a smaller image first, with the odd pixel at the end, and rounds half to even."""
+    """Torchvision's CenterCrop: it pads a smaller image first, with the odd pixel at the end, and rounds half to even."""
     return round((pixels - crop) / 2.0) if pixels >= crop else -((crop - pixels) // 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data.names import ClassNames
+from ..files import replacing
 from ..geometry import Axis, Box, Geometry, Placement
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ class Evidence:
     def probabilities(self) -> Floats:
         """(K,) softmax of the logits, float64."""
         powers = np.exp(self.logits.astype(np.float64) - self.logits.max())
-        return powers / powers.sum()
+        shares: Floats = powers / powers.sum()
+        return shares
 
     def top(self, count: int = 5) -> list[Prediction]:
         """The classes with the largest logits, best first; fewer where the model has fewer."""
@@ -129,7 +130,8 @@ class Evidence:
             UnknownClass: no class answers to it.
             AmbiguousClass: several do.
         """
-        return self.values[self._index(target)]
+        one: Floats = self.values[self._index(target)]
+        return one
 
     def difference(self, target: int | str, versus: int | str) -> Floats:
         """(h, w): why `target` and not `versus`, window by window; its mean is the difference of their logits."""
@@ -209,14 +211,8 @@ class Evidence:
             "image": np.frombuffer(picture.getvalue(), np.uint8),
             "record": np.frombuffer(json.dumps(record).encode(), np.uint8),
         }
-        target = Path(fspath(path))
-        part = target.with_name(f".{target.name}.part")
-        try:
-            with part.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
-            os.replace(part, target)
-        except OSError as error:
-            raise OSError(f"{target}: cannot be written ({error.strerror})") from None
+        with replacing(Path(fspath(path))) as part, part.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Evidence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any, overload
@@ -18,17 +18,15 @@ from ..engine import Classifier
 from ..geometry import Placement
 from .evidence import Evidence
 
-ImageLike = str | PathLike[str] | Image.Image | np.ndarray | Tensor  # type: ignore[type-arg]
+ImageLike = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 
 
 @overload
 def explain(model: Classifier, image: ImageLike, *, transform: Preprocessing | None = None) -> Evidence: ...
 @overload
+def explain(model: Classifier, image: list[Any] | tuple[Any, ...], *, transform: Preprocessing | None = None) -> list[Evidence]: ...
 def explain(
-    model: Classifier, image: Sequence[ImageLike], *, transform: Preprocessing | None = None
-) -> list[Evidence]: ...
-def explain(
-    model: Classifier, image: ImageLike | Sequence[ImageLike], *, transform: Preprocessing | None = None
+    model: Classifier, image: ImageLike | list[Any] | tuple[Any, ...], *, transform: Preprocessing | None = None
 ) -> Evidence | list[Evidence]:
     """Classify an image and say what every window of it contributed.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
+from ..files import replacing
 from ..geometry import Box
 
 if TYPE_CHECKING:
@@ -59,13 +59,8 @@ class Picture:
         target = Path(fspath(path))
         if target.suffix.lower() not in _FORMATS:
             raise ValueError(f"{target}: pictures end in {', '.join(_FORMATS)}")
-        part = target.with_name(f".{target.name}.part")
-        try:
-            with part.open("wb") as file:
-                self._figure.savefig(file, dpi=DPI, format=target.suffix[1:].lower())
-            os.replace(part, target)
-        except OSError as error:
-            raise OSError(f"{target}: cannot be written ({error.strerror})") from None
+        with replacing(target) as part, part.open("wb") as file:
+            self._figure.savefig(file, dpi=DPI, format=target.suffix[1:].lower())
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()
@@ -73,9 +68,7 @@ class Picture:
         return file.getvalue()
 
 
-def draw(
-    evidence: Evidence, target: int | str | None, versus: int | str | None, style: Style, scale: float | None
-) -> Picture:
+def draw(evidence: Evidence, target: int | str | None, versus: int | str | None, style: Style, scale: float | None) -> Picture:
     """`Evidence.picture`, which see."""
     if style not in get_args(Style):
         raise ValueError(f"there is no style {style!r}: there are {' and '.join(get_args(Style))}")
@@ -114,7 +107,12 @@ def _layout(size: tuple[int, int]) -> tuple[Figure, tuple[Axes, Axes, Axes, Axes
         high = title + height + margin
         return figure.add_axes((x / total, margin / high, wide / total, height / high))
 
-    panels = panel(margin, width), panel(margin + width + gap, width), panel(bar_left, 0.14), panel(list_left, list_width)
+    panels = (
+        panel(margin, width),
+        panel(margin + width + gap, width),
+        panel(bar_left, 0.14),
+        panel(list_left, list_width),
+    )
     return figure, panels
 
 
@@ -147,9 +145,7 @@ def _photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> 
     _frame(axes, evidence.image.size)
 
 
-def _heat_map(
-    axes: Axes, evidence: Evidence, values: Floats, limit: float, style: Style, strongest: Sequence[Window]
-) -> None:
+def _heat_map(axes: Axes, evidence: Evidence, values: Floats, limit: float, style: Style, strongest: Sequence[Window]) -> None:
     """The map where it lies on the photograph: each cell a stride x stride square about its window's centre."""
     from matplotlib.patches import Rectangle
 
@@ -166,7 +162,13 @@ def _heat_map(
     cells = evidence.placement.display_box(Box(first.left, first.top, last.right, last.bottom))
     left, top, right, bottom = (edge - 0.5 for edge in cells)
     axes.imshow(
-        values, _colours(), vmin=-limit, vmax=limit, interpolation="nearest", extent=(left, right, bottom, top), zorder=1
+        values,
+        _colours(),
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
+        extent=(left, right, bottom, top),
+        zorder=1,
     )
     across, down = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
     if style == "paper":
@@ -207,7 +209,7 @@ def _edges(image: Image.Image, given: Box) -> np.ndarray[Any, Any]:
 
     grey = np.asarray(image.convert("L"), dtype=np.float64) / 255
     per_pixel = max(1.0, min(given.width, given.height) / 224)  # the paper's pixels are those of a 224 px input
-    edges: np.ndarray[Any, Any] = canny(grey, sigma=per_pixel)
+    edges: np.ndarray[Any, Any] = canny(grey, sigma=per_pixel)  # type: ignore[no-untyped-call]
     border = round(5 * per_pixel)
     inside = np.zeros_like(edges)
     inside[given.top + border : given.bottom - border, given.left + border : given.right - border] = True
@@ -230,7 +232,7 @@ def _colour_bar(axes: Axes, limit: float, difference: bool) -> None:
 
     scale = ScalarMappable(Normalize(-limit, limit), _colours())
     bar = axes.figure.colorbar(scale, cax=axes, ticks=[-limit, -limit / 2, 0, limit / 2, limit])
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.set_yticklabels([_signed(tick) for tick in (-limit, -limit / 2, 0.0, limit / 2, limit)])
     bar.ax.tick_params(length=2, labelsize=8, colors=_INK)
     bar.ax.set_title("logit\ndifference" if difference else "logit", fontsize=8, color=_SOFT, pad=6)

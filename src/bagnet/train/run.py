@@ -1,4 +1,4 @@
-"""A training run from images to a checkpoint with a card."""
+"""A training run, from a folder of images to a file of weights with a card that says what they reach."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..data.labelled import Augmented, LabelledImages, Shuffled
+from ..card import Card, Score
+from ..data.labelled import Augmented, LabelledImages, Shuffled, read_parquet
 from ..data.transforms import Preprocessing
-from ..geometry import Box
+from ..geometry import Box, ceil_div
 from ..model import Architecture, BagNet
+from ..zoo.checkpoint import write
+from ..zoo.convert import converted
+from ..zoo.load import load
 from .module import Training
 from .recipe import Recipe
 
@@ -55,7 +59,7 @@ class CentreCrops:
     batch_size: int = 250
 
     def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
+        return ceil_div(len(self.images), self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         height, width = self.images.pixels.shape[2:]
@@ -75,9 +79,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def fit(
-    architecture: Architecture, images: LabelledImages, preprocessing: Preprocessing, recipe: Recipe, out: Path
-) -> BagNet:
+def fit(architecture: Architecture, images: LabelledImages, preprocessing: Preprocessing, recipe: Recipe, out: Path) -> BagNet:
     """Train from random weights on all but a fixed 5 % of the images, on which each epoch is scored.
 
     Args:
@@ -97,7 +99,7 @@ def fit(
     model = BagNet(architecture)
     training, select = images.hold_out()
     steps = recipe.epochs * (len(training) // recipe.batch_size)
-    module = Training(model.to(memory_format=torch.channels_last), recipe, steps)  # type: ignore[call-overload]
+    module = Training(model.to(memory_format=torch.channels_last), recipe, steps)
     trainer = Trainer(
         max_epochs=recipe.epochs,
         precision=recipe.precision,  # type: ignore[arg-type]
@@ -113,6 +115,76 @@ def fit(
     batches = Batches(training, select, preprocessing, recipe)
     trainer.fit(module, datamodule=batches, ckpt_path=last if last.exists() else None)
     return model
+
+
+def train(
+    folder: Path,
+    out: Path,
+    name: str,
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+    recipe: Recipe,
+    *,
+    command: str = "",
+    licence: str = "unknown",
+    trained_on: str = "",
+    notes: str = "",
+) -> Card:
+    """Train on the folder's `train` split, measure once on its `val` split, and write `<out>/<name>.safetensors`.
+
+    Convolutions are stored in float16. The accuracy on the card is that of the file read back.
+
+    Args:
+        folder: Parquet files, see `read_parquet`.
+        out: folder for checkpoints, logs and the result; a run that was cut short goes on from there.
+        name: tag of the card; the architecture's name goes before it.
+        architecture: of the network; its number of classes is taken from the data.
+        preprocessing: what the network will be used with.
+        recipe: how to train.
+        command: for the card: what a person types to repeat the run.
+        licence: for the card.
+        trained_on: for the card.
+        notes: for the card.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_parquet` and `fit`.
+    """
+    images = read_parquet(folder, "train")
+    if preprocessing.resize != _side(images):
+        raise ValueError(f"the images of {folder} are {_side(images)} pixels on the shorter side, not {preprocessing.resize}")
+    architecture = replace(architecture, num_classes=len(images.classes))
+    model = fit(architecture, images, preprocessing, recipe, out).eval()
+    model.card = Card(
+        name=f"{architecture.name}.{name}",
+        architecture=architecture,
+        classes=images.classes,
+        preprocessing=preprocessing,
+        licence=licence,
+        trained_on=trained_on,
+        command=command,
+        notes=notes,
+        more={"recipe": recipe.to_dict()},
+    )
+    path = out / f"{model.card.name}.safetensors"
+    state, card = converted(model, half_convolutions=True)
+    write(path, state, card)
+    validation = read_parquet(folder, "val")
+    top1, top5 = score(load(path), validation)
+    measured = "measured here on these weights as stored, once, after training"
+    card = replace(card, scores=(Score(f"{folder.name} val", round(top1, 2), round(top5, 2), measured, len(validation)),))
+    write(path, state, card)
+    return card
+
+
+@torch.inference_mode()
+def score(model: BagNet, images: LabelledImages) -> tuple[float, float]:
+    """(top-1, top-5) accuracy in percent on images of the size that the model's preprocessing resizes to."""
+    right = torch.zeros(2)
+    for pixels, labels in CentreCrops(images, model.transform):
+        best = model(pixels).topk(min(5, model.architecture.num_classes)).indices == labels[:, None]
+        right += torch.stack([best[:, 0].sum(), best.sum()])
+    top1, top5 = (100 * right / len(images)).tolist()
+    return top1, top5
 
 
 def _claim(path: Path, record: dict[str, Any]) -> None:

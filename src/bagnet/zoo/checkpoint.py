@@ -77,7 +77,9 @@ def fit(state: Mapping[str, Tensor], model: BagNet, name: str) -> None:
     model.load_state_dict(filled)
 
 
-def architecture_of(state: Mapping[str, Tensor], name: str, strides: tuple[int, int, int, int] | None = None) -> Architecture:
+def architecture_of(
+    state: Mapping[str, Tensor], name: str, strides: tuple[int, int, int, int] | None = None
+) -> Architecture:
     """The shape of the network that a state dict belongs to. Strides leave no trace in it: the published ones, where not given.
 
     Raises:
@@ -114,7 +116,7 @@ def write(path: Path, state: Mapping[str, Tensor], card: Card) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
         save_file(tensors, part, {"format": "pt", _CARD: card.to_json()})
-        os.replace(part, path)
+        part.replace(path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True) if part.parent.is_dir() else None
         raise OSError(f"{path}: cannot be written ({error})") from None

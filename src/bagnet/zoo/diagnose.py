@@ -17,7 +17,9 @@ from ..model import BagNet, Bottleneck
 
 PRECISIONS = ("tf32", "bf16", "fp16")
 EXACT = 1e-5  # of the largest logit: how far the repair may move any
-_CONSTANT = 1e-6  # a channel is dead whose output varies by no more than this share of what it is added to or stands beside
+_CONSTANT = (
+    1e-6  # a channel is dead whose output varies by no more than this share of what it is added to or stands beside
+)
 _SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png")
 
 Step = Callable[[int], None]  # called with n > 0: n more steps to come; with 0: one step done
@@ -85,7 +87,9 @@ class Diagnosis:
             costs = " ".join(f"{layer.rounding[precision]:9.1e}" for precision in PRECISIONS)
             dead = f"{len(layer.dead)} of {layer.channels}"
             lines.append(f"{layer.name:24} {dead:>11} {layer.largest_weight:9.1e} {costs}")
-        lines.append(f"{'all layers':24} {self.dead:>11} {'':9} " + " ".join(f"{self.whole[p]:9.1e}" for p in PRECISIONS))
+        lines.append(
+            f"{'all layers':24} {self.dead:>11} {'':9} " + " ".join(f"{self.whole[p]:9.1e}" for p in PRECISIONS)
+        )
         lines.append(f"{'best class unchanged':46} " + " ".join(f"{self.agreement[p]:9.0%}" for p in PRECISIONS))
         keep = ", ".join(self.float32_layers) or "none"
         lines.append(f"layers that cost more than {self.tolerance:g} by themselves: {keep}")
@@ -117,7 +121,9 @@ class Repair:
 
     def to_text(self) -> str:
         """A table for people."""
-        lines = [f"repair: {self.removed} dead channels removed; float32 logits moved by {self.error:.1e} of the largest"]
+        lines = [
+            f"repair: {self.removed} dead channels removed; float32 logits moved by {self.error:.1e} of the largest"
+        ]
         for title, costs in (("before", self.before), ("dead removed", self.after), ("and layers kept", self.kept)):
             lines.append(f"{title:46} " + " ".join(f"{costs[precision]:9.1e}" for precision in PRECISIONS))
         return "\n".join(lines)
@@ -220,7 +226,9 @@ def mend(model: BagNet, images: Tensor, diagnosis: Diagnosis, step: Step | None 
     error = float((after - before).abs().max() / before.abs().max())
     if not error <= EXACT:
         model.load_state_dict(untouched)
-        raise ValueError(f"the repair would move a logit by {error:g} of the largest, more than {EXACT:g}; nothing was changed")
+        raise ValueError(
+            f"the repair would move a logit by {error:g} of the largest, more than {EXACT:g}; nothing was changed"
+        )
 
     def costs(names: Collection[str]) -> dict[str, float]:
         found = {}

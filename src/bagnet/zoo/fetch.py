@@ -147,7 +147,9 @@ def _one_connection(source: Source, part: Path, progress: Progress) -> bool:
         length = response.headers.get("Content-Length")
         total = have + int(length) if length and length.isdigit() else source.size
         if source.size is not None and total is not None and total != source.size:
-            raise DownloadFailed(f"{source.url}: the server offers {total:,} bytes, the published file has {source.size:,}")
+            raise DownloadFailed(
+                f"{source.url}: the server offers {total:,} bytes, the published file has {source.size:,}"
+            )
         if total is not None and (free := shutil.disk_usage(part.parent).free) < total - have:
             raise DownloadFailed(f"{part.parent}: {free:,} bytes are free, {total - have:,} more are needed")
         with part.open("r+b" if have else "wb") as file:

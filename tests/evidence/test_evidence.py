@@ -1,0 +1,127 @@
+"""Evidence answers questions about itself, refuses to be inconsistent, and survives being saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bagnet.data.names import AmbiguousClass, ClassName, ClassNames, UnknownClass
+from bagnet.evidence import Evidence
+from bagnet.geometry import Box, Geometry, Placement
+
+CLASSES = ClassNames(
+    [ClassName(("crane",), "n02012849"), ClassName(("crane",), "n03126707"), ClassName(("tabby", "tabby cat"), "n02123045")]
+)
+
+
+@pytest.fixture
+def evidence() -> Evidence:
+    """Windows of 9 px every 8 on 25 x 33 px: a 3 x 4 grid, by hand."""
+    values = np.zeros((3, 3, 4), np.float32)
+    values[0] = np.arange(12).reshape(3, 4)  # mean 5.5, strongest at (2, 3), then (2, 2)
+    values[1] = -1.0
+    values[2, 1, 1] = 24.0  # mean 2
+    return Evidence(
+        values, values.mean((1, 2)), Geometry(9, 8), Placement.identity(25, 33), CLASSES, Image.new("RGB", (33, 25)), "m", "p"
+    )
+
+
+def test_top(evidence: Evidence) -> None:
+    assert [(answer.index, answer.name, answer.logit) for answer in evidence.top(5)] == [
+        (0, "crane", 5.5),
+        (2, "tabby", 2.0),
+        (1, "crane", -1.0),
+    ]
+    expected = np.exp([5.5, -1.0, 2.0]) / np.exp([5.5, -1.0, 2.0]).sum()
+    assert evidence.probabilities == pytest.approx(expected)
+    assert evidence.top(1)[0].probability == pytest.approx(expected[0])
+
+
+def test_map_by_index_id_and_name(evidence: Evidence) -> None:
+    for target in (2, "n02123045", "Tabby", "tabby cat"):
+        assert evidence.map(target)[1, 1] == 24.0
+    assert evidence.map()[2, 3] == 11.0  # the best class
+    with pytest.raises(AmbiguousClass, match=r"n02012849.*n03126707"):
+        evidence.map("crane")
+    with pytest.raises(UnknownClass, match="did you mean 'tabby'"):
+        evidence.map("taby")
+    with pytest.raises(UnknownClass, match="0 to 2"):
+        evidence.map(3)
+
+
+def test_difference(evidence: Evidence) -> None:
+    difference = evidence.difference("tabby", 1)
+    assert difference[1, 1] == 25.0
+    assert difference.mean() == pytest.approx(3.0)
+
+
+def test_windows(evidence: Evidence) -> None:
+    first, second = evidence.windows(0, 2)
+    assert (first.box, first.logit, first.row, first.column) == (Box(24, 16, 33, 25), 11.0, 2, 3)
+    assert (second.row, second.column) == (2, 2)
+    assert [(w.row, w.column) for w in evidence.windows(0, 2, apart=9)] == [(2, 3), (2, 1)]
+    assert len(evidence.windows(0, 99)) == 12
+    best = evidence.windows(0, 1, versus="tabby")[0]
+    assert (best.row, best.column) == (2, 3)
+
+
+def test_values_cannot_be_changed(evidence: Evidence) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        evidence.map(0)[0, 0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"logits": np.array([5.5, -1.0, 2.001], np.float32)}, "away from its logit"),
+        ({"logits": np.array([5.5, -1.0, np.nan], np.float32)}, "away from its logit"),
+        ({"geometry": Geometry(9, 4)}, "evidence of shape"),
+        ({"classes": ClassNames.numbered(4)}, "evidence of shape"),
+        ({"image": Image.new("RGB", (34, 25))}, "an image of"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(evidence: Evidence, change: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        replace(evidence, **change)  # type: ignore[arg-type]
+
+
+def test_saved_and_loaded_it_is_the_same(evidence: Evidence, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (25, 33, 3), dtype=np.uint8)
+    evidence = replace(evidence, image=Image.fromarray(noise))
+    evidence.save(tmp_path / "e.npz")
+    again = Evidence.load(tmp_path / "e.npz")
+    for field in ("geometry", "placement", "classes", "model", "source"):
+        assert getattr(again, field) == getattr(evidence, field)
+    assert again.values.dtype == evidence.values.dtype
+    assert np.array_equal(again.values, evidence.values)
+    assert np.array_equal(again.logits, evidence.logits)
+    assert np.array_equal(np.asarray(again.image), noise)
+    assert [path.name for path in tmp_path.iterdir()] == ["e.npz"]
+
+
+def test_bad_files_are_refused(evidence: Evidence, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        Evidence.load(tmp_path / "none.npz")
+    evidence.save(tmp_path / "e.npz")
+    whole = (tmp_path / "e.npz").read_bytes()
+    for content in (b"", b"text", whole[: len(whole) // 2]):
+        (tmp_path / "bad.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"bad.npz: not a file of evidence"):
+            Evidence.load(tmp_path / "bad.npz")
+    np.savez(tmp_path / "bad.npz", record=np.array([{"a": 1}], dtype=object))  # a pickle inside
+    with pytest.raises(ValueError, match=r"bad.npz: not a file of evidence"):
+        Evidence.load(tmp_path / "bad.npz")
+
+
+def test_an_output_that_cannot_be_written_leaves_nothing(evidence: Evidence, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="cannot be written"):
+        evidence.save(tmp_path / "file" / "e.npz")
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(OSError, match="cannot be written"):
+        evidence.save(tmp_path / "folder.npz")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.npz"]

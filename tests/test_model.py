@@ -1,0 +1,160 @@
+"""The network keeps its promises: windows alone decide cells, cells add up, names and errors tell the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bagnet.geometry import Box
+from bagnet.model import Architecture, BagNet
+
+from .conftest import SIBLINGS
+
+UNPADDED = [shape for shape in SIBLINGS if not shape.padded]  # a padded network sees zeros around a window cut out
+SIZES = [(65, 65), (64, 90), (101, 57), (58, 73)]
+
+
+def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn((1, 3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    return bool((found - expected).abs().max() <= 1e-9 * expected.abs().max())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@torch.inference_mode()
+def test_mean_of_evidence_is_the_logits(sibling: BagNet, size: tuple[int, int]) -> None:
+    model, x = sibling.double(), image(*size)
+    evidence = model.evidence(x)
+    assert evidence.shape == (1, 5, *model.geometry.grid(*size))
+    assert close(evidence.mean((2, 3)), model(x))
+    logits, both = model.logits_and_evidence(x)
+    assert torch.equal(logits, model(x))
+    assert torch.equal(both, evidence)
+
+
+@pytest.mark.parametrize("sibling", UNPADDED, ids=lambda shape: shape.name, indirect=True)
+@pytest.mark.parametrize("size", SIZES)
+@torch.inference_mode()
+def test_a_cell_is_the_network_on_its_window(sibling: BagNet, size: tuple[int, int]) -> None:
+    model, x = sibling.double(), image(*size)
+    evidence = model.evidence(x)[0]
+    rows, columns = model.geometry.grid(*size)
+    boxes = [model.geometry.window(row, column).slices for row in range(rows) for column in range(columns)]
+    windows = torch.cat([x[..., down, across] for down, across in boxes])
+    assert close(model(windows).T.reshape(5, rows, columns), evidence)
+
+
+@torch.inference_mode()
+def test_only_cells_that_touch_a_change_change(sibling: BagNet) -> None:
+    model, x = sibling.double(), image(60, 75)
+    before = model.evidence(x)[0]
+    random = np.random.default_rng(0)
+    for _ in range(12):
+        left, top = random.integers(0, 75), random.integers(0, 60)
+        box = Box(int(left), int(top), int(left + random.integers(1, 12)), int(top + random.integers(1, 12)))
+        edited = x.clone()
+        edited[(..., *box.slices)] += 3.0
+        changed = (model.evidence(edited)[0] != before).any(0).numpy()
+        touched = np.zeros_like(changed)
+        touched[model.geometry.cells_touching(box, 60, 75).slices] = True
+        # A strong change of every pixel shows in every window that holds one, unless all ReLUs are shut; none elsewhere.
+        assert not (changed & ~touched).any()
+        assert changed.sum() >= 0.9 * touched.sum()
+
+
+@torch.inference_mode()
+def test_pixels_that_no_window_sees_change_nothing(sibling: BagNet) -> None:
+    model, x = sibling.double(), image(63, 70)
+    before = model(x)
+    edited = x.clone()
+    for strip in model.geometry.unseen(63, 70):
+        edited[(..., *strip.slices)] = 99.0
+    assert torch.equal(model(edited), before)
+
+
+@torch.inference_mode()
+def test_chosen_classes_come_in_the_order_asked_for(sibling: BagNet) -> None:
+    model, x = sibling.double(), image(50, 50)
+    assert close(model.evidence(x, [3, 0]), model.evidence(x)[:, [3, 0]])
+    with pytest.raises(IndexError):
+        model.evidence(x, [5])
+
+
+def test_smallest_image_is_one_window(sibling: BagNet) -> None:
+    least = sibling.geometry.smallest_input
+    assert sibling(torch.zeros(1, 3, least, least + 7)).shape == (1, 5)
+    if least > 1:
+        with pytest.raises(ValueError, match=f"smallest size is {least} x {least}"):
+            sibling(torch.zeros(1, 3, least + 7, least - 1))
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 40), (1, 1, 40, 40), (40, 40)])
+def test_other_tensors_are_refused(sibling: BagNet, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"takes a batch of shape \(B, 3, H, W\)"):
+        sibling(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "name", "size", "stride"),
+    [
+        ({"kernel3": (1, 1, 0, 0)}, "bagnet9", 9, 8),
+        ({"kernel3": (1, 1, 1, 1)}, "bagnet33", 33, 8),
+        ({"kernel3": (1, 2, 1, 0)}, "bagnet25", 25, 8),
+        ({"kernel3": (2, 2, 1, 0)}, "bagnet29", 29, 8),
+        ({"kernel3": (2, 2, 2, 0)}, "bagnet45", 45, 8),
+        ({"kernel3": (1, 1, 1, 3)}, "bagnet65", 65, 8),
+        ({"kernel3": (2, 2, 2, 2)}, "bagnet77", 77, 8),
+        ({"kernel3": (3, 4, 6, 3)}, "bagnet177", 177, 8),
+        ({"kernel3": (1, 1, 1, 0), "strides": (2, 2, 1, 1)}, "bagnet17s4", 17, 4),
+        ({"kernel3": (0, 0, 0, 0), "strides": (1, 1, 1, 1)}, "bagnet3s1", 3, 1),
+        ({"kernel3": (1, 1, 1, 1), "padded": True}, "bagnet33_padded", 33, 8),
+    ],
+)
+def test_names_state_the_true_window(shape: dict[str, object], name: str, size: int, stride: int) -> None:
+    architecture = Architecture(**shape)  # type: ignore[arg-type]
+    assert architecture.name == name
+    assert (architecture.geometry.size, architecture.geometry.stride) == (size, stride)
+
+
+def test_gradient_reaches_exactly_the_window() -> None:
+    """The window that the name states is the true receptive field: all of its pixels matter and no other."""
+    model = BagNet(Architecture((1, 2, 1, 0), (2, 2, 1, 1), (1, 2, 1, 1), 4, num_classes=2)).double().eval()
+    size = model.geometry.size
+    x = torch.cat([image(size + 16, size + 16, seed) for seed in range(16)]).requires_grad_()  # ReLUs shut some paths in each
+    model.evidence(x)[:, :, 1, 1].sum().backward()  # type: ignore[no-untyped-call]
+    reached = (x.grad != 0).any(0).any(0)  # type: ignore[index]
+    expected = torch.zeros_like(reached)
+    expected[model.geometry.window(1, 1).slices] = True
+    assert torch.equal(reached, expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"kernel3": (1, 1, 1)}, "kernel3 must be four whole numbers"),
+        ({"strides": (2, 2, 0, 1)}, "strides must be four whole numbers"),
+        ({"kernel3": (4, 1, 1, 1)}, "more 3x3 blocks than layers"),
+        ({"width": 0}, "width must be a whole number"),
+        ({"num_classes": 2.5}, "num_classes must be a whole number"),
+    ],
+)
+def test_impossible_shapes_are_refused(fields: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Architecture(**fields)  # type: ignore[arg-type]
+
+
+def test_head_stays_in_float32_under_autocast(sibling: BagNet) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert sibling(torch.zeros(1, 3, 50, 50)).dtype == torch.float32
+
+
+def test_parameter_counts_are_the_published_ones() -> None:
+    with torch.device("meta"):
+        counts = [
+            sum(tensor.numel() for tensor in BagNet(Architecture(kernel3)).parameters())
+            for kernel3 in ((1, 1, 0, 0), (1, 1, 1, 0), (1, 1, 1, 1))
+        ]
+    assert counts == [15_688_744, 16_213_032, 18_310_184]
