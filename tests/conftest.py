@@ -14,6 +14,9 @@ from bagnet.model import Architecture, BagNet
 from bagnet.zoo.load import create
 
 
+torch.set_num_threads(1)  # the tests run side by side; more threads than cores wait for each other at every layer
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)

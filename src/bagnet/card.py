@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .data.names import ClassNames, imagenet1k
+from .data.names import ClassName, ClassNames, imagenet1k
 from .data.transforms import Preprocessing
 from .model import Architecture
 
@@ -109,7 +109,7 @@ class Card:
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "more"}
         record["architecture"] = self.architecture.to_dict()
         record["preprocessing"] = self.preprocessing.to_dict()
-        record["classes"] = _IMAGENET1K if self.classes == imagenet1k() else self.classes.to_words()
+        record["classes"] = _classes_to_json(self.classes)
         record["scores"] = [asdict(score) for score in self.scores]
         record["source"] = asdict(self.source) if self.source else None
         return json.dumps({**record, **self.more}, indent=1)
@@ -123,27 +123,51 @@ class Card:
         """
         try:
             return cls.from_dict(json.loads(text))
-        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"not a card: {type(error).__name__} {error}") from None
+        except KeyError as error:
+            raise ValueError(f"not a card: it has no {error}") from None
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"not a card: {error}") from None
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Card:
         """A card from the plain fields that `to_json` writes."""
         known = {f.name for f in fields(cls)} - {"more"}
         given = {key: value for key, value in record.items() if key in known}
-        words = given["classes"]
         return cls(
             **{
                 **given,
                 "architecture": Architecture(**given["architecture"]),
                 "preprocessing": Preprocessing(**given["preprocessing"]),
-                "classes": imagenet1k() if words == _IMAGENET1K else ClassNames.from_words(words),
+                "classes": _classes_from_json(given["classes"]),
                 "scores": tuple(Score(**score) for score in given.get("scores", ())),
                 "source": Source(**given["source"]) if given.get("source") else None,
                 "float32_layers": tuple(given.get("float32_layers", ())),
                 "more": {key: value for key, value in record.items() if key not in known},
             }
         )
+
+
+def _classes_to_json(classes: ClassNames) -> str | list[str | dict[str, Any]]:
+    """A class is one word, its WordNet id or its only name, where that says all; otherwise all that is known of it."""
+    if classes == imagenet1k():
+        return _IMAGENET1K
+    words = [entry.wnid or str(entry) for entry in classes]
+    return [
+        word if entry == read_back else {"names": list(entry.names), "wnid": entry.wnid}
+        for word, entry, read_back in zip(words, classes, ClassNames.from_words(words), strict=True)
+    ]
+
+
+def _classes_from_json(entries: Any) -> ClassNames:
+    if entries == _IMAGENET1K:
+        return imagenet1k()
+    if not isinstance(entries, list) or not all(isinstance(entry, (str, dict)) for entry in entries):
+        raise ValueError(f"its classes are neither {_IMAGENET1K!r} nor a list of words")
+    plain = ClassNames.from_words([entry if isinstance(entry, str) else "" for entry in entries])
+    return ClassNames(
+        word if isinstance(entry, str) else ClassName(tuple(entry["names"]), entry["wnid"])
+        for entry, word in zip(entries, plain, strict=True)
+    )
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

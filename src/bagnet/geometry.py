@@ -83,6 +83,7 @@ class Geometry:
         size: side of a window in pixels, >= 1.
         stride: distance between neighbouring windows in pixels, >= 1.
         origin: first row and column of the first window, <= 0; the image is taken to be padded by -origin on all four sides.
+            Its absolute value is less than the size, so that every window sees something of the image.
     """
 
     size: int
@@ -90,8 +91,8 @@ class Geometry:
     origin: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.stride < 1 or self.origin > 0:
-            raise ValueError(f"a geometry needs size >= 1, stride >= 1 and origin <= 0, got {self}")
+        if self.size < 1 or self.stride < 1 or not -self.size < self.origin <= 0:
+            raise ValueError(f"a geometry needs size >= 1, stride >= 1 and -size < origin <= 0, got {self}")
 
     @property
     def smallest_input(self) -> int:
@@ -132,6 +133,20 @@ class Geometry:
         first, last = self.window(cells.top, cells.left), self.window(cells.bottom - 1, cells.right - 1)
         return Box(first.left, first.top, last.right, last.bottom)
 
+    def cut_out(self, cells: Box, height: int, width: int) -> tuple[Box, Box]:
+        """What to cut out of an image so that the network computes some cells of it exactly.
+
+        The cut begins at a multiple of the stride and holds the whole windows of the cells, or ends where the image does: a
+        network with padding puts its zeros around the cut too, and they reach only other cells.
+
+        Returns:
+            The cut, in pixels of the image, and the same cells on the grid of the cut.
+        """
+        field = self.field(cells)
+        column, row = max(0, field.left) // self.stride, max(0, field.top) // self.stride
+        cut = Box(column * self.stride, row * self.stride, min(width, field.right), min(height, field.bottom))
+        return cut, cells.shift(-column, -row)
+
     def cells_touching(self, box: Box, height: int, width: int) -> Box:
         """The cells, as a box of the grid, whose windows hold at least one pixel of `box` on an image of that size.
 
@@ -156,7 +171,7 @@ class Geometry:
         return across + down
 
     def covered_size(self, pixels: int) -> int:
-        """The largest image side <= `pixels` whose every pixel up to the edge is seen by a window.
+        """The largest image side <= `pixels` whose windows reach its edge, so that no strip there goes unseen.
 
         Raises:
             ValueError: `pixels` is less than one window.
@@ -176,7 +191,7 @@ class Geometry:
             return Span(0, 0)
         first = ceil_div(pixels.start - self.origin - self.size + 1, self.stride)
         last = (pixels.stop - 1 - self.origin) // self.stride
-        return Span(max(0, first), max(max(0, first), min(cells, last + 1)))
+        return Span(max(0, first), max(0, first, min(cells, last + 1)))
 
     def _seen(self, length: int) -> list[Span]:
         """The seen pixels of one axis, in order: one span, unless windows are further apart than they are long."""

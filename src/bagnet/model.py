@@ -191,6 +191,18 @@ class BagNet(nn.Module):
             raise ValueError("this network has no card yet: build it with bagnet.create or bagnet.load")
         return self.card
 
+    def check(self, x: Tensor) -> None:
+        """See that x is a batch this network takes.
+
+        Raises:
+            ValueError: x has another shape, or is smaller than one window.
+        """
+        if x.ndim != 4 or x.shape[1] != self.architecture.in_channels:
+            raise ValueError(
+                f"{self.name} takes a batch of shape (B, {self.architecture.in_channels}, H, W), got {tuple(x.shape)}"
+            )
+        self.geometry.grid(x.shape[2], x.shape[3])
+
     def features(self, x: Tensor) -> Tensor:
         """The bag of features: what each window is turned into before the linear head.
 
@@ -203,11 +215,7 @@ class BagNet(nn.Module):
         Raises:
             ValueError: x has another shape, or is smaller than one window.
         """
-        if x.ndim != 4 or x.shape[1] != self.architecture.in_channels:
-            raise ValueError(
-                f"{self.name} takes a batch of shape (B, {self.architecture.in_channels}, H, W), got {tuple(x.shape)}"
-            )
-        self.geometry.grid(x.shape[2], x.shape[3])
+        self.check(x)
         x = self.conv1(x)
         if not self.architecture.padded:
             x = self.conv2(x)

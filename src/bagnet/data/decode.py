@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike, fsdecode
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 LARGEST = 178_956_970  # pixels; where Pillow itself calls an image a decompression bomb
 _EXIF_ORIENTATION = 0x0112
+_TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 262, 0
 _BACKGROUND = (255, 255, 255)
 
 
@@ -37,45 +39,80 @@ class Photo:
     name: str = ""
 
 
-def decode(source: str | PathLike[str] | Image.Image | np.ndarray) -> Photo:  # type: ignore[type-arg]
-    """Read an image file, a PIL image or a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4).
+def decode(source: str | bytes | PathLike[str] | PathLike[bytes] | Image.Image | np.ndarray) -> Photo:
+    """Read an image file, a PIL image or a uint8 array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
 
     Transparency is laid over white. Grey images of 16 bits keep their upper 8. CMYK is converted without a colour profile,
-    and profiles are not applied to RGB, as the published preprocessing does neither. Of several frames the first is taken.
+    and profiles are not applied to RGB, as the published preprocessing does neither. Of a file with several frames the
+    first is taken, of a PIL image the one it stands at. What is given is never modified.
 
     Raises:
         FileNotFoundError: there is no such file.
         BadImage: it is no image, of a kind not read here, cut short, or larger than `LARGEST` pixels.
     """
     if isinstance(source, Image.Image):
-        return _upright(source, name=getattr(source, "filename", ""))
+        name = fsdecode(getattr(source, "filename", None) or "")
+        with _reasons(name or "image"):
+            return _upright(source, name)
     if isinstance(source, np.ndarray):
-        return _from_array(source)
-    path = Path(fspath(source))
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    if path.is_dir():
-        raise BadImage(f"{path}: is a folder; name an image file")
-    if path.stat().st_size == 0:
-        raise BadImage(f"{path}: the file is empty")
-    with _reasons(str(path)), Image.open(path, formats=FORMATS) as image:
-        return _upright(image, str(path))
+        with _reasons("array"):
+            return _upright(_from_array(source), "")
+    name = fsdecode(source)
+    _check_file(name)
+    with _reasons(name), Image.open(name, formats=FORMATS) as image:
+        return _upright(image, name)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A new 8-bit RGB picture of an image in any of Pillow's modes, by the rules of `decode`; not rotated.
+
+    Raises:
+        BadImage: its grey levels do not fit.
+    """
+    with _reasons("image"):
+        return _to_rgb(image)
+
+
+def _check_file(name: str) -> None:
+    """Refuse what is no file before it is opened: to open a pipe would wait for its other end."""
+    try:
+        status = Path(name).stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte, which no name can have
+        raise FileNotFoundError(f"{_printable(name)}: there is no such file; check the path") from None
+    except OSError as error:
+        raise BadImage(f"{_printable(name)}: cannot be read ({error.strerror}); check the path") from None
+    if S_ISDIR(status.st_mode):
+        raise BadImage(f"{_printable(name)}: is a folder; name an image file")
+    if not S_ISREG(status.st_mode):
+        raise BadImage(f"{_printable(name)}: is a pipe or a device; save the image to a file first")
+    if status.st_size == 0:
+        raise BadImage(f"{_printable(name)}: the file is empty; save or copy it again")
 
 
 def _upright(image: Image.Image, name: str) -> Photo:
     if image.width * image.height > LARGEST:
         raise BadImage(
-            f"{name or 'image'}: {image.width} x {image.height} pixels is more than the {LARGEST:,} read in one piece"
+            f"{image.width} x {image.height} pixels is more than the {LARGEST:,} that are read in one piece; scale it down first"
         )
-    with _reasons(name or "image"):
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-        orientation = orientation if orientation in range(1, 9) else 1
-        return Photo(_to_rgb(ImageOps.exif_transpose(image)), orientation, name)
+    if image.width * image.height == 0:
+        raise BadImage(f"{image.width} x {image.height} pixels is no pixel at all; give an image that has some")
+    # Both before anything is decoded, since Pillow turns a TIFF while it loads and then forgets the orientation.
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    negative = image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == _TIFF_WHITE_IS_ZERO
+    rgb = _to_rgb(ImageOps.exif_transpose(image))
+    if negative:  # Pillow heeds the tag in 8 bits only
+        rgb = ImageOps.invert(rgb)
+    return Photo(rgb, orientation if orientation in range(1, 9) else 1, name)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        image = _eight_bits(np.asarray(image))
+        values, clear = np.asarray(image), image.info.get("transparency")
+        image = _eight_bits(values)
+        if isinstance(clear, int):
+            image.paste(255, mask=Image.fromarray((values == clear).astype(np.uint8) * 255))
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.new("RGBA", rgba.size, (*_BACKGROUND, 255))
@@ -83,43 +120,50 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(values: np.ndarray) -> Image.Image:  # type: ignore[type-arg]
+def _eight_bits(values: np.ndarray) -> Image.Image:
     """Grey levels of 16 bits, or floating point in [0, 1], as 8 bits."""
     if values.dtype.kind == "f":
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise BadImage(
-                f"floating-point grey levels run from {values.min():g} to {values.max():g}; bring them to [0, 1]"
-            )
+            raise BadImage(f"floating-point grey levels run from {values.min():g} to {values.max():g}; bring them to [0, 1]")
         return Image.fromarray(np.round(values * 255).astype(np.uint8))
     if values.min() < 0 or values.max() > 65535:
-        raise BadImage(f"grey levels run from {values.min()} to {values.max()}; bring them to 16 bits")
+        raise BadImage(f"grey levels run from {values.min()} to {values.max()}; bring them to [0, 65535]")
     return Image.fromarray((values >> 8).astype(np.uint8))
 
 
-def _from_array(values: np.ndarray) -> Photo:  # type: ignore[type-arg]
+def _from_array(values: np.ndarray) -> Image.Image:
     if values.dtype != np.uint8 or values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)):
         raise BadImage(
-            f"an array must be uint8 of shape (H, W), (H, W, 3) or (H, W, 4), got {values.dtype} {values.shape}; "
+            f"must be uint8 of shape (H, W), (H, W, 3) or (H, W, 4), got {values.dtype} {values.shape}; "
             "give a prepared (3, H, W) network input as a torch tensor"
         )
     if 0 in values.shape:
-        raise BadImage(f"an array of shape {values.shape} holds no pixel")
-    return _upright(Image.fromarray(values[:, :, 0] if values.shape[2:] == (1,) else values), "")
+        raise BadImage(f"shape {values.shape} holds no pixel; give an image that has some")
+    return Image.fromarray(values[:, :, 0] if values.shape[2:] == (1,) else values)
 
 
 @contextmanager
 def _reasons(name: str) -> Iterator[None]:
     """Turn the many ways in which Pillow fails into one exception with the file's name and the remedy."""
+    name = _printable(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large sizes that are still allowed
             yield
     except BadImage as error:
-        raise (error if str(error).startswith(name) else BadImage(f"{name}: {error}")) from None
+        raise BadImage(f"{name}: {error}") from None
     except UnidentifiedImageError:
-        kinds = "JPEG, PNG, WebP, TIFF, GIF and BMP"
-        raise BadImage(f"{name}: not an image of a known kind ({kinds} are read)") from None
+        kinds = "JPEG, PNG, WebP, TIFF, GIF or BMP"
+        raise BadImage(f"{name}: not an image of a known kind; save it as {kinds}") from None
     except Image.DecompressionBombError:
-        raise BadImage(f"{name}: has more than the {LARGEST:,} pixels that are read in one piece") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, MemoryError, TypeError) as error:
-        raise BadImage(f"{name}: broken or cut short ({error}); save or copy it again") from None
+        raise BadImage(f"{name}: has more than the {LARGEST:,} pixels that are read in one piece; scale it down first") from None
+    except PermissionError:
+        raise BadImage(f"{name}: may not be read; check its permissions") from None
+    except Exception as error:  # the readers of damaged files raise whatever they stumble over, struct.error and KeyError too
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadImage(f"{name}: broken or cut short ({reason}); save or copy it again") from None
+
+
+def _printable(name: str) -> str:
+    """A file's name on one line of a terminal, whatever is in it: bytes that are no text, line ends, control characters."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
-from typing import overload
+from typing import TypeAlias, TypedDict, overload
+from unicodedata import normalize
+
+
+class ClassRecord(TypedDict, total=False):
+    """The fields of a `ClassName` as JSON holds them."""
+
+    names: list[str]
+    wnid: str | None
+
+
+Word: TypeAlias = "str | ClassRecord | ClassName"
 
 
 class UnknownClass(ValueError):
@@ -31,6 +43,11 @@ class ClassName:
     names: tuple[str, ...]
     wnid: str | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.names, str) or not all(isinstance(name, str) for name in self.names) or not self.names:
+            raise ValueError(f"a class needs a tuple of one name or more, got {self.names!r}")
+        object.__setattr__(self, "names", tuple(self.names))
+
     def __str__(self) -> str:
         return self.names[0]
 
@@ -46,20 +63,28 @@ class ClassNames(Sequence[ClassName]):
         self._classes = tuple(classes)
 
     @classmethod
-    def from_words(cls, words: Iterable[str]) -> ClassNames:
-        """Classes from plain words; a WordNet id of ImageNet's 1000 brings its names along."""
-        known = {entry.wnid: entry for entry in imagenet1k()._classes} if (words := list(words)) else {}
-        return cls(known.get(word) or ClassName((word,)) for word in words)
+    def from_words(cls, words: Iterable[Word]) -> ClassNames:
+        """Classes from plain words; a WordNet id of ImageNet's 1000 brings its names along.
+
+        A class with more to it than one name is a mapping with the fields of `ClassName`.
+
+        Raises:
+            ValueError: an entry is neither, or the words are one string instead of a list.
+        """
+        if isinstance(words, str):
+            raise ValueError(f"the classes must be a list of names, got the single string {words!r}")
+        known = {entry.wnid: entry for entry in imagenet1k()._classes}
+        return cls(_from_word(word, known) for word in words)
 
     @classmethod
     def numbered(cls, count: int) -> ClassNames:
         """Classes about which nothing is known but their number: "class 0", "class 1", ..."""
         return cls(ClassName((f"class {index}",)) for index in range(count))
 
-    def to_words(self) -> list[str]:
-        """What `from_words` makes these classes from: WordNet ids where they say all, names elsewhere."""
+    def to_words(self) -> list[Word]:
+        """What `from_words` makes these classes from, fit for JSON: WordNet ids and names where they say all."""
         known = {entry.wnid: entry for entry in imagenet1k()._classes}
-        return [str(entry.wnid) if known.get(entry.wnid) == entry else str(entry) for entry in self]
+        return [_to_word(entry, known) for entry in self]
 
     def find(self, query: int | str) -> int:
         """The index of the class that a person means.
@@ -74,27 +99,36 @@ class ClassNames(Sequence[ClassName]):
         """
         if isinstance(query, str):
             return self._find_name(query)
-        if not 0 <= query < len(self):
-            raise UnknownClass(f"there is no class {query}: the indices are 0 to {len(self) - 1}")
-        return query
+        try:
+            # True would pass for class 1, where it is most likely the outcome of a comparison that went astray.
+            index = None if isinstance(query, bool) else operator.index(query)
+        except TypeError:
+            index = None
+        if index is None:
+            raise UnknownClass(f"no class is called {query!r}: ask by index, WordNet id or name")
+        if not 0 <= index < len(self):
+            raise UnknownClass(f"there is no class {index}: the indices are 0 to {len(self) - 1}")
+        return index
 
     def _find_name(self, query: str) -> int:
-        word = query.strip().casefold()
+        word = _key(query)
         for keys in (
-            [{str(entry.wnid)} for entry in self],
-            [{entry.names[0].casefold()} for entry in self],
-            [{name.casefold() for name in entry.names} for entry in self],
+            [{_key(entry.wnid)} if entry.wnid else set() for entry in self],
+            [{_key(entry.names[0])} for entry in self],
+            [{_key(name) for name in entry.names} for entry in self],
         ):
             found = [index for index, words in enumerate(keys) if word in words]
             if len(found) == 1:
                 return found[0]
             if found:
-                choices = ", ".join(f"{self[index].wnid or index} ({', '.join(self[index].names)})" for index in found)
-                raise AmbiguousClass(f"{query!r} names {len(found)} classes: {choices}; ask by id or index")
+                choices = "; ".join(
+                    " ".join(filter(None, (str(index), self[index].wnid, f"({', '.join(self[index].names)})"))) for index in found
+                )
+                raise AmbiguousClass(f"{query!r} names {len(found)} classes: {choices}; ask by index or WordNet id")
         if word.isascii() and word.isdigit():
             return self.find(int(word))
-        names = [name for entry in self for name in entry.names]
-        near = get_close_matches(query, names, n=3, cutoff=0.6)
+        names = {_key(name): name for entry in reversed(self._classes) for name in entry.names}
+        near = [names[key] for key in get_close_matches(word, names, n=3, cutoff=0.6)]
         hint = f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
         raise UnknownClass(f"no class is called {query!r} among the {len(self)} of this model{hint}")
 
@@ -121,8 +155,30 @@ class ClassNames(Sequence[ClassName]):
         return f"ClassNames({len(self)}: {', '.join(map(str, self._classes[:3]))}{', ...' if len(self) > 3 else ''})"
 
 
+def _from_word(word: object, known: Mapping[str | None, ClassName]) -> ClassName:
+    if isinstance(word, ClassName):
+        return word
+    if isinstance(word, str):
+        return known.get(word) or ClassName((word,))
+    if isinstance(word, Mapping) and "names" in word and word.keys() <= {"names", "wnid"}:
+        return ClassName(**word)
+    raise ValueError(f"a class is a name, or a mapping with names and wnid, got {word!r}")
+
+
+def _to_word(entry: ClassName, known: Mapping[str | None, ClassName]) -> Word:
+    for word in (entry.wnid, entry.names[0]):
+        if word is not None and _from_word(word, known) == entry:
+            return word
+    return {"names": list(entry.names), "wnid": entry.wnid}
+
+
+def _key(name: str) -> str:
+    """What two spellings of a name have in common: case, white space and the way accents are composed do not count."""
+    return " ".join(normalize("NFC", name).casefold().split())
+
+
 @cache
 def imagenet1k() -> ClassNames:
     """The 1000 classes of ILSVRC-2012 in the usual order (by WordNet id), with their WordNet names."""
-    with (resources.files(__package__) / "imagenet1k.csv").open(encoding="utf-8", newline="") as file:
-        return ClassNames(ClassName(tuple(row["names"].split("; ")), row["wnid"]) for row in csv.DictReader(file))
+    table = (resources.files(__package__) / "imagenet1k.csv").read_text(encoding="utf-8")
+    return ClassNames(ClassName(tuple(row["names"].split("; ")), row["wnid"]) for row in csv.DictReader(table.splitlines()))

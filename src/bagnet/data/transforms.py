@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from math import isfinite, prod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..geometry import Axis, Placement
+from .decode import LARGEST, BadImage, to_rgb
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,7 +31,8 @@ class Preprocessing:
     """Resize the shorter side, crop the centre, scale to [0, 1], normalise. The defaults are the paper's.
 
     Callable: PIL image -> (3, H, W) float32 tensor (one channel where `mean` has one). Equal to torchvision's Resize,
-    CenterCrop, ToTensor and Normalize on PIL images.
+    CenterCrop, ToTensor and Normalize on RGB images; other modes become RGB as `decode` makes them so. EXIF orientation is
+    `decode`'s business.
 
     Args:
         resize: pixels of the shorter side after the antialiased resize; None leaves the image as it is.
@@ -50,20 +54,28 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for field in ("resize", "crop"):
             pixels = getattr(self, field)
-            if pixels is not None and (not isinstance(pixels, int) or pixels < 1):
-                raise ValueError(f"{field} must be a whole number of pixels >= 1, or nothing, got {pixels}")
+            if pixels is not None and (isinstance(pixels, bool) or not isinstance(pixels, Integral) or pixels < 1):
+                raise ValueError(f"{field} must be a whole number of pixels >= 1, or nothing, got {pixels!r}")
+            object.__setattr__(self, field, None if pixels is None else int(pixels))
         if self.interpolation not in _FILTERS:
             raise ValueError(f"interpolation must be one of {', '.join(_FILTERS)}, got {self.interpolation!r}")
-        object.__setattr__(self, "mean", tuple(self.mean))
-        object.__setattr__(self, "std", tuple(self.std))
-        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
-            raise ValueError(f"mean and std need one positive number per channel, got {self.mean} and {self.std}")
+        try:
+            mean, std = (tuple(map(float, values)) for values in (self.mean, self.std))
+            good = 0 < len(mean) == len(std) and min(std) > 0 and all(map(isfinite, mean + std))
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            raise ValueError(
+                f"mean and std need one number per channel, and those of std be positive, got {self.mean} and {self.std}"
+            )
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "std", std)
 
     def with_crop(self, crop: int) -> Preprocessing:
         """The same proportions at another input size: the resize grows or shrinks with the crop."""
         if self.resize is None or self.crop is None:
             return replace(self, crop=crop)
-        return replace(self, resize=round(self.resize * crop / self.crop), crop=crop)
+        return replace(self, resize=max(1, round(self.resize * crop / self.crop)), crop=crop)
 
     def placement(self, image_size: tuple[int, int], orientation: int = 1) -> Placement:
         """Where the prepared pixels of an upright image of (width, height) pixels come from."""
@@ -78,9 +90,17 @@ class Preprocessing:
     def __call__(self, image: Image.Image) -> Tensor:
         if len(self.mean) not in (1, 3):
             raise ValueError(f"a picture has no {len(self.mean)} channels: prepare the (C, H, W) tensor yourself")
-        image = image.convert("L" if len(self.mean) == 1 else "RGB")
         placement = self.placement(image.size)
         resized = placement.horizontal.resized, placement.vertical.resized
+        if max(prod(resized), prod(placement.input_size)) > LARGEST:
+            raise BadImage(
+                f"an image of {image.width} x {image.height} pixels would be resized to {resized[0]} x {resized[1]} and cropped "
+                f"to {placement.horizontal.length} x {placement.vertical.length}, more than {LARGEST:,} pixels; "
+                "cut it to a squarer shape or choose a smaller size"
+            )
+        image = to_rgb(image)
+        if len(self.mean) == 1:
+            image = image.convert("L")
         if image.size != resized:
             image = image.resize(resized, _FILTERS[self.interpolation][0])
         left, top = placement.horizontal.start, placement.vertical.start
@@ -91,12 +111,12 @@ class Preprocessing:
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 pixels (..., C, H, W) -> float32, normalised."""
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        mean, std = self._statistics(pixels.device)
         return (pixels.float() / 255 - mean) / std
 
     def picture(self, tensor: Tensor) -> Image.Image:
         """A picture of a prepared (C, H, W) tensor, for people; of other than three channels, the mean in grey."""
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        mean, std = self._statistics(torch.device("cpu"))
         pixels = (tensor.detach().float().cpu() * std + mean).clamp(0, 1)
         if len(pixels) != 3:
             pixels = pixels.mean(0, keepdim=True).expand(3, -1, -1)
@@ -105,6 +125,10 @@ class Preprocessing:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them; `Preprocessing(**fields)` reads them back."""
         return {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(self).items()}
+
+    def _statistics(self, device: torch.device) -> list[Tensor]:
+        """Mean and standard deviation as float32 of shape (C, 1, 1)."""
+        return [torch.tensor(values, dtype=torch.float32, device=device)[:, None, None] for values in (self.mean, self.std)]
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """Torchvision's rule: the shorter side exactly, the longer one cut to whole pixels."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..data.decode import decode
 from ..data.transforms import Preprocessing
-from ..engine import Classifier
+from ..engine.classifier import Classifier
 from ..geometry import Placement
 from .evidence import Evidence
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -38,17 +38,27 @@ def read(path: Path) -> tuple[State, Card | None]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
-    if path.suffix == ".safetensors":
+    with path.open("rb") as file:
+        head = file.read(9)
+    if not head:
+        raise BadCheckpoint(f"{path}: is empty; fetch or copy it again")
+    if path.suffix == ".safetensors" or head[8:] == b"{":  # the length of the header, then the header, which is JSON
         return _read_safetensors(path)
+    if not head.startswith((b"PK\x03\x04", b"\x80")):  # torch writes nothing else, and a text or a web page is no pickle
+        raise BadCheckpoint(f"{path}: is no file of weights, neither safetensors nor a torch checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        if "WeightsUnpickler error" in str(error) or "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise BadCheckpoint(f"{path}: refused, it holds more than tensors and could run code when opened") from None
-        raise BadCheckpoint(f"{path}: not a file of weights ({reason})") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise BadCheckpoint(f"{path}: not a file of weights, or cut short ({str(error).splitlines()[0]})") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols and archives that are refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise BadCheckpoint(
+            f"{path}: refused, it holds more than tensors and could run code when opened; save its state_dict alone"
+        ) from None
+    except Exception as error:  # on damaged bytes torch raises whatever its parser stumbles over
+        reason = (str(error).splitlines() or [""])[0][:200] if isinstance(error, RuntimeError) else ""
+        raise BadCheckpoint(
+            f"{path}: not a file of weights, or cut short{f' ({reason})' if reason else ''}; fetch or copy it again"
+        ) from None
     return _plain(content, path), None
 
 
@@ -77,9 +87,7 @@ def fit(state: Mapping[str, Tensor], model: BagNet, name: str) -> None:
     model.load_state_dict(filled)
 
 
-def architecture_of(
-    state: Mapping[str, Tensor], name: str, strides: tuple[int, int, int, int] | None = None
-) -> Architecture:
+def architecture_of(state: Mapping[str, Tensor], name: str, strides: tuple[int, int, int, int] | None = None) -> Architecture:
     """The shape of the network that a state dict belongs to. Strides leave no trace in it: the published ones, where not given.
 
     Raises:
@@ -88,8 +96,7 @@ def architecture_of(
     try:
         stages = [sorted({int(k.split(".")[1]) for k in state if k.startswith(f"layer{i}.")}) for i in range(1, 5)]
         kernel3 = [
-            sum(state[f"layer{i + 1}.{block}.conv2.weight"].shape[-1] == 3 for block in stage)
-            for i, stage in enumerate(stages)
+            sum(state[f"layer{i + 1}.{block}.conv2.weight"].shape[-1] == 3 for block in stage) for i, stage in enumerate(stages)
         ]
         return Architecture(
             kernel3=tuple(kernel3),  # type: ignore[arg-type]
@@ -128,7 +135,7 @@ def _read_safetensors(path: Path) -> tuple[State, Card | None]:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise BadCheckpoint(f"{path}: not a safetensors file, or cut short ({error})") from None
+        raise BadCheckpoint(f"{path}: not a safetensors file, or cut short ({error}); fetch or copy it again") from None
     if _CARD not in metadata:
         return _plain(state, path), None
     try:

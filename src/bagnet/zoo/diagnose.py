@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,9 +17,7 @@ from ..model import BagNet, Bottleneck
 
 PRECISIONS = ("tf32", "bf16", "fp16")
 EXACT = 1e-5  # of the largest logit: how far the repair may move any
-_CONSTANT = (
-    1e-6  # a channel is dead whose output varies by no more than this share of what it is added to or stands beside
-)
+_CONSTANT = 1e-6  # dead is a channel whose output varies by no more than this share of what it is added to or stands beside
 _SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png")
 
 Step = Callable[[int], None]  # called with n > 0: n more steps to come; with 0: one step done
@@ -34,7 +32,8 @@ class Layer:
         channels: of its output.
         dead: those whose output is constant, or feeds nothing but dead channels.
         largest_weight: absolute.
-        rounding: precision -> largest change of a logit when this layer alone runs in it, as a share of the largest logit.
+        rounding: precision -> largest change of a logit when this layer alone runs in it, as a share of the largest logit;
+            infinite where a number overflows.
     """
 
     name: str
@@ -75,7 +74,9 @@ class Diagnosis:
         return sum(len(layer.dead) for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "float32_layers": self.float32_layers}
+        """What JSON can hold: an infinite cost, which it cannot, is None."""
+        record: dict[str, Any] = _finite({**asdict(self), "float32_layers": self.float32_layers})
+        return record
 
     def to_text(self) -> str:
         """A table for people."""
@@ -87,9 +88,7 @@ class Diagnosis:
             costs = " ".join(f"{layer.rounding[precision]:9.1e}" for precision in PRECISIONS)
             dead = f"{len(layer.dead)} of {layer.channels}"
             lines.append(f"{layer.name:24} {dead:>11} {layer.largest_weight:9.1e} {costs}")
-        lines.append(
-            f"{'all layers':24} {self.dead:>11} {'':9} " + " ".join(f"{self.whole[p]:9.1e}" for p in PRECISIONS)
-        )
+        lines.append(f"{'all layers':24} {self.dead:>11} {'':9} " + " ".join(f"{self.whole[p]:9.1e}" for p in PRECISIONS))
         lines.append(f"{'best class unchanged':46} " + " ".join(f"{self.agreement[p]:9.0%}" for p in PRECISIONS))
         keep = ", ".join(self.float32_layers) or "none"
         lines.append(f"layers that cost more than {self.tolerance:g} by themselves: {keep}")
@@ -103,7 +102,7 @@ class Repair:
     Args:
         removed: dead channels taken out.
         error: largest change of a float32 logit, as a share of the largest.
-        before: precision -> cost of the whole network in it, before.
+        before: precision -> largest change of a logit with every layer in it, as a share of the largest, before.
         after: the same after the dead channels were removed.
         kept: the same with `float32_layers` left in float32 as well.
         float32_layers: layers to keep in float32.
@@ -117,13 +116,13 @@ class Repair:
     float32_layers: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """What JSON can hold: an infinite cost, which it cannot, is None."""
+        record: dict[str, Any] = _finite(asdict(self))
+        return record
 
     def to_text(self) -> str:
         """A table for people."""
-        lines = [
-            f"repair: {self.removed} dead channels removed; float32 logits moved by {self.error:.1e} of the largest"
-        ]
+        lines = [f"repair: {self.removed} dead channels removed; float32 logits moved by {self.error:.1e} of the largest"]
         for title, costs in (("before", self.before), ("dead removed", self.after), ("and layers kept", self.kept)):
             lines.append(f"{title:46} " + " ".join(f"{costs[precision]:9.1e}" for precision in PRECISIONS))
         return "\n".join(lines)
@@ -134,6 +133,7 @@ def sample_images(model: BagNet, paths: Sequence[Path] | None = None, size: int 
 
     Raises:
         FileNotFoundError, BadImage: a photograph cannot be read.
+        ValueError: the prepared photographs differ in size.
     """
     transform = model.transform if size is None else model.transform.with_crop(size)
     if model.architecture.in_channels not in (1, 3):
@@ -144,7 +144,10 @@ def sample_images(model: BagNet, paths: Sequence[Path] | None = None, size: int 
         import skimage
 
         paths = [Path(skimage.__file__).parent / "data" / name for name in _SAMPLES]
-    return torch.stack([transform(decode(path).image) for path in paths])
+    prepared = [transform(decode(path).image) for path in paths]
+    if len({x.shape for x in prepared}) > 1:
+        raise ValueError("the photographs are of different sizes, and this model's preparation leaves them so: name a size")
+    return torch.stack(prepared)
 
 
 @torch.inference_mode()
@@ -170,8 +173,7 @@ def diagnose(model: BagNet, images: Tensor, tolerance: float = 1e-2, step: Step 
         with rounded(model, names, precision):
             logits = model(images)
         step(0)
-        error = float(((logits - exact).abs().max() / largest).nan_to_num(float("inf")))
-        return error, float((logits.argmax(1) == exact.argmax(1)).double().mean())
+        return _share(logits - exact, largest), float((logits.argmax(1) == exact.argmax(1)).double().mean())
 
     dead = _dead_channels(model, images)
     measured = tuple(
@@ -206,8 +208,21 @@ def mend(model: BagNet, images: Tensor, diagnosis: Diagnosis, step: Step | None 
         ValueError: the float32 logits would move by more than `EXACT` of the largest; the network is unchanged then.
     """
     step = step or (lambda more: None)
-    step(2 * len(PRECISIONS))
-    before = model(images)
+    step(3 * len(PRECISIONS))
+    exact = model(images)
+    keep = diagnosis.float32_layers
+    names = [layer.name for layer in diagnosis.layers]
+
+    def costs(names: Collection[str]) -> dict[str, float]:
+        found = {}
+        for precision in PRECISIONS:
+            with rounded(model, names, precision):
+                logits = model(images)
+            step(0)
+            found[precision] = _share(logits - exact, exact.abs().max())
+        return found
+
+    before = costs(names)
     untouched = {key: value.clone() for key, value in model.state_dict().items()}
     constants = {name: (low + high) / 2 for name, (low, high) in _ranges(model, images).items()}
     modules = dict(model.named_modules())
@@ -218,35 +233,21 @@ def mend(model: BagNet, images: Tensor, diagnosis: Diagnosis, step: Step | None 
         norm = modules[_norm_after(layer.name)]
         assert isinstance(norm, nn.BatchNorm2d)
         norm.bias[channels] = constants[layer.name][channels]
-        modules[layer.name].weight[channels] = 0.0  # type: ignore[index]
+        modules[layer.name].weight[channels] = 0.0
         norm.weight[channels] = 0.0
         norm.running_mean[channels] = 0.0  # type: ignore[index]
         norm.running_var[channels] = 1.0  # type: ignore[index]
-    after = model(images)
-    error = float((after - before).abs().max() / before.abs().max())
+    error = _share(model(images) - exact, exact.abs().max())
     if not error <= EXACT:
         model.load_state_dict(untouched)
-        raise ValueError(
-            f"the repair would move a logit by {error:g} of the largest, more than {EXACT:g}; nothing was changed"
-        )
+        raise ValueError(f"the repair would move a logit by {error:g} of the largest, more than {EXACT:g}; nothing was changed")
 
-    def costs(names: Collection[str]) -> dict[str, float]:
-        found = {}
-        for precision in PRECISIONS:
-            with rounded(model, names, precision):
-                logits = model(images)
-            step(0)
-            found[precision] = float(((logits - after).abs().max() / after.abs().max()).nan_to_num(float("inf")))
-        return found
-
-    keep = diagnosis.float32_layers
-    names = [layer.name for layer in diagnosis.layers]
     if model.card is not None:
         model.card = replace(model.card, float32_layers=keep)
     return Repair(
         removed=diagnosis.dead,
         error=error,
-        before=diagnosis.whole,
+        before=before,
         after=costs(names),
         kept=costs([name for name in names if name not in keep]),
         float32_layers=keep,
@@ -263,10 +264,36 @@ def rounded(model: BagNet, names: Collection[str], precision: str) -> Iterator[N
             weight = layer.weight.data
             layer.weight.data = _round(weight, precision)
             stack.callback(setattr, layer.weight, "data", weight)
+            if isinstance(layer, nn.Linear):  # the network calls its head by weights, so that no hook of the layer would see it
+                vars(model)["head"] = _rounded_head(model.head, precision)
+                stack.callback(vars(model).pop, "head")
+                continue
             stack.callback(layer.register_forward_pre_hook(lambda _, x: _round(x[0], precision)).remove)
             if precision != "tf32":
                 stack.callback(layer.register_forward_hook(lambda _, x, y: _round(y, precision)).remove)
         yield
+
+
+def _rounded_head(head: Callable[..., Tensor], precision: str) -> Callable[..., Tensor]:
+    def run(features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
+        logits = head(_round(features, precision), classes)
+        return logits if precision == "tf32" else _round(logits, precision)
+
+    return run
+
+
+def _share(difference: Tensor, largest: Tensor) -> float:
+    """The largest difference as a share; infinite where a number overflowed on the way."""
+    return float((difference.abs().max() / largest).nan_to_num(nan=float("inf"), posinf=float("inf")))
+
+
+def _finite(value: Any) -> Any:
+    """The same record with None for every number that is infinite."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _round(x: Tensor, precision: str) -> Tensor:
@@ -322,22 +349,62 @@ def _dead_channels(model: BagNet, images: Tensor) -> dict[str, tuple[int, ...]]:
     """Convolution -> its dead channels.
 
     Inside a block a channel stands beside its neighbours; at the end of a branch it is added to the stream, and is measured
-    against that. A block whose whole branch is dead takes all channels inside along, whatever they do.
+    against that, whatever its own batch normalisation makes of it. A channel that reaches only dead ones is dead as well,
+    and so a block whose whole branch is dead takes all channels inside along.
+
+    What did not vary on these images might on others, where neurons fire that were silent here. So a channel must also be
+    unable to vary by its weights, see `_reach`.
     """
-    ranges = _ranges(model, images)
-    spread = {name: high - low for name, (low, high) in ranges.items()}
+    inputs: dict[str, tuple[float, float]] = {}  # block -> (largest value, range) of the stream that enters it
+    blocks = {name: block for name, block in model.named_modules() if isinstance(block, Bottleneck)}
+    with ExitStack() as stack:
+        for name, block in blocks.items():
+
+            def note(_: nn.Module, x: Any, name: str = name) -> None:
+                inputs[name] = float(x[0].abs().max()), float(x[0].max() - x[0].min())
+
+            stack.callback(block.register_forward_pre_hook(note).remove)
+        ranges = _ranges(model, images)
     size = {name: float(torch.maximum(low.abs(), high.abs()).max()) for name, (low, high) in ranges.items()}
-    for name, block in model.named_modules():
-        if isinstance(block, Bottleneck) and block.downsample is not None:
-            both = size[f"{name}.conv3"] + size[f"{name}.downsample.0"]
-            stream = size[f"{name}.conv3"] = size[f"{name}.downsample.0"] = both
-        elif isinstance(block, Bottleneck):
-            stream = size[f"{name}.conv3"] = max(stream, size[f"{name}.conv3"])
-    dead = {
-        name: tuple(int(c) for c in np.flatnonzero((spread[name] <= _CONSTANT * size[name]).numpy())) for name in spread
-    }
-    for name, block in model.named_modules():
-        if isinstance(block, Bottleneck) and len(dead[f"{name}.conv3"]) == block.conv3.out_channels:
-            for inner in ("conv1", "conv2"):
-                dead[f"{name}.{inner}"] = tuple(range(block.conv1.out_channels))
-    return dead
+    for name, block in blocks.items():
+        if block.downsample is not None:
+            size[f"{name}.conv3"] = size[f"{name}.downsample.0"] = size[f"{name}.conv3"] + size[f"{name}.downsample.0"]
+        else:
+            size[f"{name}.conv3"] = max(inputs[name][0], size[f"{name}.conv3"])
+    reach = _reach(model, float(images.max() - images.min()), {name: spread for name, (_, spread) in inputs.items()})
+    dead = {name: torch.maximum(high - low, reach[name]) <= _CONSTANT * size[name] for name, (low, high) in ranges.items()}
+    for name, block in blocks.items():
+        for inner, outer, module in (("conv2", "conv3", block.conv3), ("conv1", "conv2", block.conv2)):
+            used = module.weight[~dead[f"{name}.{outer}"]] != 0  # (live channels, channels, k, k)
+            dead[f"{name}.{inner}"] |= ~used.any(3).any(2).any(0)
+    return {name: tuple(mask.nonzero().flatten().tolist()) for name, mask in dead.items()}
+
+
+def _reach(model: BagNet, image_spread: float, block_spreads: Mapping[str, float]) -> dict[str, Tensor]:
+    """Convolution -> how far each channel varies after its batch normalisation if its inputs vary independently, (C,) each.
+
+    By the weights alone, from the widest variation of any channel that enters the block: the rectifiers, which may silence
+    a neuron on the images at hand and not on the next, have no part in it.
+    """
+    modules = dict(model.named_modules())
+
+    def through(name: str, spread: Tensor | float) -> Tensor:
+        weight = modules[name].weight.detach().double()
+        varied = (weight * torch.as_tensor(spread, dtype=torch.float64, device=weight.device).reshape(1, -1, 1, 1)) ** 2
+        reached: Tensor = varied.sum((1, 2, 3)).sqrt()
+        if name in normalised:
+            norm: Any = normalised[name]
+            reached = reached * (norm.weight.detach().double().abs() / (norm.running_var.double() + norm.eps).sqrt())
+        return reached
+
+    normalised = _normalised(model)
+    found = {"conv1": through("conv1", image_spread)}
+    if not model.architecture.padded:
+        found["conv2"] = through("conv2", found.pop("conv1"))
+    for name, spread in block_spreads.items():
+        if f"{name}.downsample.0" in normalised:
+            found[f"{name}.downsample.0"] = through(f"{name}.downsample.0", spread)
+        reached: Tensor | float = spread
+        for inner in ("conv1", "conv2", "conv3"):
+            reached = found[f"{name}.{inner}"] = through(f"{name}.{inner}", reached)
+    return found

@@ -79,13 +79,10 @@ def load(
     """
     state, card = _weights(fspath(name), strides, progress)
     names = None if classes is None else ClassNames.from_words(classes)
-    wanted = {
-        "num_classes": num_classes or (len(names) if names is not None else card.architecture.num_classes),
-        "in_channels": in_channels or card.architecture.in_channels,
-    }
-    if names is not None and len(names) != wanted["num_classes"]:
+    if names is not None and num_classes not in (None, len(names)):
         raise ValueError(f"num_classes={num_classes}, but {len(names)} classes are named")
-    architecture = replace(card.architecture, **wanted)
+    counts: dict[str, Any] = {"num_classes": num_classes if names is None else len(names), "in_channels": in_channels}
+    architecture = replace(card.architecture, **{field: count for field, count in counts.items() if count is not None})
     model = BagNet(architecture).eval()
     if architecture != card.architecture:
         state = _adapted(state, model, card.architecture)
@@ -94,7 +91,8 @@ def load(
             name=card.name,
             licence=card.licence,
             trained_on=card.trained_on,
-            notes=f"{card.name} changed to {wanted['num_classes']} classes and {wanted['in_channels']} channels. {card.notes}",
+            notes=f"{card.name} changed to {architecture.num_classes} classes and {architecture.in_channels} channels. "
+            + card.notes,
         )
     fit(state, model, card.name)
     model.card = card if names is None else replace(card, classes=names)
@@ -108,14 +106,18 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Pro
         path = bundled()[name]
     elif name in published():
         return _published(fetch(published()[name].source, progress), published()[name])  # type: ignore[arg-type]
+    elif path.is_dir():
+        raise IsADirectoryError(f"{name}: is a folder; name a file of weights in it")
     elif not path.is_file():
         raise unknown(name)
-    state, card = read(path)
-    if card is not None:
-        return state, card
     for known in published().values():
         if known.source is not None and path.name == known.source.url.rsplit("/", 1)[-1]:
             return _published(path, known)
+    state, card = read(path)
+    if card is not None:
+        if strides not in (None, card.architecture.strides):
+            raise ValueError(f"{name}: its card says strides {card.architecture.strides}, leave strides={strides} out")
+        return state, card
     architecture = architecture_of(state, name, strides)
     card = replace(
         untrained(architecture),
@@ -144,7 +146,7 @@ def _adapted(state: State, model: BagNet, old: Architecture) -> State:
 
 
 def _other_channels(weight: Tensor, channels: int) -> Tensor:
-    """(out, old, k, k) -> (out, channels, k, k) with the same response to an image whose channels are alike."""
+    """(out, old, k, k) -> (out, channels, k, k): for one channel with the same response to grey, for more nearly so."""
     old = weight.shape[1]
     if channels == 1:
         return weight.float().sum(1, keepdim=True)

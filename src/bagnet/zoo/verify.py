@@ -44,7 +44,11 @@ def verify(name: str, progress: Progress | None = None) -> Verified:
         path = bundled().get(name, Path(name))
         if not path.is_file():
             raise unknown(name)
-        checks.append(f"file: sha256 {file_sha256(path)}")
+        known = next((c.source for c in published().values() if c.source and path.name == c.source.url.rsplit("/", 1)[-1]), None)
+        if known is not None:  # its name says that it is a published file, so it is held to that
+            checks.append(f"file: sha256 {check(path, known)}, as published ({known.strength})")
+        else:
+            checks.append(f"file: sha256 {file_sha256(path)}")
     state, inside = read(path)
     found = digest(state)
     if inside is None:

@@ -1,0 +1,34 @@
+"""How much arithmetic a network needs, counted from its own convolutions."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def multiply_adds(network: nn.Module, channels: int, height: int, width: int) -> int:
+    """Multiply-adds of all convolutions and linear layers for one image of that size; nothing is computed.
+
+    Args:
+        network: takes (1, channels, height, width).
+        channels: of the image.
+        height: in pixels.
+        width: in pixels.
+    """
+    total = 0
+
+    def count(layer: nn.Module, _: Any, out: Tensor) -> None:
+        nonlocal total
+        total += out.numel() * layer.weight[0].numel()  # type: ignore[operator,index]
+
+    with ExitStack() as stack, torch.inference_mode():
+        shadow = deepcopy(network).to("meta")  # shapes without numbers
+        for layer in shadow.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                stack.callback(layer.register_forward_hook(count).remove)
+        shadow(torch.empty(1, channels, height, width, device="meta"))
+    return total

@@ -1,0 +1,137 @@
+"""The same function with less arithmetic: exact rewrites of a BagNet's features for inference.
+
+Each rewrite is one function, equal to what it replaces up to rounding whatever the input:
+batch normalisation goes into the convolution before it, the 1x1 stem into the 3x3 after it (nothing stands between), the
+shortcut is cropped and thinned before its convolution rather than after, and channels that carry a constant become a bias.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..model import BagNet, Bottleneck
+
+
+class FoldedFeatures(nn.Module):
+    """The bag of features of a BagNet after all rewrites: (B, in_channels, H, W) -> (B, C, h, w), equal to `model.features`.
+
+    Args:
+        model: copied, not changed.
+        finest: the stride at which windows may stop moving closer together; a smaller one than the model's gives the same
+            features at more places ("a trous": strides become dilations). `stride` says which was reached: the smallest
+            product of the model's first few strides that `finest` is a multiple of.
+    """
+
+    def __init__(self, model: BagNet, finest: int | None = None) -> None:
+        super().__init__()
+        self.stride, dilation = 1, 1
+        with torch.no_grad():
+            first = model.conv1 if model.architecture.padded else merge_pointwise(model.conv1, model.conv2)
+            self.stem = fold_norm(first, model.bn1)
+            blocks = []
+            for stage, stride in zip(model.stages, model.architecture.strides, strict=True):
+                keep = dilation == 1 and (finest is None or finest % (self.stride * stride) == 0)
+                for block in stage:
+                    assert isinstance(block, Bottleneck)
+                    folded = FoldedBottleneck(block)
+                    if not keep or dilation > 1:
+                        folded.spread(dilation)
+                    if folded.original_stride > 1 and not keep:
+                        dilation *= folded.original_stride
+                    blocks.append(folded)
+                self.stride *= stride if keep else 1
+            self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.blocks(torch.relu(self.stem(x)))
+        return features
+
+
+class FoldedBottleneck(nn.Module):
+    """A bottleneck without batch normalisation, without dead channels, and with a shortcut cropped before its convolution.
+
+    Args:
+        block: copied, not changed.
+    """
+
+    def __init__(self, block: Bottleneck) -> None:
+        super().__init__()
+        first, middle = fold_norm(block.conv1, block.bn1), fold_norm(block.conv2, block.bn2)
+        last = fold_norm(block.conv3, block.bn3)
+        self.stride = self.original_stride = middle.stride[0]
+        self.cut = middle.kernel_size[0] - 1 - 2 * middle.padding[0]
+        first, middle = prune_constant_channels(first, middle)
+        middle, last = prune_constant_channels(middle, last)
+        self.first, self.middle, self.last = first, middle, last
+        self.shortcut: nn.Conv2d | None = None
+        if block.downsample is not None:
+            projection = fold_norm(block.downsample[0], block.downsample[1])  # type: ignore[arg-type]
+            self.shortcut = _convolution(projection.weight, projection.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.last(torch.relu(self.middle(torch.relu(self.first(x)))))
+        shortcut = self.kept(x)
+        if self.shortcut is not None:
+            shortcut = self.shortcut(shortcut)
+        return torch.relu(out + shortcut)
+
+    def spread(self, dilation: int) -> None:
+        """Compute at every place instead of every stride-th, on a map whose own places are `dilation` apart."""
+        self.stride, self.cut = 1, self.cut * dilation
+        self.middle.stride = (1, 1)
+        self.middle.dilation = (dilation, dilation)
+        self.middle.padding = (self.middle.padding[0] * dilation,) * 2
+
+    def kept(self, x: Tensor) -> Tensor:
+        """The pixels of the shortcut that meet an output: every stride-th, without what the 3x3 cuts off at the end."""
+        end = -self.cut or None
+        return x[..., : end : self.stride, : end : self.stride] if self.cut or self.stride > 1 else x
+
+
+def fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """A convolution and the batch normalisation after it, in eval mode, as one convolution with a bias."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    weight = conv.weight * scale[:, None, None, None]
+    return _convolution(weight, norm.bias - norm.running_mean * scale, conv.stride[0], conv.padding[0])
+
+
+def merge_pointwise(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """A 1x1 convolution without bias and the k x k convolution right after it, as one k x k convolution."""
+    weight = torch.einsum("omyx,mi->oiyx", second.weight, first.weight[:, :, 0, 0])
+    return _convolution(weight, second.bias, second.stride[0], second.padding[0])
+
+
+def prune_constant_channels(first: nn.Conv2d, second: nn.Conv2d) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """Take out channels between two convolutions (with a ReLU between) whose weights are all zero.
+
+    Such a channel carries relu(its bias); what the second convolution makes of that goes into its bias. Where the second
+    one pads with zeros, a constant other than zero is no constant at the border, and the channel stays.
+    """
+    assert first.bias is not None
+    assert second.bias is not None
+    constant = torch.relu(first.bias)
+    dead = (first.weight == 0).flatten(1).all(1)
+    if second.padding[0]:
+        dead &= constant == 0
+    if not dead.any():
+        return first, second
+    if dead.all():
+        dead[0] = False  # a convolution needs a channel; its weights are zero all the same
+    bias = second.bias + second.weight[:, dead].sum((2, 3)) @ constant[dead]
+    return (
+        _convolution(first.weight[~dead], first.bias[~dead], first.stride[0], first.padding[0]),
+        _convolution(second.weight[:, ~dead], bias, second.stride[0], second.padding[0]),
+    )
+
+
+def _convolution(weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0) -> nn.Conv2d:
+    out_channels, in_channels, kernel, _ = weight.shape
+    with torch.device("meta"):
+        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=bias is not None)
+    conv.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    if bias is not None:
+        conv.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return conv

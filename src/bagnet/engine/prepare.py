@@ -1,0 +1,195 @@
+"""prepare: the same classifier, faster, on a runtime and in a precision asked for by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..card import Card
+from ..data.names import ClassNames
+from ..data.transforms import Preprocessing
+from ..geometry import Geometry
+from ..model import Architecture, BagNet
+from .fold import FoldedFeatures
+from .runtime import PRECISIONS, CannotRun, OnnxRunner, OpenVINORunner, Runner, TorchRunner
+
+RUNTIMES = ("torch", "onnxruntime", "openvino")
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How a prepared model compares with the exact one on some images.
+
+    Args:
+        images: how many.
+        top1_agreement: share of them whose best class is the same.
+        largest_error: largest change of any logit, as a share of the largest logit.
+        runtime: which.
+        precision: which was executed.
+    """
+
+    images: int
+    top1_agreement: float
+    largest_error: float
+    runtime: str
+    precision: str
+
+
+class Prepared:
+    """A BagNet on a runtime: every call of a BagNet's that classifies, with the same meaning.
+
+    Built by `prepare`. The linear head runs here, in float32, always.
+    """
+
+    def __init__(self, model: BagNet, run: Callable[[FoldedFeatures], Runner], runtime: str) -> None:
+        self._model, self._run, self.runtime = model, run, runtime
+        folded = FoldedFeatures(model)
+        self._runner = run(folded)
+        self._by_stride = {folded.stride: self._runner}
+        self._weight, self._bias = model.fc.weight.detach().float(), model.fc.bias.detach().float()
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where its windows lie on the input."""
+        return self._model.geometry
+
+    @property
+    def card(self) -> Card | None:
+        """What its weights are."""
+        return self._model.card
+
+    @property
+    def classes(self) -> ClassNames:
+        """What its logits stand for."""
+        return self._model.classes
+
+    @property
+    def transform(self) -> Preprocessing:
+        """PIL image -> (C, H, W) input tensor."""
+        return self._model.transform
+
+    @property
+    def precision(self) -> str:
+        """What the runtime really executes; of OpenVINO known for sure once it has run."""
+        return self._runner.executed
+
+    @property
+    def architecture(self) -> Architecture:
+        """The shape of the network."""
+        return self._model.architecture
+
+    def check(self, x: Tensor) -> None:
+        """As `BagNet.check`."""
+        self._model.check(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The bag of features, as `BagNet.features`."""
+        self.check(x)
+        return self._runner.apply(x, torch.clone)
+
+    def spread(self, finest: int) -> tuple[int, Runner]:
+        """(stride, runner) of the same features at more places, see `FoldedFeatures`; built once for each stride."""
+        folded = FoldedFeatures(self._model, finest)
+        if folded.stride not in self._by_stride:
+            self._by_stride[folded.stride] = self._run(folded)
+        return folded.stride, self._by_stride[folded.stride]
+
+    def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
+        """The linear classifier in float32, as `BagNet.head`."""
+        rows = slice(None) if classes is None else list(classes)
+        weight, bias = self._weight[rows].to(features.device), self._bias[rows].to(features.device)
+        if features.ndim == 2:
+            return F.linear(features, weight, bias)
+        return F.conv2d(features, weight[:, :, None, None], bias)
+
+    def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
+        """(B, K, h, w) logits of every window, as `BagNet.evidence`."""
+        self._model.check(x)
+        return self._runner.apply(x, lambda features: self.head(features, classes))
+
+    def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `BagNet.logits_and_evidence`."""
+        features = self.features(x)
+        return self.head(features.mean((2, 3))), self.head(features)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, K) logits, pooled by the runtime before the head."""
+        self._model.check(x)
+        return self.head(self._runner.pooled(x))
+
+    @torch.inference_mode()
+    def verify(self, images: Tensor | Iterable[Tensor]) -> Verification:
+        """Compare with the exact model on prepared images.
+
+        Args:
+            images: (B, C, H, W), or batches of them.
+
+        Raises:
+            ValueError: there is not one image.
+        """
+        batches = [images] if isinstance(images, Tensor) else images
+        count, same, error, largest = 0, 0, 0.0, 0.0
+        for batch in batches:
+            exact, found = self._model(batch).float(), self(batch).to(batch.device)
+            count += len(batch)
+            same += int((exact.argmax(1) == found.argmax(1)).sum())
+            error = max(error, float((exact - found).abs().max()))
+            largest = max(largest, float(exact.abs().max()))
+        if not count:
+            raise ValueError("there is no image to compare on")
+        return Verification(count, same / count, error / largest, self.runtime, self.precision)
+
+
+def prepare(
+    model: BagNet,
+    runtime: str = "torch",
+    precision: str = "float32",
+    *,
+    calibration: Iterable[Tensor] | None = None,
+    compile: bool = False,  # noqa: A002
+    threads: int | None = None,
+) -> Prepared:
+    """The same classifier on a faster runtime. The model given is not changed, and later changes to it are not seen.
+
+    Args:
+        model: in eval mode.
+        runtime: "torch", "onnxruntime" or "openvino".
+        precision: "float32" changes no answer but its rounding; "tf32" (CUDA), "bf16" and "int8" do: see `Prepared.verify`.
+        calibration: for int8: batches of (B, C, H, W) prepared images of the kind to be classified.
+        compile: for torch: use torch.compile.
+        threads: for onnxruntime and openvino: how many, instead of all cores.
+
+    Raises:
+        CannotRun: no such runtime or precision, not on this processor, or int8 without calibration.
+        ImportError: the runtime's package is missing; the message has the pip command.
+    """
+    if runtime not in RUNTIMES:
+        raise CannotRun(f"there is no runtime {runtime!r}: there are {', '.join(RUNTIMES)}")
+    if precision not in PRECISIONS:
+        raise CannotRun(f"there is no precision {precision!r}: there are {', '.join(PRECISIONS)}")
+    for given, word, where in ((compile, "compile", "torch"), (threads is not None, "threads", "onnxruntime and openvino")):
+        if given and runtime not in where:
+            raise CannotRun(f"{word} is for {where}, not for {runtime}")
+    exact = _frozen_copy(model)
+    device = str(exact.fc.weight.device)
+    batches = None if calibration is None else list(calibration)
+
+    def run(features: FoldedFeatures) -> Runner:
+        if runtime == "torch":
+            return TorchRunner(features, precision, compile, device)
+        if runtime == "onnxruntime":
+            return OnnxRunner(features.cpu(), precision, threads)
+        return OpenVINORunner(features.cpu(), precision, batches, threads)
+
+    return Prepared(exact, run, runtime)
+
+
+def _frozen_copy(model: BagNet) -> BagNet:
+    copy = BagNet(model.architecture).to(model.fc.weight.device)
+    copy.load_state_dict(model.state_dict())
+    copy.card = model.card
+    return copy.float().eval().requires_grad_(False)

@@ -1,0 +1,119 @@
+"""Maps finer than the decision grid: the same windows, moved by fewer pixels at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isqrt
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..engine.fold import FoldedFeatures
+from ..engine.prepare import Prepared
+from ..geometry import Box, Geometry, ceil_div
+from ..model import BagNet
+
+TILE = 25_088  # places computed at a time: half of a 224 x 224 map, which keeps BagNet-33 under a gigabyte
+
+
+@dataclass(frozen=True, slots=True)
+class DenseMap:
+    """Logits of windows closer together than the decision grid's. Their mean is not the logit: it claims no sum.
+
+    Args:
+        values: (B, K, h, w) logits; (r, c) is the window whose first pixel is (origin + stride * r, origin + stride * c).
+        origin: of the first window, in pixels of the network's input; negative where the input was padded.
+        stride: between neighbouring windows, in pixels of the network's input.
+    """
+
+    values: Tensor
+    origin: int
+    stride: int
+
+
+@torch.inference_mode()
+def dense(
+    model: BagNet | Prepared,
+    x: Tensor,
+    classes: Sequence[int] | None = None,
+    stride: int = 1,
+    *,
+    padded: bool = True,
+    tile: int = TILE,
+) -> DenseMap:
+    """The exact logits of all windows `stride` pixels apart.
+
+    Strides become dilations (the "a trous" algorithm), so that no window is computed twice; the official code runs the
+    network on every window instead. Works in tiles that overlap by a window, so the size of x is limited only by the map's.
+
+    Args:
+        model: a BagNet, in its own precision, or a prepared one.
+        x: (B, C, H, W) prepared images.
+        classes: indices of the wanted classes; all where None, which for many classes makes a large map.
+        stride: in pixels; 1 is the finest.
+        padded: put zeros around x (the mean colour) so that windows are centred on every stride-th pixel, as the official heat
+            map does: (h, w) = (H, W) at stride 1. Without, only windows inside x count. A network with padding of its own
+            has no choice: its map at a multiple of its stride is its evidence.
+        tile: places computed at a time; less needs less memory.
+
+    Raises:
+        ValueError: x has the wrong shape or is smaller than one window, stride < 1, or padded=False for a padded network.
+        IndexError: a class index is out of range.
+    """
+    own = model.geometry
+    if stride < 1 or tile < 1:
+        raise ValueError(f"stride and tile must be at least 1, got {stride} and {tile}")
+    if own.origin and not padded:
+        raise ValueError("this network pads by itself: there is no map without padding")
+    if isinstance(model, Prepared):
+        reached, runner = model.spread(stride)
+
+        def logits(part: Tensor) -> Tensor:
+            return runner.apply(part, lambda features: model.head(features, classes))
+
+    else:
+        network = FoldedFeatures(model, stride).to(x.dtype)
+        reached = network.stride
+
+        def logits(part: Tensor) -> Tensor:
+            return model.head(network(part), classes)
+
+    margin = 0 if own.origin or not padded else (own.size - 1) // 2
+    if margin:
+        # An even window has no middle pixel; the odd pixel of padding goes to the end.
+        x = F.pad(x, (margin, own.size - 1 - margin) * 2)
+    model.check(x)
+    geometry = Geometry(own.size, reached, own.origin)
+    count = model.architecture.num_classes if classes is None else len(classes)
+    values = x.new_empty((x.shape[0], count, *geometry.grid(x.shape[2], x.shape[3])), device="cpu")
+    for cells, cut, inside in _tiles(geometry, x.shape[2], x.shape[3], tile):
+        part = logits(x[(..., *cut.slices)].contiguous())
+        values[(..., *cells.slices)] = part[(..., *inside.slices)].to(values.device, values.dtype)
+    step = stride // reached
+    return DenseMap(values[..., ::step, ::step].contiguous(), own.origin - margin, stride)
+
+
+def _tiles(geometry: Geometry, height: int, width: int, places: int) -> Iterator[tuple[Box, Box, Box]]:
+    """(cells of the map, what to cut out of the image for them, the same cells on the grid of the cut) until the map is complete.
+
+    All tiles have as many cells, for the sake of runtimes that compile for a shape: the last ones overlap their neighbours.
+    """
+    rows, columns = geometry.grid(height, width)
+    side = max(1, isqrt(places))
+    across = columns if columns <= 2 * side else _even(columns, side)
+    down = _even(rows, max(1, places // across))
+    for top in _starts(rows, down):
+        for left in _starts(columns, across):
+            cells = Box(left, top, left + across, top + down)
+            yield cells, *geometry.cut_out(cells, height, width)
+
+
+def _even(cells: int, most: int) -> int:
+    """The length of the fewest tiles of at most `most` cells, made alike."""
+    return ceil_div(cells, ceil_div(cells, most))
+
+
+def _starts(cells: int, length: int) -> list[int]:
+    return [*range(0, cells - length, length), cells - length]

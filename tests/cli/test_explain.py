@@ -1,0 +1,160 @@
+"""bagnet explain: what it prints and draws, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from .conftest import Run, assert_refused
+
+
+def test_one_photograph(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    result = run("explain", photograph, "--model", weights, "--out", tmp_path / "new" / "folder")
+    assert result.code == 0, result.err
+    assert Image.open(tmp_path / "new" / "folder" / "photograph.why.png").width > 500
+    lines = result.out.splitlines()
+    assert lines[0] == str(photograph)
+    assert len(lines) == 7  # the name, five classes, the picture
+    shares = [float(line.split("%")[0]) for line in lines[1:6]]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+
+
+def test_json(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "out.png"
+    result = run("explain", photograph, "--model", weights, "--out", picture, "--json", "--class", "tabby")
+    record = json.loads(result.out)
+    assert record["model"] == "bagnet17.test"
+    assert record["failed"] == []
+    (image,) = record["images"]
+    assert image["picture"] == str(picture)
+    assert picture.stat().st_size > 1000
+    assert image["shown"]["name"] == "tabby"
+    logits = [answer["logit"] for answer in image["top"]]
+    assert logits == sorted(logits, reverse=True)
+    assert len(image["windows"]) == 3
+    assert image["grid"] == [6, 6]
+
+
+def test_input_size_makes_the_grid_finer(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    result = run("explain", photograph, "--model", weights, "--out", tmp_path, "--json", "--size", "97")
+    assert json.loads(result.out)["images"][0]["grid"] == [11, 11]
+
+
+def test_one_bad_image_among_many(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again" / "photograph.png"
+    again.parent.mkdir()
+    Image.open(photograph).save(again)
+    out = tmp_path / "out"
+    result = run("explain", photograph, tmp_path / "none.jpg", again, "--model", weights, "--out", out)
+    assert_refused(result, "none.jpg", "no such file")
+    assert result.out.splitlines()[-1] == "2 explained, 1 failed"
+    assert sorted(path.name for path in out.iterdir()) == ["photograph.why-2.png", "photograph.why.png"]
+    result = run("explain", photograph, tmp_path / "none.jpg", "--model", weights, "--out", out, "--json")
+    record = json.loads(result.out)
+    assert len(record["images"]) == 1
+    assert record["failed"][0]["image"] == str(tmp_path / "none.jpg")
+
+
+def bomb() -> bytes:
+    """A PNG whose header claims 60,000 x 60,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("missing.jpg", None, "no such file"),
+        ("empty.jpg", b"", "empty"),
+        ("truncated.jpg", "half", "cut short"),
+        ("text.jpg", b"once upon a time", "not an image"),
+        ("bomb.png", bomb(), "pixels"),
+    ],
+)
+def test_bad_images(
+    run: Run, weights: Path, photograph: Path, tmp_path: Path, name: str, content: bytes | str | None, word: str
+) -> None:
+    path = tmp_path / name
+    if content == "half":
+        content = photograph.read_bytes()[:800]
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    assert_refused(run("explain", path, "--model", weights, "--out", tmp_path / "out"), name, word)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_is_no_image(run: Run, weights: Path, tmp_path: Path) -> None:
+    assert_refused(run("explain", tmp_path, "--model", weights, "--out", tmp_path / "out"), "folder")
+
+
+def test_one_pixel_is_an_image_unless_the_window_is_larger(run: Run, weights: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (1, 1), "red").save(tmp_path / "pixel.png")
+    command = ("explain", tmp_path / "pixel.png", "--model", weights, "--out", tmp_path)
+    assert run(*command).code == 0  # resized to the input size, as any image
+    assert_refused(run(*command, "--size", "16"), "smallest size is 17 x 17")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--class", "zebra"), "no class is called 'zebra'"),
+        (("--class", "crane"), "n02012849"),
+        (("--versus", "99"), "there is no class 99"),
+        (("--style", "oil"), "no style 'oil'"),
+        (("--model", "bagnet34.orig_in1k"), "did you mean bagnet33.orig_in1k"),
+    ],
+)
+def test_bad_requests(run: Run, weights: Path, photograph: Path, tmp_path: Path, words: tuple[str, str], message: str) -> None:
+    model = () if "--model" in words else ("--model", weights)
+    assert_refused(run("explain", photograph, *model, *words, "--out", tmp_path / "out"), message)
+
+
+def test_an_output_that_cannot_be_written(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "folder", tmp_path / "file" / "why.png"):
+        assert_refused(run("explain", photograph, "--model", weights, "--out", out), "cannot be written")
+
+
+class Malice:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("open('harm', 'w')",))
+
+
+def test_a_malicious_checkpoint_is_refused_and_does_not_run(
+    run: Run, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Malice()}, tmp_path / "zip.pth")
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Malice()))
+    for name in ("zip.pth", "raw.pth"):
+        assert_refused(run("explain", photograph, "--model", name), name)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(run: Run, photograph: Path, tmp_path: Path) -> None:
+    torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "vgg.pth")
+    assert_refused(run("explain", photograph, "--model", tmp_path / "vgg.pth"), "vgg.pth", "features.0.weight")
+
+
+def test_debug_shows_the_traceback(run: Run, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        run("explain", tmp_path / "none.jpg", "--model", weights, "--debug")
+
+
+@pytest.mark.parametrize("words", [("explain",), ("explain", "--no-such-option"), ("paint",)])
+def test_wrong_usage(run: Run, words: tuple[str, ...]) -> None:
+    result = run(*words)
+    assert result.code == 2
+    assert "Traceback" not in result.err

@@ -1,0 +1,73 @@
+"""bagnet models: list, info, convert, verify, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bagnet.zoo.load import create, load
+
+from .conftest import Run, assert_refused
+
+
+def test_list_names_what_is_published(run: Run) -> None:
+    rows = {row["name"]: row for row in json.loads(run("models", "list", "--json").out)}
+    assert rows["bagnet33.orig_in1k"]["window"] == 33
+    assert rows["bagnet33.orig_in1k"]["top1"] == 66.66
+    assert rows["bagnet17_padded.v2_in1k"]["classes"] == 1000
+    assert [row["name"] for row in rows.values() if row["default"]]
+    assert "bagnet33.orig_in1k" in run("models", "list").out
+
+
+def test_info(run: Run, weights: Path) -> None:
+    text = run("models", "info", "bagnet9.orig_in1k").out
+    assert "only the first 32 bits" in text
+    assert "46.39 top-1" in text
+    card = json.loads(run("models", "info", weights, "--json").out)
+    assert card["classes"][2] == "n02123045"
+    assert_refused(run("models", "info", "nothing"), "no model is called 'nothing'")
+
+
+def test_convert_and_verify(run: Run, tmp_path: Path) -> None:
+    model = create(kernel3=(1, 1, 0, 0), width=2, layers=(1, 1, 1, 1), num_classes=3).eval()
+    torch.save(model.state_dict(), tmp_path / "mine.pth")
+    result = run("models", "convert", tmp_path / "mine.pth", tmp_path / "mine.safetensors")
+    assert result.code == 0, result.err
+    x = torch.randn(1, 3, 40, 40)
+    assert torch.equal(load(tmp_path / "mine.safetensors")(x), model(x))
+    verified = json.loads(run("models", "verify", tmp_path / "mine.safetensors", "--json").out)
+    assert verified["digest"] == load(tmp_path / "mine.safetensors").card.digest  # type: ignore[union-attr]
+    content = bytearray((tmp_path / "mine.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "bent.safetensors").write_bytes(content)
+    assert_refused(run("models", "verify", tmp_path / "bent.safetensors"), "bent.safetensors", "digest")
+
+
+def test_convert_diagnoses_and_repairs(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mended.safetensors"
+    command = ("models", "convert", weights, out, "--diagnose", "--repair", "--images", photograph)
+    text = run(*command).out
+    assert "layer4.0.conv3" in text
+    assert "dead channels removed" in text
+    report = json.loads(run(*command, "--json").out)
+    assert report["repair"]["error"] <= 1e-5
+    assert set(report["diagnosis"]["whole"]) == {"tf32", "bf16", "fp16"}
+    assert report["diagnosis"]["images"] == 1
+
+
+def test_refusals(run: Run, weights: Path, tmp_path: Path) -> None:
+    assert_refused(run("models", "convert", weights, tmp_path / "out.pth"), "ends in .safetensors")
+    (tmp_path / "file").touch()
+    assert_refused(run("models", "convert", weights, tmp_path / "file" / "out.safetensors"), "cannot be written")
+    assert_refused(run("models", "verify", tmp_path / "none.pth"), "none.pth")
+    assert_refused(run("models", "pull", "nothing"), "no model is called")
+
+
+@pytest.mark.parametrize("command", [["--help"], ["explain", "--help"], ["models", "--help"], ["models", "convert", "--help"], ["train", "--help"]])
+def test_help(run: Run, command: list[str]) -> None:
+    result = run(*command)
+    assert result.code == 0
+    assert "Usage" in result.out

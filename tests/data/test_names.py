@@ -1,0 +1,201 @@
+"""Class names: who answers to what, and the round trip through plain words."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bagnet.data.names import AmbiguousClass, ClassName, ClassNames, UnknownClass, imagenet1k
+
+
+@pytest.fixture
+def animals() -> ClassNames:
+    return ClassNames(
+        [
+            ClassName(("tabby", "tabby cat"), "n02123045"),
+            ClassName(("Egyptian cat", "Mau"), "n02124075"),
+            ClassName(("tiger", "big cat")),
+            ClassName(("lion", "big cat")),
+            ClassName(("café owner",)),
+        ]
+    )
+
+
+def test_imagenet_has_its_thousand_classes_in_order() -> None:
+    classes = imagenet1k()
+    assert len(classes) == 1000
+    assert classes[0] == ClassName(("tench", "Tinca tinca"), "n01440764")
+    assert classes[281] == ClassName(("tabby", "tabby cat"), "n02123045")
+    assert (str(classes[134]), classes[134].wnid) == ("crane", "n02012849")
+    assert (str(classes[517]), classes[517].wnid) == ("crane", "n03126707")
+    assert classes[999].wnid == "n15075141"
+    identities = [entry.wnid for entry in classes]
+    assert identities == sorted(set(identities))
+    assert all(name and name == name.strip() for entry in classes for name in entry.names)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [281, "281", " 281 ", np.int64(281), np.uint16(281), "n02123045", "N02123045", "tabby", "Tabby", "tabby cat", "TABBY  CAT "],
+)
+def test_the_tabby_answers_to_all_her_names(query: int | str) -> None:
+    found = imagenet1k().find(query)
+    assert found == 281
+    assert type(found) is int
+
+
+def test_every_imagenet_class_is_found_by_id_and_by_index() -> None:
+    classes = imagenet1k()
+    assert [classes.find(str(entry.wnid)) for entry in classes] == list(range(1000))
+    assert [classes.find(str(index)) for index in range(0, 1000, 97)] == list(range(0, 1000, 97))
+
+
+@pytest.mark.parametrize(
+    ("query", "choices"),
+    [("crane", ["134 n02012849 (crane)", "517 n03126707 (crane)"]), ("Maillot", ["638 n03710637", "639 n03710721"])],
+)
+def test_an_ambiguous_name_lists_all_it_could_mean(query: str, choices: list[str]) -> None:
+    with pytest.raises(AmbiguousClass) as caught:
+        imagenet1k().find(query)
+    message = str(caught.value)
+    assert message.startswith(f"{query!r} names 2 classes: ")
+    assert all(choice in message for choice in choices)
+    assert message.endswith("ask by index or WordNet id")
+    assert "\n" not in message
+
+
+def test_choices_without_wordnet_ids_are_listed_by_index(animals: ClassNames) -> None:
+    with pytest.raises(AmbiguousClass, match=r"2 \(tiger, big cat\); 3 \(lion, big cat\)"):
+        animals.find("big cat")
+
+
+def test_a_usual_name_goes_before_a_lesser_one() -> None:
+    classes = ClassNames([ClassName(("tank suit", "maillot")), ClassName(("maillot",)), ClassName(("swimwear", "maillot"))])
+    assert classes.find("maillot") == 1
+
+
+@pytest.mark.parametrize("index", [-1, 5, 1000, -6, np.int64(-1)])
+def test_an_index_out_of_range_is_unknown(animals: ClassNames, index: int) -> None:
+    with pytest.raises(UnknownClass, match=f"there is no class {index}: the indices are 0 to 4"):
+        animals.find(index)
+
+
+def test_digits_out_of_range_are_unknown(animals: ClassNames) -> None:
+    with pytest.raises(UnknownClass, match="there is no class 5: the indices are 0 to 4"):
+        animals.find("5")
+    with pytest.raises(UnknownClass, match="no class is called '-1'"):
+        animals.find("-1")
+
+
+@pytest.mark.parametrize("query", [True, False, np.bool_(True), 2.0, None, (1,)])
+def test_what_is_neither_an_index_nor_a_name_is_not_taken_for_one(animals: ClassNames, query: object) -> None:
+    with pytest.raises(UnknownClass, match="ask by index, WordNet id or name"):
+        animals.find(query)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("query", "hint"), [("taby", "'tabby'"), ("EGYPTIAN CATS", "'Egyptian cat'"), ("mauu", "'Mau'"), ("loin", "'lion'")]
+)
+def test_an_unknown_name_gets_the_nearest(animals: ClassNames, query: str, hint: str) -> None:
+    with pytest.raises(UnknownClass, match=f"no class is called '{query}' among the 5 of this model; did you mean .*{hint}"):
+        animals.find(query)
+
+
+def test_an_unknown_name_like_no_other_gets_no_hint(animals: ClassNames) -> None:
+    with pytest.raises(UnknownClass, match=r"no class is called 'xylophone' among the 5 of this model$"):
+        animals.find("xylophone")
+
+
+@pytest.mark.parametrize("query", ["None", "none", ""])
+def test_a_class_without_an_id_does_not_answer_to_none(animals: ClassNames, query: str) -> None:
+    with pytest.raises(UnknownClass):
+        animals.find(query)
+
+
+def test_accents_match_however_they_are_composed(animals: ClassNames) -> None:
+    assert animals.find("cafe\N{COMBINING ACUTE ACCENT} owner") == 4
+
+
+def test_classes_called_by_digits_go_before_indices() -> None:
+    backwards = ClassNames.from_words("9 8 7 6 5 4 3 2 1 0".split())
+    assert backwards.find("9") == 0
+    assert backwards.find(9) == 9
+    assert [ClassNames.from_words(map(str, range(10))).find(str(digit)) for digit in range(10)] == list(range(10))
+
+
+def test_numbered_classes() -> None:
+    classes = ClassNames.numbered(3)
+    assert [str(entry) for entry in classes] == ["class 0", "class 1", "class 2"]
+    assert (classes.find("class 2"), classes.find("2"), classes.find(2)) == (2, 2, 2)
+    assert classes.to_words() == ["class 0", "class 1", "class 2"]
+
+
+def test_words_bring_the_names_of_imagenet_along() -> None:
+    classes = ClassNames.from_words(["n02123045", "my dog", "n99999999"])
+    assert list(classes) == [
+        ClassName(("tabby", "tabby cat"), "n02123045"),
+        ClassName(("my dog",)),
+        ClassName(("n99999999",)),
+    ]
+    assert classes.to_words() == ["n02123045", "my dog", "n99999999"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ClassName(("one name",)),
+        ClassName(("usual name", "lesser name")),
+        ClassName(("own name",), "n99999999"),
+        ClassName(("tabby",), "n02123045"),  # an id of ImageNet's, by other names
+        ClassName(("n02123045",)),  # a name that looks like one
+        ClassName(("a; b", "a, b", " ", '{"names": []}')),
+    ],
+    ids=lambda entry: "/".join(entry.names),
+)
+def test_words_keep_all_that_a_class_is(entry: ClassName) -> None:
+    classes = ClassNames([entry])
+    assert ClassNames.from_words(json.loads(json.dumps(classes.to_words()))) == classes
+
+
+names = st.text(max_size=5) | st.sampled_from(["tabby", "n02123045", "n01440764"])
+entries = st.builds(ClassName, st.lists(names, min_size=1, max_size=3).map(tuple), st.none() | names)
+
+
+@given(st.lists(entries | st.sampled_from(list(imagenet1k())), max_size=5).map(ClassNames))
+def test_words_round_trip(classes: ClassNames) -> None:
+    assert ClassNames.from_words(json.loads(json.dumps(classes.to_words()))) == classes
+    assert ClassNames.from_words(classes) == classes
+
+
+def test_imagenet_in_words_is_its_thousand_ids() -> None:
+    words = imagenet1k().to_words()
+    assert words == [entry.wnid for entry in imagenet1k()]
+    assert ClassNames.from_words(words) == imagenet1k()
+
+
+@pytest.mark.parametrize("words", ["tabby", [1, 2], [None], [("a", "b")], [{"wnid": "n02123045"}], [{"names": ["a"], "x": 1}]])
+def test_what_is_no_list_of_names_is_refused(words: object) -> None:
+    with pytest.raises(ValueError, match="a list of names|a class is a name"):
+        ClassNames.from_words(words)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fields", [(), "tabby", (1,), (None,)])
+def test_a_class_without_a_tuple_of_names_is_refused(fields: object) -> None:
+    with pytest.raises(ValueError, match="a tuple of one name or more"):
+        ClassName(fields)  # type: ignore[arg-type]
+
+
+def test_it_is_a_sequence(animals: ClassNames) -> None:
+    assert len(animals) == 5
+    assert animals[1].names == ("Egyptian cat", "Mau")
+    assert str(animals[-1]) == "café owner"
+    assert animals[1:3] == ClassNames([animals[1], animals[2]])
+    assert animals[2] in animals
+    assert hash(animals) == hash(ClassNames(list(animals)))
+    assert animals != ClassNames(reversed(animals))
+    assert repr(animals) == "ClassNames(5: tabby, Egyptian cat, tiger, ...)"
+    assert repr(animals[:2]) == "ClassNames(2: tabby, Egyptian cat)"

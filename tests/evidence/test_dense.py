@@ -1,0 +1,90 @@
+"""Dense maps are the logits of every window, whatever the stride, the tiles and the family."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from bagnet.evidence.dense import dense
+from bagnet.model import BagNet
+
+from ..conftest import SIBLINGS
+
+UNPADDED = [shape for shape in SIBLINGS if not shape.padded]
+PADDED = [shape for shape in SIBLINGS if shape.padded]
+
+
+def image(height: int, width: int) -> torch.Tensor:
+    return torch.randn((1, 3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    assert found.shape == expected.shape
+    return bool((found - expected).abs().max() <= 1e-9 * expected.abs().max())
+
+
+@pytest.mark.parametrize("sibling", UNPADDED, ids=lambda shape: shape.name, indirect=True)
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 8])
+@torch.inference_mode()
+def test_every_window_by_itself(sibling: BagNet, stride: int) -> None:
+    model, x, size = sibling.double(), image(48, 55), sibling.geometry.size
+    found = dense(model, x, [4, 0], stride, padded=False)
+    assert (found.origin, found.stride) == (0, stride)
+    windows = x.unfold(2, size, stride).unfold(3, size, stride)[0]  # (3, h, w, size, size)
+    rows, columns = windows.shape[1:3]
+    logits = model(windows.permute(1, 2, 0, 3, 4).reshape(-1, 3, size, size))[:, [4, 0]]
+    assert close(found.values[0], logits.T.reshape(2, rows, columns))
+
+
+@pytest.mark.parametrize("sibling", UNPADDED, ids=lambda shape: shape.name, indirect=True)
+@pytest.mark.parametrize("stride", [1, 4])
+@torch.inference_mode()
+def test_zero_padding_centres_windows_on_pixels(sibling: BagNet, stride: int) -> None:
+    model, x, half = sibling.double(), image(40, 45), (sibling.geometry.size - 1) // 2
+    found = dense(model, x, stride=stride)
+    assert found.origin == -half
+    assert found.values.shape[2:] == (-(-40 // stride), -(-45 // stride))
+    assert close(found.values, dense(model, F.pad(x, [half] * 4), stride=stride, padded=False).values)
+
+
+@pytest.mark.parametrize("sibling", PADDED, ids=lambda shape: shape.name, indirect=True)
+@torch.inference_mode()
+def test_padded_networks_have_their_evidence_on_the_grid(sibling: BagNet) -> None:
+    model, x, step = sibling.double(), image(50, 61), sibling.geometry.stride
+    found = dense(model, x)
+    assert found.values.shape == (1, 5, 50, 61)
+    assert found.origin == sibling.geometry.origin
+    assert close(found.values[..., ::step, ::step], model.evidence(x))
+    with pytest.raises(ValueError, match="pads by itself"):
+        dense(model, x, padded=False)
+
+
+@pytest.mark.parametrize("tile", [1, 30, 200, 1000])
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@torch.inference_mode()
+def test_tiles_leave_no_seam(sibling: BagNet, stride: int, tile: int) -> None:
+    if tile == 1 and stride < 4:
+        tile = 7
+    model, x = sibling.double(), image(37, 52)
+    assert close(dense(model, x, [1], stride, tile=tile).values, dense(model, x, [1], stride).values)
+
+
+@torch.inference_mode()
+def test_the_grid_is_a_part_of_the_map(sibling: BagNet) -> None:
+    """The decision grid is every stride-th window of the map that starts where the grid does."""
+    model, x, step = sibling.double(), image(60, 49), sibling.geometry.stride
+    half = 0 if sibling.architecture.padded else (sibling.geometry.size - 1) // 2
+    evidence = model.evidence(x)
+    rows, columns = evidence.shape[2:]
+    values = dense(model, x).values[..., half::step, half::step]
+    assert close(values[..., :rows, :columns], evidence)
+
+
+def test_bad_requests(sibling: BagNet) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        dense(sibling, image(40, 40).float(), stride=0)
+    with pytest.raises(ValueError, match="takes a batch"):
+        dense(sibling, image(40, 40)[0].float())
+    with pytest.raises(IndexError):
+        dense(sibling, image(40, 40).float(), [5])

@@ -1,0 +1,103 @@
+"""The models known by name: their cards, shapes and sizes, and what random weights are called."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from bagnet.card import Card
+from bagnet.data.names import imagenet1k
+from bagnet.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from bagnet.model import Architecture, BagNet
+from bagnet.zoo.catalogue import PUBLISHED_SHAPES, UnknownModel, bundled, card_at, card_of, published, untrained
+
+PUBLISHED = {
+    "bagnet9.orig_in1k": (9, False, 15_688_744),
+    "bagnet17.orig_in1k": (17, False, 16_213_032),
+    "bagnet33.orig_in1k": (33, False, 18_310_184),
+    "bagnet9_padded.v2_in1k": (9, True, None),
+    "bagnet17_padded.v2_in1k": (17, True, None),
+    "bagnet33_padded.v2_in1k": (33, True, None),
+}
+
+
+def test_these_are_published() -> None:
+    assert list(published()) == list(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_card_of_published_weights_fits_its_network(name: str) -> None:
+    window, padded, parameters = PUBLISHED[name]
+    card = card_of(name)
+    assert card.name == name
+    assert card.name.split(".")[0] == card.architecture.name
+    assert (card.architecture.geometry.size, card.architecture.geometry.stride) == (window, 8)
+    assert card.architecture.padded == padded
+    assert card.classes == imagenet1k()
+    assert card.preprocessing == Preprocessing(256, 224, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+    with torch.device("meta"):
+        model = BagNet(card.architecture)
+    found = sum(parameter.numel() for parameter in model.parameters())
+    if parameters is not None:
+        assert found == parameters
+    else:  # without the 1x1 stem (192) and its 3x3 successor (36,864), with a 3x3 stem (1,728) in their place
+        assert found == PUBLISHED[name.replace("_padded.v2", ".orig")][2] - 192 - 36_864 + 1_728  # type: ignore[operator]
+    assert Card.from_json(card.to_json()) == card
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_source_can_be_checked(name: str) -> None:
+    source = card_of(name).source
+    assert source is not None
+    assert source.url.startswith("https://")
+    prefix = re.search(r"-([0-9a-f]{8})\.pth\.tar$", source.url)
+    if prefix:
+        assert source.sha256 == prefix[1]
+        assert source.strength == "sha256, only the first 32 bits"
+    else:
+        assert re.fullmatch(r"[0-9a-f]{40}", source.git_blob or "")
+        assert source.strength == "git blob id, 160 bits of sha1"
+
+
+def test_published_accuracies_say_who_measured_them() -> None:
+    for card in published().values():
+        assert card.scores
+        for score in card.scores:
+            assert 0 < score.top1 < score.top5 < 100
+            assert score.measured.startswith("by ")
+        assert "MIT" in card.licence or "none stated" in card.licence
+
+
+def test_published_shapes_are_named_by_themselves() -> None:
+    assert {name: shape.name for name, shape in PUBLISHED_SHAPES.items()} == {name: name for name in PUBLISHED_SHAPES}
+    assert {name.split(".")[0] for name in PUBLISHED} == set(PUBLISHED_SHAPES)
+
+
+def test_bundled_files_go_by_the_name_on_their_card() -> None:
+    for name, path in bundled().items():
+        assert path.is_file()
+        assert card_of(name).name == name
+
+
+def test_unknown_names_and_files_without_a_card(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModel, match=r"did you mean bagnet9\.orig_in1k"):
+        card_of("bagnet9.orig")
+    with pytest.raises(UnknownModel):
+        card_at(str(tmp_path / "none"))
+    torch.save({"a": torch.zeros(1)}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=r"x\.pt: has no card; `bagnet models convert` gives it one"):
+        card_at(str(tmp_path / "x.pt"))
+
+
+def test_untrained_card_keeps_what_still_holds() -> None:
+    known = published()["bagnet9.orig_in1k"]
+    same = untrained(Architecture((1, 1, 0, 0)), known)
+    assert (same.name, same.licence) == ("bagnet9.untrained", "no weights")
+    assert same.classes == known.classes
+    other = untrained(Architecture((1, 1, 0, 0), in_channels=2, num_classes=3), known)
+    assert [str(entry) for entry in other.classes] == ["class 0", "class 1", "class 2"]
+    assert other.preprocessing.mean == pytest.approx([sum(IMAGENET_MEAN) / 3] * 2)
+    assert other.preprocessing.std == pytest.approx([sum(IMAGENET_STD) / 3] * 2)
