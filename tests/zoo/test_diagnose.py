@@ -60,11 +60,11 @@ def test_lively_network_has_nothing_dead_and_nothing_to_repair(small: Small, pad
 @pytest.mark.parametrize(
     ("name", "normalisation", "channels", "way"),
     [
-        ("conv2", "bn1", [1], "zero weights"),
+        pytest.param("conv2", "bn1", [1], "zero weights", marks=pytest.mark.slow),
         ("layer1.0.conv1", "layer1.0.bn1", [0, 3], "zero weights"),
         ("layer2.0.conv2", "layer2.0.bn2", [2, 5], "zero gain"),
-        ("layer2.0.conv2", "layer2.0.bn2", [4], "tiny weights"),
-        ("layer3.1.conv3", "layer3.1.bn3", [7], "zero weights"),
+        pytest.param("layer2.0.conv2", "layer2.0.bn2", [4], "tiny weights", marks=pytest.mark.slow),
+        pytest.param("layer3.1.conv3", "layer3.1.bn3", [7], "zero weights", marks=pytest.mark.slow),
         ("layer3.1.conv3", "layer3.1.bn3", [0, 1, 2], "tiny weights"),
         ("layer4.0.downsample.0", "layer4.0.downsample.1", [0, 127], "zero gain"),
     ],
@@ -110,7 +110,12 @@ def weaken(model: BagNet, block: str, gain: float, generator: torch.Generator) -
 
 @pytest.mark.parametrize(
     ("block", "gain", "padded"),
-    [("layer1.1", 1e-7, False), ("layer1.1", 1.0, True), ("layer3.1", 1e-7, True), ("layer3.1", 1.0, False)],
+    [
+        ("layer1.1", 1e-7, False),
+        pytest.param("layer1.1", 1.0, True, marks=pytest.mark.slow),
+        pytest.param("layer3.1", 1e-7, True, marks=pytest.mark.slow),
+        ("layer3.1", 1.0, False),
+    ],
 )
 def test_planted_dead_block_is_found_and_removed(small: Small, block: str, gain: float, padded: bool) -> None:
     model = small(layers=(2, 1, 2, 1), kernel3=(2, 1, 2, 0), padded=padded)

@@ -17,7 +17,7 @@ from bagnet.card import Source
 from bagnet.data.names import imagenet1k
 from bagnet.data.transforms import IMAGENET_MEAN
 from bagnet.model import BagNet
-from bagnet.zoo.catalogue import UnknownModel
+from bagnet.zoo.catalogue import UnknownModel, card_at
 from bagnet.zoo.checkpoint import write
 from bagnet.zoo.convert import converted
 from bagnet.zoo.fetch import WrongFile
@@ -222,7 +222,7 @@ def publication(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert model.card is not None
     source = Source("http://127.0.0.1:9/small-00000000.pth.tar", sha256=sha256[:8])
     card = replace(model.card, name="bagnet33.small", source=source, licence="MIT")
-    for room in ("load", "verify"):
+    for room in ("catalogue", "load", "verify"):
         monkeypatch.setattr(f"bagnet.zoo.{room}.published", lambda: {"bagnet33.small": card})
     monkeypatch.setenv("BAGNET_CACHE", str(path.parent))
     return path
@@ -245,7 +245,7 @@ def test_published_weights_by_name_and_by_path(publication: Path, way: str, smal
 def test_damaged_published_file_is_refused_either_way(publication: Path, way: str) -> None:
     publication.write_bytes(publication.read_bytes()[:-1])
     name = "bagnet33.small" if way == "name" else str(publication)
-    for use in (load, verify):
+    for use in (load, verify) if way == "name" else (load, verify, card_at):
         with pytest.raises(WrongFile, match=re.escape(f"{publication}: is not the published file, its sha256 begins ")):
             use(name)
 

@@ -112,12 +112,8 @@ class ClassNames(Sequence[ClassName]):
 
     def _find_name(self, query: str) -> int:
         word = _key(query)
-        for keys in (
-            [{_key(entry.wnid)} if entry.wnid else set() for entry in self],
-            [{_key(entry.names[0])} for entry in self],
-            [{_key(name) for name in entry.names} for entry in self],
-        ):
-            found = [index for index, words in enumerate(keys) if word in words]
+        for kind in ("wnid", "usual", "any"):
+            found = [index for index, entry in enumerate(self) if word in map(_key, _answers(entry, kind))]
             if len(found) == 1:
                 return found[0]
             if found:
@@ -170,6 +166,13 @@ def _to_word(entry: ClassName, known: Mapping[str | None, ClassName]) -> Word:
         if word is not None and _from_word(word, known) == entry:
             return word
     return {"names": list(entry.names), "wnid": entry.wnid}
+
+
+def _answers(entry: ClassName, kind: str) -> tuple[str, ...]:
+    """What a class answers to: its WordNet id, its usual name or any name."""
+    if kind == "wnid":
+        return (entry.wnid,) if entry.wnid else ()
+    return entry.names[:1] if kind == "usual" else entry.names
 
 
 def _key(name: str) -> str:

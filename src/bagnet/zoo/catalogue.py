@@ -14,6 +14,7 @@ from ..data.names import ClassNames, imagenet1k
 from ..data.transforms import Preprocessing
 from ..model import Architecture
 from .checkpoint import read
+from .fetch import check
 
 DEFAULT = "bagnet25s4.tiny_in200"
 _PACKAGE = resources.files(__package__)
@@ -66,14 +67,24 @@ def card_of(name: str) -> Card:
 
 
 def card_at(name: str) -> Card:
-    """The card that goes by a name or lies in a safetensors file. Raises as `card_of`, and BadCheckpoint for a bad file."""
+    """The card that goes by a name or lies in a safetensors file. Raises as `card_of`, and BadCheckpoint or WrongFile."""
     path = Path(name)
     if name in bundled() or name in published() or not path.is_file():
         return card_of(name)
+    if (known := published_as(path)) is not None and known.source is not None:
+        return replace(known, source_sha256=check(path, known.source))
     card = read(path)[1]
     if card is None:
         raise ValueError(f"{name}: has no card; `bagnet models convert` gives it one")
     return card
+
+
+def published_as(path: Path) -> Card | None:
+    """The card of the published weights whose file is called so: a file by that name is held to it before it is opened."""
+    for card in published().values():
+        if card.source is not None and card.source.url.rsplit("/", 1)[-1] == path.name:
+            return card
+    return None
 
 
 def unknown(name: str) -> UnknownModel:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..card import Card
 from ..data.names import ClassNames
 from ..model import Architecture, BagNet
-from .catalogue import DEFAULT, PUBLISHED_SHAPES, bundled, published, unknown, untrained
+from .catalogue import DEFAULT, PUBLISHED_SHAPES, bundled, published, published_as, unknown, untrained
 from .checkpoint import State, architecture_of, fit, read
 from .fetch import Progress, check, fetch
 
@@ -110,9 +110,8 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Pro
         raise IsADirectoryError(f"{name}: is a folder; name a file of weights in it")
     elif not path.is_file():
         raise unknown(name)
-    for known in published().values():
-        if known.source is not None and path.name == known.source.url.rsplit("/", 1)[-1]:
-            return _published(path, known)
+    if (known := published_as(path)) is not None:
+        return _published(path, known)
     state, card = read(path)
     if card is not None:
         if strides not in (None, card.architecture.strides):

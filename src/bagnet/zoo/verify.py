@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..card import digest
-from .catalogue import bundled, published, unknown
+from .catalogue import bundled, published, published_as, unknown
 from .checkpoint import fit, read
 from .fetch import Progress, check, fetch, file_sha256
 from .load import load
@@ -44,9 +44,9 @@ def verify(name: str, progress: Progress | None = None) -> Verified:
         path = bundled().get(name, Path(name))
         if not path.is_file():
             raise unknown(name)
-        known = next((c.source for c in published().values() if c.source and path.name == c.source.url.rsplit("/", 1)[-1]), None)
-        if known is not None:  # its name says that it is a published file, so it is held to that
-            checks.append(f"file: sha256 {check(path, known)}, as published ({known.strength})")
+        known = published_as(path)
+        if known is not None and known.source is not None:  # its name says that it is a published file, so it is held to that
+            checks.append(f"file: sha256 {check(path, known.source)}, as published ({known.source.strength})")
         else:
             checks.append(f"file: sha256 {file_sha256(path)}")
     state, inside = read(path)

@@ -1,0 +1,146 @@
+"""Every runtime gives the same answers, says what it executes, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+import bagnet
+from bagnet.engine import runtime as runtimes
+from bagnet.engine.prepare import RUNTIMES, Prepared, prepare
+from bagnet.engine.runtime import CannotRun
+from bagnet.evidence.change import changed
+from bagnet.evidence.dense import dense
+from bagnet.geometry import Box
+from bagnet.model import BagNet
+
+
+@pytest.fixture
+def model(small: Callable[..., BagNet]) -> BagNet:
+    return small(kernel3=(1, 1, 1, 0), width=8)
+
+
+@pytest.fixture(params=RUNTIMES)
+def prepared(request: pytest.FixtureRequest, model: BagNet) -> Prepared:
+    pytest.importorskip(request.param)
+    return prepare(model, request.param)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> bool:
+    assert found.shape == expected.shape
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+@torch.inference_mode()
+def test_same_answers(prepared: Prepared, model: BagNet) -> None:
+    for shape in ((2, 3, 40, 57), (1, 3, 64, 64)):
+        x = torch.randn(shape)
+        assert close(prepared(x), model(x))
+        assert close(prepared.evidence(x, [3, 1]), model.evidence(x, [3, 1]))
+        assert close(prepared.features(x), model.features(x))
+    assert prepared.precision == "float32"
+    assert prepared.geometry == model.geometry
+    assert prepared.classes == model.classes
+
+
+@torch.inference_mode()
+def test_explain_dense_and_changed_take_it(prepared: Prepared, model: BagNet) -> None:
+    x = torch.randn(3, 50, 60)
+    assert np.allclose(bagnet.explain(prepared, x).values, bagnet.explain(model, x).values, atol=1e-4)
+    assert close(dense(prepared, x[None], [2]).values, dense(model, x[None], [2]).values)
+    edited = x[None].clone()
+    edited[..., 10:20, 10:20] = 0
+    found = changed(prepared, prepared.evidence(x[None]), edited, Box(10, 10, 20, 20))
+    assert close(found, model.evidence(edited))
+
+
+def test_answers_are_not_overwritten_by_the_next(prepared: Prepared) -> None:
+    first, second = torch.randn(1, 3, 40, 40), torch.randn(1, 3, 40, 40)
+    features = prepared.features(first)
+    kept = features.clone()
+    prepared.features(second)
+    assert torch.equal(features, kept)
+
+
+def test_later_changes_of_the_model_are_not_seen(model: BagNet) -> None:
+    x = torch.randn(1, 3, 40, 40)
+    prepared = prepare(model)
+    before = prepared(x)
+    with torch.no_grad():
+        model.fc.weight.zero_()
+        model.conv2.weight.zero_()
+    assert torch.equal(prepared(x), before)
+
+
+def test_verify_measures(model: BagNet) -> None:
+    prepared = prepare(model)
+    images = torch.randn(6, 3, 40, 40)
+    report = prepared.verify(images)
+    assert (report.images, report.top1_agreement, report.precision, report.runtime) == (6, 1.0, "float32", "torch")
+    assert report.largest_error < 1e-5
+    prepared._bias = prepared._bias + torch.eye(5)[0] * 1000  # now class 0 always wins
+    expected = float((model(images).argmax(1) == 0).double().mean())
+    bent = prepared.verify([images[:2], images[2:]])
+    assert bent.top1_agreement == expected
+    assert bent.largest_error == pytest.approx(1000 / float(model(images).abs().max()), rel=1e-3)
+    with pytest.raises(ValueError, match="no image"):
+        prepared.verify([])
+
+
+def test_int8_needs_calibration_and_says_what_ran(model: BagNet) -> None:
+    pytest.importorskip("nncf")
+    with pytest.raises(CannotRun, match="int8 needs calibration images"):
+        prepare(model, "openvino", "int8")
+    prepared = prepare(model, "openvino", "int8", calibration=[torch.randn(1, 3, 40, 40) for _ in range(4)])
+    report = prepared.verify(torch.randn(4, 3, 40, 40))
+    assert report.precision == "int8"
+    assert 0 < report.largest_error < 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ({"runtime": "tensorrt"}, "there is no runtime 'tensorrt': there are torch, onnxruntime, openvino"),
+        ({"precision": "fp8"}, "there is no precision 'fp8'"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "onnxruntime on the CPU runs float32"),
+        ({"precision": "int8"}, "torch on cpu runs float32 and bf16"),
+        ({"precision": "tf32"}, "torch on cpu runs float32 and bf16"),
+        ({"threads": 2}, "threads is for onnxruntime and openvino"),
+        ({"runtime": "openvino", "compile": True}, "compile is for torch"),
+    ],
+)
+def test_what_cannot_be_is_refused(model: BagNet, words: dict[str, object], reason: str) -> None:
+    with pytest.raises(CannotRun, match=reason):
+        prepare(model, **words)  # type: ignore[arg-type]
+
+
+def test_a_processor_without_bf16_does_not_pass_as_one(model: BagNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "_cpu_has_bf16", lambda: False)
+    with pytest.raises(CannotRun, match="no bf16 instructions"):
+        prepare(model, "torch", "bf16")
+
+
+@pytest.mark.parametrize(("runtime", "package"), [("openvino", "openvino"), ("onnxruntime", "onnxruntime")])
+def test_a_missing_package_is_named(model: BagNet, monkeypatch: pytest.MonkeyPatch, runtime: str, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"pip install 'bagnet\[export\]'"):
+        prepare(model, runtime)
+
+
+@pytest.mark.slow
+def test_torch_compile(model: BagNet) -> None:
+    x = torch.randn(2, 3, 40, 40)
+    assert close(prepare(model, compile=True)(x), model(x))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("tf32", 1e-2), ("bf16", 5e-2)])
+def test_on_a_gpu(model: BagNet, precision: str, tolerance: float) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    x = torch.randn(2, 3, 64, 64)
+    assert close(prepare(model.cuda(), "torch", precision)(x).cpu(), model.cpu()(x), tolerance)
