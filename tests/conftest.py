@@ -13,7 +13,6 @@ from PIL import Image
 from bagnet.model import Architecture, BagNet
 from bagnet.zoo.load import create
 
-
 torch.set_num_threads(1)  # the tests run side by side; more threads than cores wait for each other at every layer
 
 

@@ -11,13 +11,15 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; on success it takes the place of `path`, on failure it is removed.
 
-    Readers see the old file or the new one, never half of it, and a full disk costs nothing that was there.
+    Readers see the old file or the new one, never half of it, and a full disk costs nothing that was there. The folder is made
+    where there is none.
 
     Raises:
         OSError: the file cannot be written; the message names it.
     """
     part = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         part.replace(path)
     except BaseException as error:

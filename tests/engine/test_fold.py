@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bagnet.engine.fold import FoldedBottleneck, FoldedFeatures, fold_norm, merge_pointwise, prune_constant_channels
-from bagnet.model import BagNet, Bottleneck
+from bagnet.model import Architecture, BagNet, Bottleneck
 
 from ..conftest import randomised
 
@@ -59,7 +59,9 @@ def test_constant_channels_become_a_bias(padding: int, dead: list[int]) -> None:
     assert few.out_channels == max(1, 4 - len(gone))
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padded"), [(3, 2, False), (3, 1, False), (1, 2, False), (3, 2, True), (1, 1, True)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padded"), [(3, 2, False), (3, 1, False), (1, 2, False), (3, 2, True), (1, 1, True)]
+)
 @torch.inference_mode()
 def test_a_block_crops_its_shortcut_first(kernel: int, stride: int, padded: bool) -> None:
     block = lively(Bottleneck(8, 3, stride, kernel, padded, project=True))
@@ -90,10 +92,15 @@ def test_the_model_is_not_changed(sibling: BagNet) -> None:
 
 @pytest.mark.parametrize(
     ("strides", "finest", "reached"),
-    [((2, 2, 2, 1), 1, 1), ((2, 2, 2, 1), 2, 2), ((2, 2, 2, 1), 4, 4), ((2, 2, 2, 1), 6, 2), ((2, 2, 2, 1), 16, 8), ((3, 2, 1, 1), 2, 1)],
+    [
+        ((2, 2, 2, 1), 1, 1),
+        ((2, 2, 2, 1), 2, 2),
+        ((2, 2, 2, 1), 4, 4),
+        ((2, 2, 2, 1), 6, 2),
+        ((2, 2, 2, 1), 16, 8),
+        ((3, 2, 1, 1), 2, 1),
+    ],
 )
 def test_the_stride_that_is_reached(strides: tuple[int, int, int, int], finest: int, reached: int) -> None:
-    from bagnet.model import Architecture
-
     model = BagNet(Architecture((1, 1, 0, 0), strides, (1, 1, 1, 1), 2, num_classes=2)).eval()
     assert FoldedFeatures(model, finest).stride == reached

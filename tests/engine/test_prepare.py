@@ -127,7 +127,7 @@ def test_a_processor_without_bf16_does_not_pass_as_one(model: BagNet, monkeypatc
 @pytest.mark.parametrize(("runtime", "package"), [("openvino", "openvino"), ("onnxruntime", "onnxruntime")])
 def test_a_missing_package_is_named(model: BagNet, monkeypatch: pytest.MonkeyPatch, runtime: str, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=rf"pip install 'bagnet\[export\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'bagnet\[export\]'"):
         prepare(model, runtime)
 
 

@@ -75,8 +75,8 @@ def info(name: Name, as_json: AsJson = False) -> None:
         "model": card.name,
         "window": f"{window.size} px every {window.stride} px{', zero-padded' if shape.padded else ''}",
         "network": f"kernel3 {shape.kernel3}, strides {shape.strides}, layers {shape.layers}, width {shape.width}",
-        "classes": f"{len(card.classes)}: {', '.join(str(entry) for entry in card.classes[:4])}, ...",
-        "input": f"resize {prepare.resize}, crop {prepare.crop}, {prepare.interpolation}",
+        "classes": f"{len(card.classes)}: {', '.join(map(str, card.classes[:4]))}{', ...' if len(card.classes) > 4 else ''}",
+        "input": f"resize {prepare.resize or 'no'}, crop {prepare.crop or 'no'}, {prepare.interpolation}",
         "trained on": card.trained_on,
         "licence": card.licence,
         "command": card.command,
@@ -129,38 +129,42 @@ def convert(
     tolerance: Annotated[
         float, typer.Option(min=0, help="Share of the largest logit that one layer's rounding may cost.")
     ] = 1e-2,
+    half: Annotated[bool, typer.Option("--half", help="Store convolutions in float16: half the bytes, other logits.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write published weights as safetensors with their card inside; on request, measure and mend them first.
 
     Example: `bagnet models convert bagnet33.orig_in1k bagnet33.safetensors --diagnose --repair`
     """
+    from ..files import replacing
     from ..zoo.checkpoint import write
     from ..zoo.convert import converted
+    from ..zoo.diagnose import diagnose as measure
+    from ..zoo.diagnose import mend, sample_images
     from ..zoo.load import load
 
     if out.suffix != ".safetensors":
         raise ValueError(f"{out}: the file to write ends in .safetensors")
-    with download_progress(name) as progress:
-        model = load(name, progress=progress)
-    if diagnose or repair:
-        from ..zoo.diagnose import diagnose as measure
-        from ..zoo.diagnose import mend, sample_images
-
-        x = sample_images(model, images, size)
-        with steps_progress("measuring") as step:
-            report = measure(model, x, tolerance, step)
-            mended = mend(model, x, report, step) if repair else None
-        if as_json:
-            typer.echo(json.dumps({"diagnosis": report.to_dict(), "repair": mended.to_dict() if mended else None}))
-        else:
-            typer.echo(report.to_text())
-            if mended is not None:
-                typer.echo(mended.to_text())
-    state, card = converted(model)
-    write(out, state, card)
-    if not as_json:
-        typer.echo(f"-> {out} ({out.stat().st_size:,} bytes, digest {str(card.digest)[:16]}...)")
+    with replacing(out) as part:  # so that a target which cannot be written is known before minutes of measuring
+        part.touch()
+        with download_progress(name) as progress:
+            model = load(name, progress=progress)
+        report = mended = None
+        if diagnose or repair:
+            x = sample_images(model, images, size)
+            with steps_progress("measuring") as step:
+                report = measure(model, x, tolerance, step)
+                mended = mend(model, x, report, step) if repair else None
+        state, card = converted(model, half_convolutions=half)
+        write(part, state, card)
+    if as_json:
+        result = {"file": str(out), "digest": card.digest, "diagnosis": report and report.to_dict()}
+        typer.echo(json.dumps({**result, "repair": mended and mended.to_dict()}))
+        return
+    for part_of_report in (report, mended):
+        if part_of_report is not None:
+            typer.echo(part_of_report.to_text())
+    typer.echo(f"-> {out} ({out.stat().st_size:,} bytes, digest {str(card.digest)[:16]}...)")
 
 
 @models.command()

@@ -23,7 +23,7 @@ def multiply_adds(network: nn.Module, channels: int, height: int, width: int) ->
 
     def count(layer: nn.Module, _: Any, out: Tensor) -> None:
         nonlocal total
-        total += out.numel() * layer.weight[0].numel()  # type: ignore[operator,index]
+        total += out.numel() * layer.weight[0].numel()  # type: ignore[index]
 
     with ExitStack() as stack, torch.inference_mode():
         shadow = deepcopy(network).to("meta")  # shapes without numbers

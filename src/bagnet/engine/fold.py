@@ -60,7 +60,7 @@ class FoldedBottleneck(nn.Module):
         first, middle = fold_norm(block.conv1, block.bn1), fold_norm(block.conv2, block.bn2)
         last = fold_norm(block.conv3, block.bn3)
         self.stride = self.original_stride = middle.stride[0]
-        self.cut = middle.kernel_size[0] - 1 - 2 * middle.padding[0]
+        self.cut = middle.kernel_size[0] - 1 - 2 * _padding(middle)
         first, middle = prune_constant_channels(first, middle)
         middle, last = prune_constant_channels(middle, last)
         self.first, self.middle, self.last = first, middle, last
@@ -81,7 +81,7 @@ class FoldedBottleneck(nn.Module):
         self.stride, self.cut = 1, self.cut * dilation
         self.middle.stride = (1, 1)
         self.middle.dilation = (dilation, dilation)
-        self.middle.padding = (self.middle.padding[0] * dilation,) * 2
+        self.middle.padding = (_padding(self.middle) * dilation,) * 2
 
     def kept(self, x: Tensor) -> Tensor:
         """The pixels of the shortcut that meet an output: every stride-th, without what the 3x3 cuts off at the end."""
@@ -95,13 +95,13 @@ def fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     assert norm.running_var is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     weight = conv.weight * scale[:, None, None, None]
-    return _convolution(weight, norm.bias - norm.running_mean * scale, conv.stride[0], conv.padding[0])
+    return _convolution(weight, norm.bias - norm.running_mean * scale, conv.stride[0], _padding(conv))
 
 
 def merge_pointwise(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     """A 1x1 convolution without bias and the k x k convolution right after it, as one k x k convolution."""
     weight = torch.einsum("omyx,mi->oiyx", second.weight, first.weight[:, :, 0, 0])
-    return _convolution(weight, second.bias, second.stride[0], second.padding[0])
+    return _convolution(weight, second.bias, second.stride[0], _padding(second))
 
 
 def prune_constant_channels(first: nn.Conv2d, second: nn.Conv2d) -> tuple[nn.Conv2d, nn.Conv2d]:
@@ -114,7 +114,7 @@ def prune_constant_channels(first: nn.Conv2d, second: nn.Conv2d) -> tuple[nn.Con
     assert second.bias is not None
     constant = torch.relu(first.bias)
     dead = (first.weight == 0).flatten(1).all(1)
-    if second.padding[0]:
+    if _padding(second):
         dead &= constant == 0
     if not dead.any():
         return first, second
@@ -122,9 +122,14 @@ def prune_constant_channels(first: nn.Conv2d, second: nn.Conv2d) -> tuple[nn.Con
         dead[0] = False  # a convolution needs a channel; its weights are zero all the same
     bias = second.bias + second.weight[:, dead].sum((2, 3)) @ constant[dead]
     return (
-        _convolution(first.weight[~dead], first.bias[~dead], first.stride[0], first.padding[0]),
-        _convolution(second.weight[:, ~dead], bias, second.stride[0], second.padding[0]),
+        _convolution(first.weight[~dead], first.bias[~dead], first.stride[0], _padding(first)),
+        _convolution(second.weight[:, ~dead], bias, second.stride[0], _padding(second)),
     )
+
+
+def _padding(conv: nn.Conv2d) -> int:
+    assert not isinstance(conv.padding, str)  # torch also knows "same" and "valid"; no network here does
+    return conv.padding[0]
 
 
 def _convolution(weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0) -> nn.Conv2d:

@@ -150,7 +150,7 @@ def prepare(
     precision: str = "float32",
     *,
     calibration: Iterable[Tensor] | None = None,
-    compile: bool = False,  # noqa: A002
+    compile: bool = False,
     threads: int | None = None,
 ) -> Prepared:
     """The same classifier on a faster runtime. The model given is not changed, and later changes to it are not seen.

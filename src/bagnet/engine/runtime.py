@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
@@ -246,6 +245,5 @@ def _onnx_bytes(module: nn.Module) -> bytes:
             module, (_example(module),), dynamo=True, dynamic_shapes=(dynamic,), input_names=["x"], verbose=False
         )
     assert program is not None
-    content = io.BytesIO()
-    program.save(content)
-    return content.getvalue()
+    content: bytes = program.model_proto.SerializeToString()
+    return content

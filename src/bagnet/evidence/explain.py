@@ -24,7 +24,9 @@ ImageLike = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 @overload
 def explain(model: Classifier, image: ImageLike, *, transform: Preprocessing | None = None) -> Evidence: ...
 @overload
-def explain(model: Classifier, image: list[Any] | tuple[Any, ...], *, transform: Preprocessing | None = None) -> list[Evidence]: ...
+def explain(
+    model: Classifier, image: list[Any] | tuple[Any, ...], *, transform: Preprocessing | None = None
+) -> list[Evidence]: ...
 def explain(
     model: Classifier, image: ImageLike | list[Any] | tuple[Any, ...], *, transform: Preprocessing | None = None
 ) -> Evidence | list[Evidence]:
@@ -50,7 +52,7 @@ def explain(
     if isinstance(image, Tensor):
         x, picture, placement, source = *_prepared(image, transform), ""
     else:
-        photo = decode(image)  # type: ignore[arg-type]
+        photo = decode(image)
         picture, source = photo.image, photo.name
         placement = transform.placement(picture.size, photo.orientation)
         x = transform(picture)

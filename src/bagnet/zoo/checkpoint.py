@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..card import Card, digest
+from ..files import replacing
 from ..model import Architecture, BagNet
 
 State = dict[str, Tensor]
@@ -118,15 +119,12 @@ def write(path: Path, state: Mapping[str, Tensor], card: Card) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-        save_file(tensors, part, {"format": "pt", _CARD: card.to_json()})
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True) if part.parent.is_dir() else None
-        raise OSError(f"{path}: cannot be written ({error})") from None
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    with replacing(path) as part:
+        try:
+            save_file(tensors, part, {"format": "pt", _CARD: card.to_json()})
+        except SafetensorError as error:  # which is how it reports a full disk
+            raise OSError(str(error)) from None
 
 
 def _read_safetensors(path: Path) -> tuple[State, Card | None]:
