@@ -12,13 +12,29 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .batch.predict import predict
     from .card import Card
+    from .engine.prepare import prepare
     from .evidence import Evidence, explain
+    from .evidence.dense import dense
     from .geometry import Box, Geometry, Placement
     from .model import BagNet
     from .zoo.load import create, load
 
-__all__ = ["BagNet", "Box", "Card", "Evidence", "Geometry", "Placement", "create", "explain", "load"]
+__all__ = [
+    "BagNet",
+    "Box",
+    "Card",
+    "Evidence",
+    "Geometry",
+    "Placement",
+    "create",
+    "dense",
+    "explain",
+    "load",
+    "predict",
+    "prepare",
+]
 
 try:
     __version__ = version("bagnet")
@@ -34,8 +50,11 @@ _ROOMS = {
     "Geometry": "geometry",
     "Placement": "geometry",
     "create": "zoo.load",
+    "dense": "evidence.dense",
     "explain": "evidence",
     "load": "zoo.load",
+    "predict": "batch.predict",
+    "prepare": "engine.prepare",
 }
 
 

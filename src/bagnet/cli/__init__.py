@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from .bench import bench
 from .explain import explain
 from .models import models
+from .predict import predict
 from .train import train
 
 app = typer.Typer(
@@ -22,7 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(explain)
+app.command()(predict)
 app.command()(train)
+app.command()(bench)
 app.add_typer(models, name="models")
 
 

@@ -10,23 +10,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .inference import Calibration, Model, Precision, Runtime, network
+
 if TYPE_CHECKING:
-    from ..evidence import Evidence
+    from ..evidence import Evidence, Prediction
 
 
 def explain(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)],
-    model: Annotated[
-        str, typer.Option(help="A model's name (`bagnet models list`) or file.", show_default="the bundled one")
-    ] = "",
+    model: Model = "",
     target: Annotated[
-        str | None,
-        typer.Option("--class", help="Draw this class: name, index or WordNet id.", show_default="the best one"),
+        str | None, typer.Option("--class", help="Draw this class: name, index or WordNet id.", show_default="the best one")
     ] = None,
-    versus: Annotated[str | None, typer.Option(help="Draw why not this class instead.")] = None,
+    versus: Annotated[str | None, typer.Option(help="Draw why not this class instead.", show_default=False)] = None,
     out: Annotated[Path, typer.Option(help="A folder, or with one image a picture file.")] = Path(),
-    size: Annotated[int | None, typer.Option(min=1, help="Input size in pixels, instead of the model's own.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Input size in pixels.", show_default="the model's")] = None,
     style: Annotated[str, typer.Option(help="evidence | paper")] = "evidence",
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Draw windows so many pixels apart: 1 is finest.", show_default="the model's")
+    ] = None,
+    runtime: Runtime = "torch",
+    precision: Precision = "float32",
+    calibration: Calibration = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Classify photographs and draw the evidence: IMAGE.why.png beside the five best classes.
@@ -34,14 +39,12 @@ def explain(
     Example: `bagnet explain dog.jpg --class tabby --out pictures/`
     """
     from ..evidence import explain as explain_image
-    from ..zoo.catalogue import DEFAULT
-    from ..zoo.load import load
 
-    network = load(model or DEFAULT)
-    transform = network.transform if size is None else network.transform.with_crop(size)
+    ready = network(model, runtime, precision, calibration)
+    transform = ready.transform if size is None else ready.transform.with_crop(size)
     for name in (target, versus):
         if name is not None:
-            network.classes.find(name)
+            ready.classes.find(name)
     as_file = len(images) == 1 and bool(out.suffix) and not out.is_dir()
     if not as_file:
         try:
@@ -53,20 +56,27 @@ def explain(
     failed: list[dict[str, str]] = []
     for place, image in enumerate(images):
         try:
-            evidence = explain_image(network, image, transform=transform)
+            evidence = explain_image(ready, image, transform=transform)
+            shown = evidence.top(1)[0] if target is None else evidence.prediction(target)
+            fine = None
+            if stride is not None:
+                from ..evidence.dense import finer
+
+                classes = [shown.index] if versus is None else [shown.index, ready.classes.find(versus)]
+                fine = finer(ready, evidence, transform, classes, stride)
             picture = out if as_file else out / _name(image, images[:place])
-            evidence.picture(target, versus, style=style).save(picture)  # type: ignore[arg-type]
+            evidence.picture(shown.index, versus, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
         except (ValueError, OSError) as error:
             if len(images) == 1:
                 raise
             failed.append({"image": image, "error": " ".join(str(error).split())})
             typer.echo(f"bagnet: {failed[-1]['error']}", err=True)
             continue
-        done.append(_record(image, picture, evidence, target, versus))
+        done.append(_record(image, picture, evidence, shown, versus))
         if not as_json:
             _print(done[-1])
     if as_json:
-        typer.echo(json.dumps({"model": network.card.name if network.card else "", "images": done, "failed": failed}))
+        typer.echo(json.dumps({"model": ready.card.name if ready.card else "", "images": done, "failed": failed}))
     if len(images) > 1 and not as_json:
         typer.echo(f"{len(done)} explained, {len(failed)} failed")
     if failed:
@@ -80,8 +90,7 @@ def _name(image: str, before: list[str]) -> str:
     return f"{stem}.why{f'-{twins + 1}' if twins else ''}.png"
 
 
-def _record(image: str, picture: Path, evidence: Evidence, target: str | None, versus: str | None) -> dict[str, Any]:
-    shown = evidence.top(1)[0] if target is None else evidence.prediction(target)
+def _record(image: str, picture: Path, evidence: Evidence, shown: Prediction, versus: str | None) -> dict[str, Any]:
     return {
         "image": image,
         "picture": str(picture),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .progress import download_progress, steps_progress
 
 models = typer.Typer(help="Weights: what there is, where it is from, fetch, convert and verify.", no_args_is_help=True)
 
@@ -180,45 +180,3 @@ def verify(name: Name, as_json: AsJson = False) -> None:
     typer.echo(f"{result.name}: digest {result.digest}")
     for line in result.checks:
         typer.echo(f"  {line}")
-
-
-@contextmanager
-def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar of bytes on stderr, from the first byte on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: list[object] = []
-
-        def progress(done: int, total: int | None) -> None:
-            if not tasks:
-                tasks.append(bar.add_task(title, total=total))
-            bar.update(tasks[0], completed=done, total=total)  # type: ignore[arg-type]
-
-        yield progress
-
-
-@contextmanager
-def steps_progress(title: str) -> Iterator[Callable[[int], None]]:
-    """A bar of steps on stderr; called with the steps to come it grows, with 0 it goes one step on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task, total = bar.add_task(title, total=0), 0
-
-        def step(more: int) -> None:
-            nonlocal total
-            total += more
-            bar.update(task, total=total, advance=0 if more else 1)
-
-        yield step

@@ -46,7 +46,7 @@ class Prepared:
     """
 
     def __init__(self, model: BagNet, run: Callable[[FoldedFeatures], Runner], runtime: str) -> None:
-        self._model, self._run, self.runtime = model, run, runtime
+        self.exact, self._run, self.runtime = model, run, runtime
         folded = FoldedFeatures(model)
         self._runner = run(folded)
         self._by_stride = {folded.stride: self._runner}
@@ -55,22 +55,22 @@ class Prepared:
     @property
     def geometry(self) -> Geometry:
         """Where its windows lie on the input."""
-        return self._model.geometry
+        return self.exact.geometry
 
     @property
     def card(self) -> Card | None:
         """What its weights are."""
-        return self._model.card
+        return self.exact.card
 
     @property
     def classes(self) -> ClassNames:
         """What its logits stand for."""
-        return self._model.classes
+        return self.exact.classes
 
     @property
     def transform(self) -> Preprocessing:
         """PIL image -> (C, H, W) input tensor."""
-        return self._model.transform
+        return self.exact.transform
 
     @property
     def precision(self) -> str:
@@ -80,11 +80,11 @@ class Prepared:
     @property
     def architecture(self) -> Architecture:
         """The shape of the network."""
-        return self._model.architecture
+        return self.exact.architecture
 
     def check(self, x: Tensor) -> None:
         """As `BagNet.check`."""
-        self._model.check(x)
+        self.exact.check(x)
 
     def features(self, x: Tensor) -> Tensor:
         """The bag of features, as `BagNet.features`."""
@@ -93,7 +93,7 @@ class Prepared:
 
     def spread(self, finest: int) -> tuple[int, Runner]:
         """(stride, runner) of the same features at more places, see `FoldedFeatures`; built once for each stride."""
-        folded = FoldedFeatures(self._model, finest)
+        folded = FoldedFeatures(self.exact, finest)
         if folded.stride not in self._by_stride:
             self._by_stride[folded.stride] = self._run(folded)
         return folded.stride, self._by_stride[folded.stride]
@@ -108,7 +108,7 @@ class Prepared:
 
     def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """(B, K, h, w) logits of every window, as `BagNet.evidence`."""
-        self._model.check(x)
+        self.exact.check(x)
         return self._runner.apply(x, lambda features: self.head(features, classes))
 
     def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,7 +118,7 @@ class Prepared:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) logits, pooled by the runtime before the head."""
-        self._model.check(x)
+        self.exact.check(x)
         return self.head(self._runner.pooled(x))
 
     @torch.inference_mode()
@@ -134,7 +134,7 @@ class Prepared:
         batches = [images] if isinstance(images, Tensor) else images
         count, same, error, largest = 0, 0, 0.0, 0.0
         for batch in batches:
-            exact, found = self._model(batch).float(), self(batch).to(batch.device)
+            exact, found = self.exact(batch).float(), self(batch).to(batch.device)
             count += len(batch)
             same += int((exact.argmax(1) == found.argmax(1)).sum())
             error = max(error, float((exact - found).abs().max()))

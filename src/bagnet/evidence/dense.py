@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.transforms import Preprocessing
 from ..engine.fold import FoldedFeatures
 from ..engine.prepare import Prepared
 from ..geometry import Box, Geometry, ceil_div
 from ..model import BagNet
+from .evidence import Evidence
+from .explain import exactly, like_weights
 
 TILE = 25_088  # places computed at a time: half of a 224 x 224 map, which keeps BagNet-33 under a gigabyte
 
@@ -93,6 +96,18 @@ def dense(
         values[(..., *cells.slices)] = part[(..., *inside.slices)].to(values.device, values.dtype)
     step = stride // reached
     return DenseMap(values[..., ::step, ::step].contiguous(), own.origin - margin, stride)
+
+
+def finer(
+    model: BagNet | Prepared, evidence: Evidence, transform: Preprocessing, classes: Sequence[int], stride: int = 1
+) -> DenseMap:
+    """The dense map, zero-padded, of the image that some evidence was computed from, by the same model and preprocessing.
+
+    Raises:
+        ValueError, IndexError: as `dense`.
+    """
+    with exactly(model):
+        return dense(model, like_weights(transform(evidence.image)[None], model), classes, stride)
 
 
 def _tiles(geometry: Geometry, height: int, width: int, places: int) -> Iterator[tuple[Box, Box, Box]]:

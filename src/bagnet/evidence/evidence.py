@@ -19,6 +19,7 @@ from ..files import replacing
 from ..geometry import Axis, Box, Geometry, Placement
 
 if TYPE_CHECKING:
+    from .dense import DenseMap
     from .picture import Picture, Style
 
 TOLERANCE = 1e-5  # of the largest logit: how far the mean of a map may lie from its logit in float32
@@ -171,6 +172,7 @@ class Evidence:
         *,
         style: Style = "evidence",
         scale: float | None = None,
+        finer: DenseMap | None = None,
     ) -> Picture:
         """The photograph beside its evidence.
 
@@ -180,6 +182,7 @@ class Evidence:
             style: "evidence": every cell as it is, on a symmetric scale to the largest value; "paper": as the paper draws
                 it, on a scale to the 99th percentile, under the edges of the photograph.
             scale: the logit at both ends of the colours, to compare pictures.
+            finer: draw this map instead of the grid's: of one image, for the class, or for the class and `versus`.
 
         Raises:
             UnknownClass, AmbiguousClass: as `map`.
@@ -187,7 +190,7 @@ class Evidence:
         """
         from .picture import draw
 
-        return draw(self, target, versus, style, scale)
+        return draw(self, target, versus, style, scale, finer)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one `.npz` file, the image included; `Evidence.load` reads it back equal.

@@ -56,8 +56,8 @@ def explain(
         picture, source = photo.image, photo.name
         placement = transform.placement(picture.size, photo.orientation)
         x = transform(picture)
-    with _exact(model), torch.inference_mode():
-        logits, values = model.logits_and_evidence(_like_weights(x[None], model))
+    with exactly(model), torch.inference_mode():
+        logits, values = model.logits_and_evidence(like_weights(x[None], model))
     return Evidence(
         values=_array(values[0]),
         logits=_array(logits[0]),
@@ -81,7 +81,7 @@ def _prepared(x: Tensor, transform: Preprocessing) -> tuple[Tensor, Image.Image,
     return x, transform.picture(x), Placement.identity(*x.shape[1:])
 
 
-def _like_weights(x: Tensor, model: Any) -> Tensor:
+def like_weights(x: Tensor, model: Any) -> Tensor:
     """The image where the model's weights are, in their type."""
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return x if weight is None else x.to(weight.device, weight.dtype)
@@ -92,7 +92,7 @@ def _array(x: Tensor) -> Any:
 
 
 @contextmanager
-def _exact(model: Any) -> Iterator[None]:
+def exactly(model: Any) -> Iterator[None]:
     """Eval mode and full float32 inside; everything as it was after."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     modes = [module.training for module in modules]

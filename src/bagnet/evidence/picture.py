@@ -12,13 +12,14 @@ import numpy as np
 from PIL import Image
 
 from ..files import replacing
-from ..geometry import Box
+from ..geometry import Box, Geometry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
+    from .dense import DenseMap
     from .evidence import Evidence, Floats, Window
 
 Style = Literal["evidence", "paper"]
@@ -68,24 +69,45 @@ class Picture:
         return file.getvalue()
 
 
-def draw(evidence: Evidence, target: int | str | None, versus: int | str | None, style: Style, scale: float | None) -> Picture:
+def draw(
+    evidence: Evidence,
+    target: int | str | None,
+    versus: int | str | None,
+    style: Style,
+    scale: float | None,
+    finer: DenseMap | None,
+) -> Picture:
     """`Evidence.picture`, which see."""
     if style not in get_args(Style):
         raise ValueError(f"there is no style {style!r}: there are {' and '.join(get_args(Style))}")
     if scale is not None and not scale > 0:
         raise ValueError(f"the scale must be a positive number of logits, got {scale}")
     index = evidence.top(1)[0].index if target is None else evidence.classes.find(target)
-    values = evidence.map(index) if versus is None else evidence.difference(index, versus)
+    geometry = evidence.geometry
+    if finer is None:
+        values = evidence.map(index) if versus is None else evidence.difference(index, versus)
+    else:
+        values = _of_one_image(finer, versus)
+        geometry = Geometry(geometry.size, finer.stride, finer.origin)
     size = np.abs(values)
     limit = scale or float(size.max() if style == "evidence" else np.percentile(size, 99)) or 1.0
     strongest = evidence.windows(index, _STRONGEST, versus, apart=evidence.geometry.size // 2)
 
     figure, (left, right, bar, answers) = _layout(evidence.image.size)
     _photograph(left, evidence, strongest)
-    _heat_map(right, evidence, values, limit, style, strongest)
+    _heat_map(right, evidence, values, geometry, limit, style, [] if finer else strongest)
     _colour_bar(bar, limit, versus is not None)
-    _words(figure, answers, evidence, index, versus)
+    _words(figure, answers, evidence, index, versus, geometry)
     return Picture(figure)
+
+
+def _of_one_image(finer: DenseMap, versus: int | str | None) -> Floats:
+    count = 1 if versus is None else 2
+    if tuple(finer.values.shape[:2]) != (1, count):
+        raise ValueError(f"a finer map of shape {tuple(finer.values.shape)} cannot be drawn: it is to be (1, {count}, h, w)")
+    values: Floats = finer.values[0].float().numpy()
+    drawn: Floats = values[0] if versus is None else values[0] - values[1]
+    return drawn
 
 
 def _layout(size: tuple[int, int]) -> tuple[Figure, tuple[Axes, Axes, Axes, Axes]]:
@@ -145,7 +167,15 @@ def _photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> 
     _frame(axes, evidence.image.size)
 
 
-def _heat_map(axes: Axes, evidence: Evidence, values: Floats, limit: float, style: Style, strongest: Sequence[Window]) -> None:
+def _heat_map(
+    axes: Axes,
+    evidence: Evidence,
+    values: Floats,
+    geometry: Geometry,
+    limit: float,
+    style: Style,
+    strongest: Sequence[Window],
+) -> None:
     """The map where it lies on the photograph: each cell a stride x stride square about its window's centre."""
     from matplotlib.patches import Rectangle
 
@@ -158,7 +188,7 @@ def _heat_map(axes: Axes, evidence: Evidence, values: Floats, limit: float, styl
     for strip in evidence.geometry.unseen(*evidence.placement.input_size):
         fill(evidence.placement.display_box(strip), _NOT_GIVEN, 0.2, edgecolor="#b4bac6", hatch="//////")
     rows, columns = values.shape
-    first, last = evidence.geometry.centre_square(0, 0), evidence.geometry.centre_square(rows - 1, columns - 1)
+    first, last = geometry.centre_square(0, 0), geometry.centre_square(rows - 1, columns - 1)
     cells = evidence.placement.display_box(Box(first.left, first.top, last.right, last.bottom))
     left, top, right, bottom = (edge - 0.5 for edge in cells)
     axes.imshow(
@@ -238,7 +268,7 @@ def _colour_bar(axes: Axes, limit: float, difference: bool) -> None:
     bar.ax.set_title("logit\ndifference" if difference else "logit", fontsize=8, color=_SOFT, pad=6)
 
 
-def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int | str | None) -> None:
+def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int | str | None, geometry: Geometry) -> None:
     shown = evidence.prediction(index)
     high = figure.get_figheight()
     left = 0.3 / figure.get_figwidth()
@@ -268,7 +298,7 @@ def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int 
         base = y - 0.5 * step
         axes.plot([0, 1], [base, base], color="#e8eaef", linewidth=3.2, solid_capstyle="butt")
         axes.plot([0, answer.probability], [base, base], color="#cf4a41", linewidth=3.2, solid_capstyle="butt")
-    note = f"{evidence.model}\nwindows of {evidence.geometry.size} px every {evidence.geometry.stride} px of the input"
+    note = f"{evidence.model}\nwindows of {geometry.size} px every {geometry.stride} px of the input"
     axes.text(0, 0, note, fontsize=7.5, color=_SOFT, va="bottom", linespacing=1.5)
 
 

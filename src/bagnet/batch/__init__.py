@@ -1,0 +1,1 @@
+"""Many images: a journal that survives interruption, and predictions for a folder."""

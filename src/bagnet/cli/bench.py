@@ -1,0 +1,98 @@
+"""bagnet bench"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..bench import Bench
+
+
+def bench(
+    network: Annotated[str, typer.Option(help="bagnet9 | bagnet17 | bagnet33, or one of these with _padded.")] = "bagnet33",
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Images at a time; repeat it for several.", show_default="1, 8")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")] = 224,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each; figures are medians.")] = 5,
+    maps: Annotated[bool, typer.Option(help="Also time full-resolution maps.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Also write the figures to this .csv or .json.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure how fast this machine runs a BagNet: every runtime and precision, beside the published code and ResNet-50.
+
+    Example: `bagnet bench --batch 8 --out bench.csv`
+    """
+    from rich.console import Console
+
+    from ..bench import bench as measure
+    from ..bench import map_cases, standard_cases
+
+    if out is not None and out.suffix not in (".csv", ".json"):
+        raise ValueError(f"{out}: figures go to .csv or .json")
+    cases = standard_cases(network, batch or (1, 8), size) + (map_cases(network, size) if maps else [])
+    console = Console(stderr=True)
+    with console.status("starting") as status:
+        result = measure(cases, rounds, status.update)
+    record = {"machine": result.machine, "ceiling": result.ceiling, "rounds": rounds, "figures": result.rows()}
+    if out is not None:
+        write(out, record)
+    if as_json:
+        typer.echo(json.dumps(record))
+        return
+    typer.echo("\n".join(f"{title}: {text}" for title, text in result.machine.items()))
+    for title, speed in result.ceiling.items():
+        typer.echo(f"best matrix product, {title}: {speed / 1e9:.1f} giga multiply-adds/s")
+    show(result)
+
+
+def show(result: Bench) -> None:
+    """The tables, for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    for task, unit in (("logits", "images/s"), ("map", "maps/s")):
+        chosen = [(t, row) for t, row in zip(result.timings, result.rows(), strict=True) if t.case.task == task]
+        if not chosen:
+            continue
+        table = Table(box=None, pad_edge=False, header_style="bold", title=task, title_justify="left")
+        for place, title in enumerate(("", "batch", unit, "ms", "x published", "of ceiling", "MB", "error", "")):
+            table.add_column(title, justify="right" if 0 < place < 8 else "left", no_wrap=place == 0)
+        for timing, row in chosen:
+            cells = [timing.case.title, str(timing.case.batch)]
+            if timing.executed:
+                ratio, error = row["times_published"], row["error"]
+                cells += [
+                    f"{row['per_second']:.3g}",
+                    f"{row['milliseconds']:,.0f}",
+                    f"{ratio:.2f}" if ratio else "",
+                    f"{row['ceiling_share']:.0%}",
+                    f"{row['peak_megabytes']:,.0f}",
+                    f"{error:.0e}" if error is not None else "",
+                ]
+            else:
+                cells += ["not measured"] + [""] * 5
+            table.add_row(*cells, timing.note)
+        Console().print(table)
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    """The figures as CSV, the machine in its first columns, or all as JSON."""
+    from ..files import replacing
+
+    with replacing(path) as part:
+        if path.suffix == ".json":
+            part.write_text(json.dumps(record, indent=1))
+            return
+        with part.open("w", newline="", encoding="utf-8") as file:
+            machine = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in record["machine"].items()}
+            ceiling = {f"ceiling {key}": value for key, value in record["ceiling"].items()}
+            rows = [{**row, **machine, **ceiling, "rounds": record["rounds"]} for row in record["figures"]]
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)

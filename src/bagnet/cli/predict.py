@@ -1,0 +1,61 @@
+"""bagnet predict"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .inference import Calibration, Model, Precision, Runtime, network
+from .progress import images_progress
+
+
+def predict(
+    folder: Annotated[Path, typer.Argument(help="A folder of images, searched with all folders inside it.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The table to write: .csv or .parquet.")] = Path("predictions.csv"),
+    top: Annotated[int, typer.Option(min=1, help="How many of the best classes.")] = 5,
+    maps: Annotated[
+        Path | None, typer.Option(help="A folder for the evidence of these classes, .npz.", show_default=False)
+    ] = None,
+    model: Model = "",
+    runtime: Runtime = "torch",
+    precision: Precision = "float32",
+    calibration: Calibration = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Input size in pixels, instead of the model's own.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 1")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Classify a folder of images into a table. The same command goes on where a run was interrupted.
+
+    Example: `bagnet predict photos/ --out table.parquet --runtime openvino`
+    """
+    from ..batch.predict import predict as run
+
+    ready = network(model, runtime, precision, calibration)
+    transform = ready.transform if size is None else ready.transform.with_crop(size)
+    with images_progress("predicting") as progress:
+        summary = run(
+            ready,
+            folder,
+            out,
+            top=top,
+            maps=maps,
+            batch_size=batch_size,
+            workers=workers,
+            transform=transform,
+            progress=progress,
+        )
+    for _, reason in summary.bad:
+        typer.echo(f"bagnet: {reason}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"table": str(out), **asdict(summary)}))
+    else:
+        resumed = f", {summary.resumed} of them earlier" if summary.resumed else ""
+        typer.echo(f"{summary.predicted} of {summary.images} images predicted{resumed}, {len(summary.bad)} bad -> {out}")
+    if summary.bad:
+        sys.exit(2)

@@ -1,0 +1,74 @@
+"""Progress bars, on stderr and only where a person is looking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar of bytes on stderr, from the first byte on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: list[object] = []
+
+        def progress(done: int, total: int | None) -> None:
+            if not tasks:
+                tasks.append(bar.add_task(title, total=total))
+            bar.update(tasks[0], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield progress
+
+
+@contextmanager
+def steps_progress(title: str) -> Iterator[Callable[[int], None]]:
+    """A bar of steps on stderr; called with the steps to come it grows, with 0 it goes one step on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, total = bar.add_task(title, total=0), 0
+
+        def step(more: int) -> None:
+            nonlocal total
+            total += more
+            bar.update(task, total=total, advance=0 if more else 1)
+
+        yield step
+
+
+@contextmanager
+def images_progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of images with images/s and the time left; called with (done, in all)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.speed:.1f} images/s", justify="right"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield progress

@@ -1,0 +1,63 @@
+"""The bench measures what it says, in turn, and says what it cannot measure."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bagnet.bench import Bench, Case, Timing, bench, map_cases, standard_cases
+
+
+def test_ratios_and_shares_are_those_of_the_medians() -> None:
+    plain, fast = Case(how="published"), Case(runtime="openvino")
+    timings = [
+        Timing(plain, [4.0, 9.0, 4.0], executed="float32", multiply_adds=100),
+        Timing(fast, [1.0, 2.0, 3.0], executed="float32", multiply_adds=100),
+        Timing(Case(precision="bf16"), note="no bf16"),
+    ]
+    rows = Bench({}, {"torch float32": 40.0, "openvino float32": 100.0}, timings, 3).rows()
+    assert rows[1]["times_published"] == 2.0
+    assert rows[1]["per_second"] == 4.0  # a batch of 8 in 2 seconds
+    assert rows[1]["ceiling_share"] == 0.5
+    assert math.isnan(rows[2]["per_second"])
+
+
+def test_the_tables_hold_every_runtime_and_the_comparisons() -> None:
+    cases = standard_cases(batches=[8])
+    assert Case(how="published") in cases
+    assert Case("resnet50", "published") in cases
+    assert {case.runtime for case in cases} == {"torch", "onnxruntime", "openvino"}
+    assert {case.precision for case in cases} == {"float32", "bf16", "int8"}
+    assert map_cases()[0].how == "published"
+
+
+def test_nothing_to_time() -> None:
+    with pytest.raises(ValueError, match="a bench needs a case"):
+        bench([])
+
+
+@pytest.mark.slow
+def test_a_small_run() -> None:
+    pytest.importorskip("openvino")
+    plain = Case("bagnet9", "published", batch=1, size=33)
+    small_map = Case("bagnet9", "published", batch=1, task="map", size=47)
+    cases = [
+        plain,
+        Case("bagnet9", batch=1, size=33),
+        Case("bagnet9", runtime="openvino", batch=1, size=33),
+        Case("bagnet9", precision="tf32", batch=1, size=33),
+        small_map,
+        Case("bagnet9", batch=1, task="map", size=47),
+    ]
+    result = bench(cases, rounds=2)
+    for timing in (*result.timings[:3], *result.timings[4:]):
+        assert len(timing.seconds) == 2
+        assert timing.memory > 0
+        assert timing.executed == "float32"
+    assert result.timings[1].error is not None
+    assert result.timings[1].error < 1e-4
+    assert result.timings[5].error is not None
+    assert result.timings[5].error < 1e-4  # on the windows that the loop's sample covers
+    assert result.timings[3].note.startswith("torch on cpu runs")
+    assert max(result.ceiling.values()) > 1e9
