@@ -49,14 +49,14 @@ class Journal:
         try:
             table.parent.mkdir(parents=True, exist_ok=True)
             complete = self._complete_bytes()
-            if complete:
-                self._read(head)
             self._file = self.path.open("r+b" if complete else "wb")
         except OSError as error:
             raise OSError(f"{table}: cannot be written ({error.strerror})") from None
         self._file.truncate(complete)
         self._file.seek(complete)
-        if not complete:
+        if complete:
+            self._read(head)
+        else:
             self._append([head])
 
     def __enter__(self) -> Self:
@@ -101,6 +101,7 @@ class Journal:
     def _read(self, head: str) -> None:
         with self.path.open(encoding="utf-8") as file:
             if file.readline().rstrip("\n") != head:
+                self._file.close()
                 raise OtherRun(
                     f"{self.path}: is the beginning of a run with another model, other images or other settings; "
                     "delete it to start again, or choose another output"
