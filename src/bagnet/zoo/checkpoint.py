@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from ..card import Card, digest
@@ -120,11 +120,9 @@ def write(path: Path, state: Mapping[str, Tensor], card: Card) -> None:
         OSError: the file cannot be written.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    content = to_bytes(tensors, {"format": "pt", _CARD: card.to_json()})
     with replacing(path) as part:
-        try:
-            save_file(tensors, part, {"format": "pt", _CARD: card.to_json()})
-        except SafetensorError as error:  # which is how it reports a full disk
-            raise OSError(str(error)) from None
+        part.write_bytes(content)  # by hand: safetensors' own writer makes files that others may not read
 
 
 def _read_safetensors(path: Path) -> tuple[State, Card | None]:
