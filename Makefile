@@ -8,9 +8,9 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
-	@cat=$$($(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data/chelsea.png')") && \
-	  $(BIN)/bagnet explain "$$cat" --out demo
-	@echo "Look at demo/chelsea.why.png"
+	@photo=$$($(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data/coffee.png')") && \
+	  $(BIN)/bagnet explain "$$photo" --out demo
+	@echo "Look at demo/coffee.why.png"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto

@@ -11,7 +11,7 @@ import bagnet
 from bagnet.zoo.catalogue import DEFAULT, bundled, card_of
 from bagnet.zoo.verify import verify
 
-CAT = Path(skimage.__file__).parent / "data" / "chelsea.png"
+COFFEE = Path(skimage.__file__).parent / "data" / "coffee.png"
 
 
 @pytest.mark.parametrize("name", bundled())
@@ -25,10 +25,8 @@ def test_files_are_what_their_cards_say(name: str) -> None:
     assert "tensors: the digest on the card inside" in verify(name).checks
 
 
-def test_the_default_explains_a_cat() -> None:
+def test_the_default_knows_a_cup_of_coffee() -> None:
     assert DEFAULT in bundled()
     model = bagnet.load()
     assert model.geometry.grid(64, 64) >= (10, 10)
-    evidence = bagnet.explain(model, CAT)
-    best = {answer.name for answer in evidence.top(5)}
-    assert best & {"tabby", "Egyptian cat", "Persian cat"}
+    assert bagnet.explain(model, COFFEE).top(1)[0].name == "espresso"

@@ -273,15 +273,17 @@ def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int 
     high = figure.get_figheight()
     left = 0.3 / figure.get_figwidth()
     title = shown.name
+    grid = geometry == evidence.geometry
+    mean = ", the mean of the map" if grid else f", the mean of the map every {evidence.geometry.stride} px; this one is finer"
     if versus is None:
-        numbers = f"{_percent(shown.probability)}   logit {_signed(shown.logit)}, the mean of the map"
+        numbers = f"{_percent(shown.probability)}   logit {_signed(shown.logit)}{mean}"
     else:
         other = evidence.prediction(versus)
         title = f"{shown.name}, not {other.name}"
         numbers = (
             f"{_percent(shown.probability)} against {_percent(other.probability)}   "
             f"logits {_signed(shown.logit)} and {_signed(other.logit)}: "
-            f"{_signed(shown.logit - other.logit)} is the mean of the map"
+            f"{_signed(shown.logit - other.logit)} apart{mean}"
         )
     figure.text(left, 1 - 0.42 / high, _short(title, 60), fontsize=17, fontweight="bold", color=_INK, va="baseline")
     figure.text(left, 1 - 0.70 / high, numbers, fontsize=10, color=_SOFT, va="baseline")
