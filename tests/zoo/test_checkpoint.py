@@ -300,11 +300,12 @@ def test_existing_file_survives_a_failed_write(model: BagNet, tmp_path: Path, mo
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"what was there")
 
-    def full(tensors: State, part: Path, metadata: dict[str, str]) -> None:
-        part.write_bytes(b"half of it")
+    def full(part: Path, content: bytes) -> None:
+        with part.open("wb") as file:
+            file.write(content[:9])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bagnet.zoo.checkpoint.save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"weights\.safetensors: cannot be written .*No space left"):
         write(path, *converted(model))
     assert path.read_bytes() == b"what was there"
