@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from pathlib import Path
 
 import pytest
+import torch
 
 from bagnet.bench import Bench, Case, Timing, bench, map_cases, standard_cases
+from bagnet.model import Architecture, BagNet
 
 
 def test_ratios_and_shares_are_those_of_the_medians() -> None:
@@ -61,3 +65,22 @@ def test_a_small_run() -> None:
     assert result.timings[5].error < 1e-4  # on the windows that the loop's sample covers
     assert result.timings[3].note.startswith("torch on cpu runs")
     assert max(result.ceiling.values()) > 1e9
+
+
+@pytest.mark.parametrize("kernel3", [(1, 1, 0, 0), (1, 1, 1, 1)])
+def test_the_kept_baseline_is_the_published_network(kernel3: tuple[int, int, int, int]) -> None:
+    """`benchmarks/published.py` has the published state dict and gives the answers of `bagnet.model`."""
+    path = Path(__file__).parents[1] / "benchmarks" / "published.py"
+    spec = importlib.util.spec_from_file_location("published", path)
+    assert spec is not None
+    assert spec.loader is not None
+    published = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(published)
+    kept = published.PublishedBagNet(kernel3).eval()
+    ours = BagNet(Architecture(kernel3)).eval()
+    assert list(kept.state_dict()) == list(ours.state_dict())
+    ours.load_state_dict(kept.state_dict())
+    x = torch.randn(1, 3, 65, 65)
+    with torch.inference_mode():
+        expected = kept(x)
+        assert (ours(x) - expected).abs().max() <= 1e-5 * expected.abs().max()
