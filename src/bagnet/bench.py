@@ -353,7 +353,7 @@ def _ceilings() -> dict[str, float]:
 
     found["openvino float32"] = 0.0
     for rows, inner, columns in shapes:
-        left = opset13.parameter([rows, inner], "f32")
+        left = opset13.parameter([rows, inner], openvino.Type.f32)
         weight = opset13.constant(torch.randn(inner, columns).numpy())
         model = openvino.Model([opset13.matmul(left, weight, False, False)], [left])
         request = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
