@@ -79,8 +79,11 @@ def test_pixels_that_no_window_sees_change_nothing(sibling: BagNet) -> None:
 def test_chosen_classes_come_in_the_order_asked_for(sibling: BagNet) -> None:
     model, x = sibling.double(), image(50, 50)
     assert close(model.evidence(x, [3, 0]), model.evidence(x)[:, [3, 0]])
-    with pytest.raises(IndexError):
-        model.evidence(x, [5])
+    for wrong in ([5], [-1]):
+        with pytest.raises(IndexError, match="there is no class"):
+            model.evidence(x, wrong)
+    with pytest.raises(ValueError, match="no classes are asked for"):
+        model.evidence(x, [])
 
 
 def test_smallest_image_is_one_window(sibling: BagNet) -> None:

@@ -104,6 +104,11 @@ class Card:
                 f"card {self.name!r} names {len(self.classes)} classes, its network has {self.architecture.num_classes} logits"
             )
 
+        words = ("name", "licence", "trained_on", "command", "notes")
+        for word in (*words, *(word for word in ("source_sha256", "digest") if getattr(self, word) is not None)):
+            if not isinstance(getattr(self, word), str):
+                raise ValueError(f"the {word} of a card must be text, got {getattr(self, word)!r}")
+
     def to_json(self) -> str:
         """One JSON object; `from_json` reads it back to an equal card."""
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "more"}

@@ -226,13 +226,23 @@ class BagNet(nn.Module):
 
     def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The linear classifier on features of shape (B, C) or (B, C, h, w), in the head's own precision always."""
-        rows = slice(None) if classes is None else list(classes)
+        rows = slice(None) if classes is None else self.rows(classes)
         weight, bias = self.fc.weight[rows], self.fc.bias[rows]
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(weight.dtype)
             if features.ndim == 2:
                 return F.linear(features, weight, bias)
             return F.conv2d(features, weight[:, :, None, None], bias)
+
+    def rows(self, classes: Sequence[int]) -> list[int]:
+        """Class indices as the head's rows. Raises IndexError where one is out of range, ValueError where there is none."""
+        rows = list(classes)
+        if not rows:
+            raise ValueError("no classes are asked for: name some, or leave the argument out for all")
+        for row in rows:
+            if not 0 <= row < self.architecture.num_classes:
+                raise IndexError(f"there is no class {row}: the indices are 0 to {self.architecture.num_classes - 1}")
+        return rows
 
     def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The logits of every window; their mean over the grid is `self(x)`.

@@ -99,11 +99,24 @@ def test_a_folder_is_no_image(run: Run, weights: Path, tmp_path: Path) -> None:
     assert_refused(run("explain", tmp_path, "--model", weights, "--out", tmp_path / "out"), "folder")
 
 
-def test_one_pixel_is_an_image_unless_the_window_is_larger(run: Run, weights: Path, tmp_path: Path) -> None:
+def test_images_and_inputs_that_are_too_small(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
     Image.new("RGB", (1, 1), "red").save(tmp_path / "pixel.png")
-    command = ("explain", tmp_path / "pixel.png", "--model", weights, "--out", tmp_path)
-    assert run(*command).code == 0  # resized to the input size, as any image
-    assert_refused(run(*command, "--size", "16"), "smallest size is 17 x 17")
+    command = ("--model", weights, "--out", tmp_path / "out")
+    assert_refused(run("explain", tmp_path / "pixel.png", *command), "pixel.png: 1 x 1 pixels is too small")
+    assert_refused(run("explain", photograph, *command, "--size", "16"), "smallest size is 17 x 17")
+
+
+def test_a_photograph_is_never_overwritten(run: Run, weights: Path, photograph: Path) -> None:
+    before = photograph.read_bytes()
+    assert_refused(run("explain", photograph, "--model", weights, "--out", photograph), "is one of the photographs")
+    assert photograph.read_bytes() == before
+
+
+def test_finer_maps(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    for style in ("evidence", "paper"):
+        command = ("explain", photograph, "--model", weights, "--out", tmp_path / f"{style}.png", "--style", style)
+        assert run(*command, "--stride", "1").code == 0
+    assert_refused(run(*command, "--stride", "9"), "coarser than the evidence")
 
 
 @pytest.mark.parametrize(
@@ -113,10 +126,11 @@ def test_one_pixel_is_an_image_unless_the_window_is_larger(run: Run, weights: Pa
         (("--class", "crane"), "n02012849"),
         (("--versus", "99"), "there is no class 99"),
         (("--style", "oil"), "no style 'oil'"),
+        (("--class", "tabby", "--versus", "Tabby cat"), "compared with itself"),
         (("--model", "bagnet34.orig_in1k"), "did you mean bagnet33.orig_in1k"),
     ],
 )
-def test_bad_requests(run: Run, weights: Path, photograph: Path, tmp_path: Path, words: tuple[str, str], message: str) -> None:
+def test_bad_requests(run: Run, weights: Path, photograph: Path, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     model = () if "--model" in words else ("--model", weights)
     assert_refused(run("explain", photograph, *model, *words, "--out", tmp_path / "out"), message)
 

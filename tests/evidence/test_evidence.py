@@ -65,6 +65,11 @@ def test_windows(evidence: Evidence) -> None:
     assert (second.row, second.column) == (2, 2)
     assert [(w.row, w.column) for w in evidence.windows(0, 2, apart=9)] == [(2, 3), (2, 1)]
     assert len(evidence.windows(0, 99)) == 12
+    for count in (0, -1):
+        with pytest.raises(ValueError, match="at least 1"):
+            evidence.windows(0, count)
+        with pytest.raises(ValueError, match="at least 1"):
+            evidence.top(count)
     best = evidence.windows(0, 1, versus="tabby")[0]
     assert (best.row, best.column) == (2, 3)
 

@@ -34,7 +34,7 @@ def explain(
     calibration: Calibration = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Classify photographs and draw the evidence: IMAGE.why.png beside the five best classes.
+    """Classify photographs: print the five best classes, and draw the evidence in IMAGE.why.png in the current folder.
 
     Example: `bagnet explain dog.jpg --class tabby --out pictures/`
     """
@@ -63,8 +63,10 @@ def explain(
                 from ..evidence.dense import finer
 
                 classes = [shown.index] if versus is None else [shown.index, ready.classes.find(versus)]
-                fine = finer(ready, evidence, transform, classes, stride)
+                fine = finer(ready, evidence, transform, classes, stride, padded=style == "paper")
             picture = out if as_file else out / _name(image, images[:place])
+            if picture.resolve() in {Path(other).resolve() for other in images}:
+                raise ValueError(f"{picture}: is one of the photographs; choose another place for the picture")
             evidence.picture(shown.index, versus, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
         except (ValueError, OSError) as error:
             if len(images) == 1:

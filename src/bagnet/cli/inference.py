@@ -46,5 +46,12 @@ def calibration_images(model: BagNet, sources: Sequence[Path], most: int = 100) 
     from ..batch.predict import find_images
     from ..data.decode import decode
 
-    paths = [path for source in sources for path in find_images(source)[0]]
-    return [model.transform(decode(path).image)[None] for path in paths[:most]]
+    found = []
+    for path in [path for source in sources for path in find_images(source)[0]][:most]:
+        try:
+            found.append(model.transform(decode(path).image)[None])
+        except ValueError as error:
+            typer.echo(f"bagnet: {error}", err=True)
+    if not found:
+        raise ValueError(f"{', '.join(map(str, sources))}: none of the images can be read")
+    return found

@@ -57,7 +57,10 @@ def decode(source: str | bytes | PathLike[str] | PathLike[bytes] | Image.Image |
     if isinstance(source, np.ndarray):
         with _reasons("array"):
             return _upright(_from_array(source), "")
-    name = fsdecode(source)
+    try:
+        name = fsdecode(source)
+    except TypeError:
+        raise BadImage(f"a {type(source).__name__} is no image: give a path, a PIL image, an array or a tensor") from None
     _check_file(name)
     with _reasons(name), Image.open(name, formats=FORMATS) as image:
         return _upright(image, name)

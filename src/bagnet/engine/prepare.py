@@ -100,7 +100,7 @@ class Prepared:
 
     def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The linear classifier in float32, as `BagNet.head`."""
-        rows = slice(None) if classes is None else list(classes)
+        rows = slice(None) if classes is None else self.exact.rows(classes)
         weight, bias = self._weight[rows].to(features.device), self._bias[rows].to(features.device)
         if features.ndim == 2:
             return F.linear(features, weight, bias)

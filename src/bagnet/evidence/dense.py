@@ -99,15 +99,32 @@ def dense(
 
 
 def finer(
-    model: BagNet | Prepared, evidence: Evidence, transform: Preprocessing, classes: Sequence[int], stride: int = 1
+    model: BagNet | Prepared,
+    evidence: Evidence,
+    transform: Preprocessing,
+    classes: Sequence[int],
+    stride: int = 1,
+    padded: bool = False,
 ) -> DenseMap:
-    """The dense map, zero-padded, of the image that some evidence was computed from, by the same model and preprocessing.
+    """The dense map of the image that some evidence was computed from, by the same model and preprocessing.
+
+    Args:
+        model: as for `dense`.
+        evidence: has the image.
+        transform: that prepared it.
+        classes: indices of the wanted classes.
+        stride: in pixels, at most the evidence's own.
+        padded: as for `dense`; a network with padding of its own always pads.
 
     Raises:
-        ValueError, IndexError: as `dense`.
+        ValueError: as `dense`, or the map would be coarser than the evidence.
+        IndexError: as `dense`.
     """
+    if stride > model.geometry.stride:
+        raise ValueError(f"a stride of {stride} is coarser than the evidence, whose windows are {model.geometry.stride} px apart")
     with exactly(model):
-        return dense(model, like_weights(transform(evidence.image)[None], model), classes, stride)
+        x = like_weights(transform(evidence.image)[None], model)
+        return dense(model, x, classes, stride, padded=padded or model.geometry.origin < 0)
 
 
 def _tiles(geometry: Geometry, height: int, width: int, places: int) -> Iterator[tuple[Box, Box, Box]]:

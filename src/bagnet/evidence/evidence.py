@@ -113,7 +113,8 @@ class Evidence:
         return shares
 
     def top(self, count: int = 5) -> list[Prediction]:
-        """The classes with the largest logits, best first; fewer where the model has fewer."""
+        """The classes with the largest logits, best first; fewer where the model has fewer. ValueError for a count below 1."""
+        _check_count(count)
         probabilities = self.probabilities
         return [self._prediction(int(index), probabilities) for index in np.argsort(-self.logits, kind="stable")[:count]]
 
@@ -135,7 +136,14 @@ class Evidence:
         return one
 
     def difference(self, target: int | str, versus: int | str) -> Floats:
-        """(h, w): why `target` and not `versus`, window by window; its mean is the difference of their logits."""
+        """(h, w): why `target` and not `versus`, window by window; its mean is the difference of their logits.
+
+        Raises:
+            UnknownClass, AmbiguousClass: as `map`.
+            ValueError: both are the same class.
+        """
+        if self._index(target) == self._index(versus):
+            raise ValueError(f"{self.classes[self._index(target)]} is compared with itself: name another class")
         return self.map(target) - self.map(versus)
 
     def windows(
@@ -152,7 +160,9 @@ class Evidence:
 
         Raises:
             UnknownClass, AmbiguousClass: as `map`.
+            ValueError: a count below 1, or `versus` is the same class.
         """
+        _check_count(count)
         values = self.map(target) if versus is None else self.difference(self._index(target), versus)
         chosen: list[Window] = []
         for cell in np.argsort(-values, axis=None, kind="stable"):
@@ -244,11 +254,16 @@ class Evidence:
                 )
         except FileNotFoundError:
             raise FileNotFoundError(f"{fspath(path)}: there is no such file") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{fspath(path)}: not a file of evidence, or a broken one ({error})") from None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{fspath(path)}: not a file of evidence, or a broken one ({type(error).__name__})") from None
 
     def _index(self, target: int | str | None) -> int:
         return int(self.logits.argmax()) if target is None else self.classes.find(target)
 
     def _prediction(self, index: int, probabilities: Floats) -> Prediction:
         return Prediction(index, str(self.classes[index]), float(self.logits[index]), float(probabilities[index]))
+
+
+def _check_count(count: int) -> None:
+    if count < 1:
+        raise ValueError(f"the count must be at least 1, got {count}")

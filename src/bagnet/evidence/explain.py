@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..data.decode import decode
+from ..data.decode import BadImage, decode
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
 from ..geometry import Placement
@@ -55,6 +55,7 @@ def explain(
         photo = decode(image)
         picture, source = photo.image, photo.name
         placement = transform.placement(picture.size, photo.orientation)
+        _check_size(model, placement, source)
         x = transform(picture)
     with exactly(model), torch.inference_mode():
         logits, values = model.logits_and_evidence(like_weights(x[None], model))
@@ -68,6 +69,16 @@ def explain(
         model=model.card.name if model.card else "",
         source=source,
     )
+
+
+def _check_size(model: Classifier, placement: Placement, name: str) -> None:
+    """Refuse an image so small that a window sees hardly one of its pixels: there is nothing local to tell apart."""
+    width, height = placement.image_size
+    if model.geometry.size * min(placement.horizontal.scale, placement.vertical.scale) < 2:
+        raise BadImage(
+            f"{name or 'image'}: {width} x {height} pixels is too small, a window would see less than 2 x 2 of them; "
+            "give a larger image"
+        )
 
 
 def _prepared(x: Tensor, transform: Preprocessing) -> tuple[Tensor, Image.Image, Placement]:

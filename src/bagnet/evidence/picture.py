@@ -80,7 +80,7 @@ def draw(
     """`Evidence.picture`, which see."""
     if style not in get_args(Style):
         raise ValueError(f"there is no style {style!r}: there are {' and '.join(get_args(Style))}")
-    if scale is not None and not scale > 0:
+    if scale is not None and not 0 < scale < float("inf"):
         raise ValueError(f"the scale must be a positive number of logits, got {scale}")
     index = evidence.top(1)[0].index if target is None else evidence.classes.find(target)
     geometry = evidence.geometry

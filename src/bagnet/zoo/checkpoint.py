@@ -85,6 +85,13 @@ def fit(state: Mapping[str, Tensor], model: BagNet, name: str) -> None:
     ]
     if differences:
         raise BadCheckpoint(f"{name}: these are not weights of {model.name}; {'; '.join(differences)}")
+    for key, value in filled.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_complex():
+            raise BadCheckpoint(f"{name}: {key} is no plain tensor of numbers ({value.layout}, {value.dtype})")
+        if expected[key].is_floating_point() != value.is_floating_point():
+            raise BadCheckpoint(f"{name}: {key} is {value.dtype}, expected {expected[key].dtype}")
+        if not torch.isfinite(value).all():
+            raise BadCheckpoint(f"{name}: {key} holds numbers that are not finite")
     model.load_state_dict(filled)
 
 
@@ -99,6 +106,9 @@ def architecture_of(state: Mapping[str, Tensor], name: str, strides: tuple[int, 
         kernel3 = [
             sum(state[f"layer{i + 1}.{block}.conv2.weight"].shape[-1] == 3 for block in stage) for i, stage in enumerate(stages)
         ]
+        stem = 3 if "conv2.weight" not in state else 1
+        if state["conv1.weight"].shape[2:] != (stem, stem):
+            raise ValueError(f"conv1.weight is {list(state['conv1.weight'].shape)}")
         return Architecture(
             kernel3=tuple(kernel3),  # type: ignore[arg-type]
             strides=strides or (2, 2, 2, 1),

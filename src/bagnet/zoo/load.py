@@ -94,7 +94,7 @@ def load(
             notes=f"{card.name} changed to {architecture.num_classes} classes and {architecture.in_channels} channels. "
             + card.notes,
         )
-    fit(state, model, card.name)
+    fit(state, model, fspath(name))
     model.card = card if names is None else replace(card, classes=names)
     return model
 
