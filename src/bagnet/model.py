@@ -114,7 +114,7 @@ class Bottleneck(nn.Module):
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         shortcut: Tensor = x if self.downsample is None else self.downsample(x)
-        out = out + shortcut[..., : out.shape[-2], : out.shape[-1]]
+        out += shortcut[..., : out.shape[-2], : out.shape[-1]]
         activated: Tensor = self.relu(out)
         return activated
 

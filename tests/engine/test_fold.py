@@ -78,7 +78,7 @@ def test_a_block_crops_its_shortcut_first(kernel: int, stride: int, padded: bool
 def test_all_together(sibling: BagNet, size: tuple[int, int]) -> None:
     model, x = sibling.double(), image(3, *size)
     network = FoldedFeatures(model)
-    assert network.stride == model.geometry.stride
+    assert network.geometry.stride == model.geometry.stride
     assert close(network(x), model.features(x))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
@@ -103,4 +103,4 @@ def test_the_model_is_not_changed(sibling: BagNet) -> None:
 )
 def test_the_stride_that_is_reached(strides: tuple[int, int, int, int], finest: int, reached: int) -> None:
     model = BagNet(Architecture((1, 1, 0, 0), strides, (1, 1, 1, 1), 2, num_classes=2)).eval()
-    assert FoldedFeatures(model, finest).stride == reached
+    assert FoldedFeatures(model, finest).geometry.stride == reached

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..geometry import Geometry
 from ..model import BagNet, Bottleneck
 
 
@@ -19,19 +20,19 @@ class FoldedFeatures(nn.Module):
     Args:
         model: copied, not changed.
         finest: the stride at which windows may stop moving closer together; a smaller one than the model's gives the same
-            features at more places ("a trous": strides become dilations). `stride` says which was reached: the smallest
-            product of the model's first few strides that `finest` is a multiple of.
+            features at more places ("a trous": strides become dilations). `geometry` says which stride was reached: the
+            smallest product of the model's first few strides that `finest` is a multiple of.
     """
 
     def __init__(self, model: BagNet, finest: int | None = None) -> None:
         super().__init__()
-        self.stride, dilation = 1, 1
+        reached, dilation = 1, 1
         with torch.no_grad():
             first = model.conv1 if model.architecture.padded else merge_pointwise(model.conv1, model.conv2)
             self.stem = fold_norm(first, model.bn1)
             blocks = []
             for stage, stride in zip(model.stages, model.architecture.strides, strict=True):
-                keep = dilation == 1 and (finest is None or finest % (self.stride * stride) == 0)
+                keep = dilation == 1 and (finest is None or finest % (reached * stride) == 0)
                 for block in stage:
                     assert isinstance(block, Bottleneck)
                     folded = FoldedBottleneck(block)
@@ -40,8 +41,9 @@ class FoldedFeatures(nn.Module):
                     if folded.original_stride > 1 and not keep:
                         dilation *= folded.original_stride
                     blocks.append(folded)
-                self.stride *= stride if keep else 1
+                reached *= stride if keep else 1
             self.blocks = nn.Sequential(*blocks)
+        self.geometry = Geometry(model.geometry.size, reached, model.geometry.origin)
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.blocks(torch.relu(self.stem(x)))

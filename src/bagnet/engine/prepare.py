@@ -18,6 +18,8 @@ from .fold import FoldedFeatures
 from .runtime import PRECISIONS, CannotRun, OnnxRunner, OpenVINORunner, Runner, TorchRunner
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
+_CUT_OUT_CELLS = 24  # per side of an image part to calibrate on
+_HEAD_ROWS = 2048  # windows whose features the head takes at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Prepared:
         self.exact, self._run, self.runtime = model, run, runtime
         folded = FoldedFeatures(model)
         self._runner = run(folded)
-        self._by_stride = {folded.stride: self._runner}
+        self._by_stride = {folded.geometry.stride: self._runner}
         self._weight, self._bias = model.fc.weight.detach().float(), model.fc.bias.detach().float()
 
     @property
@@ -87,24 +89,34 @@ class Prepared:
         self.exact.check(x)
 
     def features(self, x: Tensor) -> Tensor:
-        """The bag of features, as `BagNet.features`."""
+        """The bag of features in float32, as `BagNet.features`."""
         self.check(x)
-        return self._runner.apply(x, torch.clone)
+        return self._runner.apply(x, lambda lent: lent.to(torch.float32, memory_format=torch.contiguous_format, copy=True))
 
-    def spread(self, finest: int) -> tuple[int, Runner]:
-        """(stride, runner) of the same features at more places, see `FoldedFeatures`; built once for each stride."""
+    def spread(self, finest: int) -> tuple[Geometry, Runner]:
+        """Where the windows lie and who runs them, for the same features at more places: see `FoldedFeatures`. Built once."""
         folded = FoldedFeatures(self.exact, finest)
-        if folded.stride not in self._by_stride:
-            self._by_stride[folded.stride] = self._run(folded)
-        return folded.stride, self._by_stride[folded.stride]
+        stride = folded.geometry.stride
+        if stride not in self._by_stride:
+            self._by_stride[stride] = self._run(folded)
+        return folded.geometry, self._by_stride[stride]
 
     def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The linear classifier in float32, as `BagNet.head`."""
-        rows = slice(None) if classes is None else self.exact.rows(classes)
-        weight, bias = self._weight[rows].to(features.device), self._bias[rows].to(features.device)
+        wanted = slice(None) if classes is None else self.exact.rows(classes)
+        weight, bias = self._weight[wanted].to(features.device), self._bias[wanted].to(features.device)
         if features.ndim == 2:
-            return F.linear(features, weight, bias)
-        return F.conv2d(features, weight[:, :, None, None], bias)
+            return F.linear(features.float(), weight, bias)
+        if features.dtype == torch.float32 and features.is_contiguous():
+            return F.conv2d(features, weight[:, :, None, None], bias)
+        # Channels last, half precision: a row a window, made float32 a few at a time, as a whole copy of the features is
+        # larger than any cache.
+        places = features.permute(0, 2, 3, 1)
+        rows = places.flatten(0, 2)
+        logits = rows.new_empty((len(rows), len(weight)), dtype=torch.float32)
+        for start in range(0, len(rows), _HEAD_ROWS):
+            torch.addmm(bias, rows[start : start + _HEAD_ROWS].float(), weight.T, out=logits[start : start + _HEAD_ROWS])
+        return logits.reshape(*places.shape[:3], len(weight)).permute(0, 3, 1, 2)
 
     def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """(B, K, h, w) logits of every window, as `BagNet.evidence`."""
@@ -113,8 +125,8 @@ class Prepared:
 
     def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As `BagNet.logits_and_evidence`."""
-        features = self.features(x)
-        return self.head(features.mean((2, 3))), self.head(features)
+        self.check(x)
+        return self._runner.apply(x, lambda lent: (self.head(lent.mean((2, 3), dtype=torch.float32)), self.head(lent)))
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) logits, pooled by the runtime before the head."""
@@ -183,9 +195,23 @@ def prepare(
             return TorchRunner(features, precision, compile, device)
         if runtime == "onnxruntime":
             return OnnxRunner(features.cpu(), precision, threads)
-        return OpenVINORunner(features.cpu(), precision, batches, threads)
+        typical = batches if batches is None or features.geometry == exact.geometry else _cut_outs(batches, features.geometry)
+        return OpenVINORunner(features.cpu(), precision, typical, threads)
 
     return Prepared(exact, run, runtime)
+
+
+def _cut_outs(batches: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
+    """A part of each image, at random: a network that computes at every pixel sees as many windows there as in a whole image."""
+    side = geometry.smallest_input + _CUT_OUT_CELLS * geometry.stride
+    random = torch.Generator().manual_seed(0)
+    found = []
+    for batch in batches:
+        height, width = min(side, batch.shape[2]), min(side, batch.shape[3])
+        top = int(torch.randint(batch.shape[2] - height + 1, (), generator=random))
+        left = int(torch.randint(batch.shape[3] - width + 1, (), generator=random))
+        found.append(batch[..., top : top + height, left : left + width].contiguous())
+    return found
 
 
 def _frozen_copy(model: BagNet) -> BagNet:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..missing import needs
+from .fold import FoldedFeatures
 
 PRECISIONS = ("float32", "tf32", "bf16", "int8")
+Found = TypeVar("Found")
 _SHAPES = 8  # compiled programs kept per runner, one per input shape: fixed shapes run faster than open ones
 
 
@@ -28,10 +30,11 @@ class Runner(Protocol):
 
     executed: str
 
-    def apply(self, x: Tensor, use: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `use` makes of the features of x: (B, C_in, H, W) float32 -> (B, C, h, w) float32 -> anything.
+    def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
+        """What `use` makes of the features of x: (B, C_in, H, W) float32 -> (B, C, h, w) float32 or bf16 -> anything.
 
-        The features are lent for the call alone; the next one may overwrite them. They are large: not copying pays.
+        The features are lent for the call alone, in the type and memory layout in which they were computed; the next call
+        may overwrite them. They are large: not copying pays.
         """
 
     def pooled(self, x: Tensor) -> Tensor:
@@ -42,13 +45,13 @@ class TorchRunner:
     """PyTorch, channels last.
 
     Args:
-        network: module from images to features, eval mode, float32.
+        network: on the CPU, float32.
         precision: "float32", "bf16", or on CUDA "tf32".
         compile_it: hand the network to torch.compile; worth its minute for long runs only.
         device: where to run.
     """
 
-    def __init__(self, network: nn.Module, precision: str, compile_it: bool = False, device: str = "cpu") -> None:
+    def __init__(self, network: FoldedFeatures, precision: str, compile_it: bool = False, device: str = "cpu") -> None:
         self.device = torch.device(device)
         allowed = ("float32", "bf16", "tf32") if self.device.type == "cuda" else ("float32", "bf16")
         if precision not in allowed:
@@ -60,10 +63,10 @@ class TorchRunner:
         network = network.to(self.device, self._type, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._run: Callable[[Tensor], Tensor] = torch.compile(network) if compile_it else network
 
-    def apply(self, x: Tensor, use: Callable[[Tensor], Tensor]) -> Tensor:
+    def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
         x = x.to(self.device, self._type, memory_format=torch.channels_last)
         with torch.inference_mode(), _tf32(self.executed == "tf32"):
-            features = self._run(x).float()
+            features = self._run(x)
         return use(features)
 
     def pooled(self, x: Tensor) -> Tensor:
@@ -76,14 +79,14 @@ class OpenVINORunner:
     """OpenVINO on the CPU; programs are compiled for each new input shape.
 
     Args:
-        network: module from images to features, eval mode, float32.
+        network: on the CPU, float32.
         precision: "float32", "bf16" or "int8".
         calibration: for int8: (B, C_in, H, W) batches of typical images.
         threads: how many; all cores where None.
     """
 
     def __init__(
-        self, network: nn.Module, precision: str, calibration: Iterable[Tensor] | None = None, threads: int | None = None
+        self, network: FoldedFeatures, precision: str, calibration: Iterable[Tensor] | None = None, threads: int | None = None
     ) -> None:
         openvino = needs("openvino", "export")
         if precision not in ("float32", "bf16", "int8"):
@@ -97,16 +100,17 @@ class OpenVINORunner:
         }
         if threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = threads
-        self._models = {"features": _openvino_model(network), "pooled": _openvino_model(_Pooled(network))}
+        if precision == "int8" and calibration is None:
+            raise CannotRun("int8 needs calibration images: give some typical ones")
+        model = _openvino_model(network)
         if precision == "int8":
-            if calibration is None:
-                raise CannotRun("int8 needs calibration images: give some typical ones")
-            batches = [batch.numpy() for batch in calibration]
-            self._models = {kind: _quantised(model, batches) for kind, model in self._models.items()}
+            model = _quantised(model, [batch.numpy() for batch in calibration or ()])
+        self._half = precision == "bf16"
+        self._models = {"features": _as_computed(model) if self._half else model, "pooled": _averaged(model)}
         self._programs: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self.executed = precision
 
-    def apply(self, x: Tensor, use: Callable[[Tensor], Tensor]) -> Tensor:
+    def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
         return use(self._run("features", x))
 
     def pooled(self, x: Tensor) -> Tensor:
@@ -127,19 +131,22 @@ class OpenVINORunner:
                 self._programs.popitem(last=False)
         request = self._programs[key]
         request.infer([x.numpy()], share_inputs=True)
-        return torch.from_numpy(request.get_output_tensor(0).data)
+        found = request.get_output_tensor(0)
+        if kind == "features" and self._half:
+            return torch.from_numpy(found.data.view("int16")).view(torch.bfloat16).permute(0, 3, 1, 2)
+        return torch.from_numpy(found.data)
 
 
 class OnnxRunner:
     """ONNX Runtime on the CPU, float32.
 
     Args:
-        network: module from images to features, eval mode, float32.
+        network: on the CPU, float32.
         precision: "float32".
         threads: how many; all cores where None.
     """
 
-    def __init__(self, network: nn.Module, precision: str, threads: int | None = None) -> None:
+    def __init__(self, network: FoldedFeatures, precision: str, threads: int | None = None) -> None:
         runtime = needs("onnxruntime", "export")
         if precision != "float32":
             raise CannotRun(f"onnxruntime on the CPU runs float32, not {precision}")
@@ -149,32 +156,29 @@ class OnnxRunner:
         if threads is not None:
             options.intra_op_num_threads = threads
 
-        def session(module: nn.Module) -> Any:
-            return runtime.InferenceSession(_onnx_bytes(module), options, providers=["CPUExecutionProvider"])
+        self._session = runtime.InferenceSession(_onnx_bytes(network), options, providers=["CPUExecutionProvider"])
 
-        self._sessions = {"features": session(network), "pooled": session(_Pooled(network))}
-
-    def apply(self, x: Tensor, use: Callable[[Tensor], Tensor]) -> Tensor:
+    def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
         return use(self._run("features", x))
 
     def pooled(self, x: Tensor) -> Tensor:
         return self._run("pooled", x)
 
     def _run(self, kind: str, x: Tensor) -> Tensor:
-        (out,) = self._sessions[kind].run(None, {"x": x.float().numpy()})
+        (out,) = self._session.run([kind], {"x": x.float().numpy()})
         return torch.from_numpy(out)
 
 
-class _Pooled(nn.Module):
-    """The mean of the features over the grid."""
+class _WithMean(nn.Module):
+    """The features and their mean over the grid."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor) -> Tensor:
-        pooled: Tensor = self.network(x).mean((2, 3))
-        return pooled
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features: Tensor = self.network(x)
+        return features, features.mean((2, 3))
 
 
 def _cpu_has_bf16() -> bool:
@@ -197,17 +201,37 @@ class _tf32:  # noqa: N801
         torch.backends.cudnn.allow_tf32 = self.before[1]
 
 
-def _example(network: nn.Module) -> Tensor:
-    """An input that every network here accepts: its first convolution says how many channels, and 2 x 256 is enough."""
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    return torch.zeros(2, first.in_channels, 264, 256)
+def _example(network: FoldedFeatures) -> Tensor:
+    """The smallest input worth tracing: a network that computes at every pixel takes minutes for a whole image."""
+    side = network.geometry.smallest_input + 4 * network.geometry.stride
+    return torch.zeros(2, network.stem.in_channels, side, side + network.geometry.stride)
 
 
-def _openvino_model(network: nn.Module) -> Any:
+def _openvino_model(network: FoldedFeatures) -> Any:
     openvino = needs("openvino", "export")
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of tracing: the few branches depend on the architecture alone
         return openvino.convert_model(network, example_input=_example(network))
+
+
+def _as_computed(model: Any) -> Any:
+    """The program that hands its features out as bf16 and channels last, which is how it computes them."""
+    openvino = needs("openvino", "export")
+    wrapped = openvino.preprocess.PrePostProcessor(model.clone())
+    output = wrapped.output()
+    output.model().set_layout(openvino.Layout("NCHW"))
+    output.tensor().set_layout(openvino.Layout("NHWC")).set_element_type(openvino.Type.bf16)
+    return wrapped.build()
+
+
+def _averaged(model: Any) -> Any:
+    """The program that ends in the mean over the grid: the same network, so that both round alike."""
+    openvino = needs("openvino", "export")
+    from openvino import opset13
+
+    copy = model.clone()
+    mean = opset13.reduce_mean(copy.outputs[0].get_node().input_value(0), [2, 3])
+    return openvino.Model([mean], copy.get_parameters())
 
 
 def _quantised(model: Any, batches: list[Any]) -> Any:
@@ -235,14 +259,20 @@ def _executed_by_openvino(compiled: Any) -> str:
     return names.get(most, most)
 
 
-def _onnx_bytes(module: nn.Module) -> bytes:
+def _onnx_bytes(network: FoldedFeatures) -> bytes:
     needs("onnx", "export")
     needs("onnxscript", "export")
     dynamic = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module, (_example(module),), dynamo=True, dynamic_shapes=(dynamic,), input_names=["x"], verbose=False
+            _WithMean(network),
+            (_example(network),),
+            dynamo=True,
+            dynamic_shapes=(dynamic,),
+            input_names=["x"],
+            output_names=["features", "pooled"],
+            verbose=False,
         )
     assert program is not None
     content: bytes = program.model_proto.SerializeToString()

@@ -71,14 +71,14 @@ def dense(
     if own.origin and not padded:
         raise ValueError("this network pads by itself: there is no map without padding")
     if isinstance(model, Prepared):
-        reached, runner = model.spread(stride)
+        geometry, runner = model.spread(stride)
 
         def logits(part: Tensor) -> Tensor:
             return runner.apply(part, lambda features: model.head(features, classes))
 
     else:
         network = FoldedFeatures(model, stride).to(x.dtype)
-        reached = network.stride
+        geometry = network.geometry
 
         def logits(part: Tensor) -> Tensor:
             return model.head(network(part), classes)
@@ -88,13 +88,12 @@ def dense(
         # An even window has no middle pixel; the odd pixel of padding goes to the end.
         x = F.pad(x, (margin, own.size - 1 - margin) * 2)
     model.check(x)
-    geometry = Geometry(own.size, reached, own.origin)
     count = model.architecture.num_classes if classes is None else len(classes)
     values = x.new_empty((x.shape[0], count, *geometry.grid(x.shape[2], x.shape[3])), device="cpu")
     for cells, cut, inside in _tiles(geometry, x.shape[2], x.shape[3], tile):
         part = logits(x[(..., *cut.slices)].contiguous())
         values[(..., *cells.slices)] = part[(..., *inside.slices)].to(values.device, values.dtype)
-    step = stride // reached
+    step = stride // geometry.stride
     return DenseMap(values[..., ::step, ::step].contiguous(), own.origin - margin, stride)
 
 
