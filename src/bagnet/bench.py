@@ -228,7 +228,7 @@ def standard_cases(network: str = "bagnet33", batches: Iterable[int] = (1, 8), s
 def map_cases(network: str = "bagnet33", size: int = 224) -> list[Case]:
     """The dense-map table: the official loop over windows, and each runtime and precision."""
     plain = Case(network, "published", batch=1, task="map", size=size)
-    ways = (("torch", "float32"), ("openvino", "float32"), ("openvino", "bf16"), ("openvino", "int8"))
+    ways = [("torch", "float32"), *(("openvino", precision) for precision in ("float32", "mixed", "bf16", "int8"))]
     return [plain, *(replace(plain, how="prepared", runtime=runtime, precision=precision) for runtime, precision in ways)]
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bagnet.engine.cost import multiply_adds
 from bagnet.engine.fold import FoldedBottleneck, FoldedFeatures, fold_norm, merge_pointwise, prune_constant_channels
 from bagnet.model import Architecture, BagNet, Bottleneck
 
@@ -104,3 +105,17 @@ def test_the_model_is_not_changed(sibling: BagNet) -> None:
 def test_the_stride_that_is_reached(strides: tuple[int, int, int, int], finest: int, reached: int) -> None:
     model = BagNet(Architecture((1, 1, 0, 0), strides, (1, 1, 1, 1), 2, num_classes=2)).eval()
     assert FoldedFeatures(model, finest).geometry.stride == reached
+
+
+@pytest.mark.parametrize("finest", [None, 1])
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.6])
+@torch.inference_mode()
+def test_cut_in_two(sibling: BagNet, finest: int | None, share: float) -> None:
+    network = FoldedFeatures(sibling.double(), finest)
+    first, rest = network.cut(share)
+    x = image(3, 45, 52)
+    assert torch.equal(rest(first(x)), network(x))
+    wide = 16 * sibling.geometry.stride + sibling.geometry.size
+    spent = multiply_adds(first, 3, wide, wide) / multiply_adds(network, 3, wide, wide)
+    assert spent <= max(share, 0.1) + 0.1  # the stem is always in the first part; borders count in a small image
+    assert len(rest) > 0

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import bagnet
-from bagnet.engine import runtime as runtimes
+from bagnet.engine import torch_runner
 from bagnet.engine.prepare import RUNTIMES, Prepared, prepare
 from bagnet.engine.runtime import CannotRun
 from bagnet.evidence.change import changed
 from bagnet.evidence.dense import dense
 from bagnet.geometry import Box
-from bagnet.model import BagNet
+from bagnet.model import Architecture, BagNet
 
 
 @pytest.fixture
@@ -92,6 +92,34 @@ def test_verify_measures(model: BagNet) -> None:
         prepared.verify([])
 
 
+def bf16_or_skip(runtime: str) -> None:
+    pytest.importorskip(runtime)
+    try:
+        prepare(BagNet(Architecture((1, 0, 0, 0), (2, 1, 1, 1), (1, 1, 1, 1), 2, num_classes=2)).eval(), runtime, "bf16")
+    except CannotRun:
+        pytest.skip("this processor has no bf16")
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@torch.inference_mode()
+def test_half_precisions_on_the_head_and_the_map(model: BagNet, runtime: str) -> None:
+    bf16_or_skip(runtime)
+    x = torch.randn(2, 3, 49, 60)
+    errors = {}
+    for precision in ("mixed", "bf16"):
+        prepared = prepare(model, runtime, precision)
+        logits, evidence = prepared.logits_and_evidence(x)
+        assert prepared.precision == precision
+        assert close(logits, model(x), 3e-2)
+        assert close(evidence, model.evidence(x), 3e-2)
+        assert close(evidence.mean((2, 3)), logits, 1e-5)  # the head runs in float32 on the same features
+        assert close(prepared(x), logits, 1e-2)
+        assert close(prepared.features(x), model.features(x), 3e-2)
+        assert prepared.features(x).dtype == torch.float32
+        errors[precision] = float((dense(prepared, x, [0, 2]).values - dense(model, x, [0, 2]).values).square().mean())
+    assert 0 < errors["mixed"] < errors["bf16"]
+
+
 def test_int8_needs_calibration_and_says_what_ran(model: BagNet) -> None:
     pytest.importorskip("nncf")
     with pytest.raises(CannotRun, match="int8 needs calibration images"):
@@ -108,8 +136,9 @@ def test_int8_needs_calibration_and_says_what_ran(model: BagNet) -> None:
         ({"runtime": "tensorrt"}, "there is no runtime 'tensorrt': there are torch, onnxruntime, openvino"),
         ({"precision": "fp8"}, "there is no precision 'fp8'"),
         ({"runtime": "onnxruntime", "precision": "bf16"}, "onnxruntime on the CPU runs float32"),
-        ({"precision": "int8"}, "torch on cpu runs float32 and bf16"),
-        ({"precision": "tf32"}, "torch on cpu runs float32 and bf16"),
+        ({"precision": "int8"}, "torch on cpu runs float32, mixed, bf16"),
+        ({"runtime": "onnxruntime", "precision": "mixed"}, "onnxruntime on the CPU runs float32"),
+        ({"precision": "tf32"}, "torch on cpu runs float32, mixed, bf16"),
         ({"threads": 2}, "threads is for onnxruntime and openvino"),
         ({"runtime": "openvino", "compile": True}, "compile is for torch"),
     ],
@@ -120,7 +149,7 @@ def test_what_cannot_be_is_refused(model: BagNet, words: dict[str, object], reas
 
 
 def test_a_processor_without_bf16_does_not_pass_as_one(model: BagNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "_cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(torch_runner, "_cpu_has_bf16", lambda: False)
     with pytest.raises(CannotRun, match="no bf16 instructions"):
         prepare(model, "torch", "bf16")
 

@@ -20,7 +20,7 @@ Model = Annotated[
     str, typer.Option("--model", help="A model's name (`bagnet models list`) or file.", show_default="the bundled one")
 ]
 Runtime = Annotated[str, typer.Option("--runtime", help="torch | onnxruntime | openvino")]
-Precision = Annotated[str, typer.Option("--precision", help="float32 | bf16 | int8 | tf32 (CUDA)")]
+Precision = Annotated[str, typer.Option("--precision", help="float32 | mixed | bf16 | int8 | tf32 (CUDA)")]
 Calibration = Annotated[
     Path | None, typer.Option("--calibration", help="For int8: a folder of typical images.", show_default=False)
 ]

@@ -26,7 +26,7 @@ def multiply_adds(network: nn.Module, channels: int, height: int, width: int) ->
         total += out.numel() * layer.weight[0].numel()  # type: ignore[index]
 
     with ExitStack() as stack, torch.inference_mode():
-        shadow = deepcopy(network).to("meta")  # shapes without numbers
+        shadow = deepcopy(network).to("meta", torch.float32)  # shapes without numbers
         for layer in shadow.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 stack.callback(layer.register_forward_hook(count).remove)

@@ -49,6 +49,23 @@ class FoldedFeatures(nn.Module):
         features: Tensor = self.blocks(torch.relu(self.stem(x)))
         return features
 
+    def cut(self, share: float) -> tuple[nn.Sequential, nn.Sequential]:
+        """The network in two parts, to be run one after the other.
+
+        Args:
+            share: of the multiply-adds of a large image that the first part may need at most.
+        """
+        places = 1.0  # where a convolution is computed, per pixel of the image
+        costs = [float(self.stem.weight.numel())]
+        for block in self.blocks:
+            assert isinstance(block, FoldedBottleneck)
+            before, places = places, places / block.stride**2
+            costs.append(block.first.weight.numel() * before + block.places_cost * places)
+        count = 0
+        while sum(costs[: count + 2]) <= share * sum(costs):
+            count += 1
+        return nn.Sequential(self.stem, nn.ReLU(), *self.blocks[:count]), nn.Sequential(*self.blocks[count:])
+
 
 class FoldedBottleneck(nn.Module):
     """A bottleneck without batch normalisation, without dead channels, and with a shortcut cropped before its convolution.
@@ -77,6 +94,12 @@ class FoldedBottleneck(nn.Module):
         if self.shortcut is not None:
             shortcut = self.shortcut(shortcut)
         return torch.relu(out + shortcut)
+
+    @property
+    def places_cost(self) -> int:
+        """Multiply-adds for each place of the result, without the first convolution, which runs before the stride."""
+        later = (self.middle, self.last, self.shortcut)
+        return sum(conv.weight.numel() for conv in later if conv is not None)
 
     def spread(self, dilation: int) -> None:
         """Compute at every place instead of every stride-th, on a map whose own places are `dilation` apart."""

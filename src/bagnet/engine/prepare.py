@@ -15,7 +15,10 @@ from ..data.transforms import Preprocessing
 from ..geometry import Geometry
 from ..model import Architecture, BagNet
 from .fold import FoldedFeatures
-from .runtime import PRECISIONS, CannotRun, OnnxRunner, OpenVINORunner, Runner, TorchRunner
+from .onnx_runner import OnnxRunner
+from .openvino_runner import OpenVINORunner
+from .runtime import PRECISIONS, CannotRun, Runner
+from .torch_runner import TorchRunner
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 _CUT_OUT_CELLS = 24  # per side of an image part to calibrate on
@@ -171,6 +174,7 @@ def prepare(
         model: in eval mode.
         runtime: "torch", "onnxruntime" or "openvino".
         precision: "float32" changes no answer but its rounding; "tf32" (CUDA), "bf16" and "int8" do: see `Prepared.verify`.
+            "mixed" is float32 for the first third of the arithmetic and bf16 for the rest.
         calibration: for int8: batches of (B, C, H, W) prepared images of the kind to be classified.
         compile: for torch: use torch.compile.
         threads: for onnxruntime and openvino: how many, instead of all cores.
