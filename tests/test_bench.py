@@ -20,11 +20,40 @@ def test_ratios_and_shares_are_those_of_the_medians() -> None:
         Timing(fast, [1.0, 2.0, 3.0], executed="float32", multiply_adds=100),
         Timing(Case(precision="bf16"), note="no bf16"),
     ]
-    rows = Bench({}, {"torch float32": 40.0, "openvino float32": 100.0}, timings, 3).rows()
+    rows = Bench({}, {"torch float32": 40.0, "openvino float32": 100.0, "torch bf16": 400.0}, timings, 3).rows()
     assert rows[1]["times_published"] == 2.0
     assert rows[1]["per_second"] == 4.0  # a batch of 8 in 2 seconds
     assert rows[1]["ceiling_share"] == 0.5
     assert math.isnan(rows[2]["per_second"])
+    assert rows[2]["ceiling_share"] is None
+
+
+def test_a_share_is_of_the_ceiling_in_the_same_precision() -> None:
+    ceiling = {"torch float32": 50.0, "openvino bf16": 200.0}
+    timing = Timing(Case(precision="bf16"), [1.0], executed="bf16", multiply_adds=100)
+    assert Bench({}, ceiling, [timing], 1).share(timing) == 0.5
+    timing.executed = "int8"
+    assert Bench({}, ceiling, [timing], 1).share(timing) is None
+
+
+def test_the_columns_for_a_gpu() -> None:
+    cases = standard_cases(batches=[8], device="cuda")
+    assert {case.device for case in cases} == {"cuda"}
+    assert {case.precision for case in cases if case.network == "bagnet33"} == {"float32", "tf32", "bf16"}
+    assert {(case.how, case.precision) for case in cases if case.network == "resnet50"} == {
+        ("published", "float32"),
+        ("prepared", "tf32"),
+        ("prepared", "bf16"),
+    }
+    assert {case.precision for case in map_cases(device="cuda")} == {"float32", "tf32", "bf16"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_its_columns_say_why() -> None:
+    (timing,) = bench([Case("bagnet9", "published", batch=1, size=33, device="cuda")], 1).timings
+    assert timing.executed == ""
+    assert "CUDA" in timing.note
 
 
 def test_the_tables_hold_every_runtime_and_the_comparisons() -> None:
@@ -32,7 +61,7 @@ def test_the_tables_hold_every_runtime_and_the_comparisons() -> None:
     assert Case(how="published") in cases
     assert Case("resnet50", "published") in cases
     assert {case.runtime for case in cases} == {"torch", "onnxruntime", "openvino"}
-    assert {case.precision for case in cases} == {"float32", "bf16", "int8"}
+    assert {case.precision for case in cases} == {"float32", "mixed", "bf16", "int8"}
     assert map_cases()[0].how == "published"
 
 

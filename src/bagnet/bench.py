@@ -11,6 +11,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +29,7 @@ from torch.nn import functional as F
 from .engine.cost import multiply_adds
 from .engine.fold import FoldedFeatures
 from .engine.prepare import prepare
+from .engine.torch_runner import TorchRunner, cpu_has_bf16, tf32
 from .evidence.dense import dense
 from .missing import needs
 from .model import BagNet
@@ -49,6 +51,7 @@ class Case:
         batch: images at a time.
         task: "logits" of images, or the full-resolution "map" of one class of one image.
         size: side of the images in pixels.
+        device: "cpu" or "cuda".
     """
 
     network: str = "bagnet33"
@@ -58,11 +61,12 @@ class Case:
     batch: int = 8
     task: str = "logits"
     size: int = 224
+    device: str = "cpu"
 
     @property
     def title(self) -> str:
         """What it is, in words."""
-        how = "as published" if self.how == "published" else self.runtime
+        how = "as published" if self.how == "published" else self.runtime if self.device == "cpu" else f"{self.runtime} compiled"
         return f"{self.network} {how} {self.precision}"
 
 
@@ -106,7 +110,7 @@ class Bench:
 
     Args:
         machine: processor, cores, threads, versions and date.
-        ceiling: runtime and precision -> multiply-adds a second of the best matrix product found.
+        ceiling: "runtime precision" -> multiply-adds a second of the best matrix product found.
         timings: one a case, in the order asked for.
         rounds: how many.
     """
@@ -116,9 +120,10 @@ class Bench:
     timings: list[Timing]
     rounds: int
 
-    def share(self, timing: Timing) -> float:
-        """Of the float32 matrix-product ceiling that a case reaches."""
-        return timing.multiply_adds / timing.median / max(self.ceiling.values())
+    def share(self, timing: Timing) -> float | None:
+        """Of the matrix-product ceiling in the same precision, over all runtimes; None where that is not measured."""
+        known = [speed for title, speed in self.ceiling.items() if title.split()[1] == timing.executed]
+        return timing.multiply_adds / timing.median / max(known) if known else None
 
     def baseline(self, timing: Timing) -> Timing | None:
         """The published network at the same task, batch and size."""
@@ -196,40 +201,49 @@ def bench(cases: Sequence[Case], rounds: int = 5, progress: Callable[[str], None
             exact, found = outputs[wanted], outputs[timing.case]
             known = ~exact.isnan()  # the patch loop is run on a sample
             timing.error = float((exact - found)[known].abs().max() / exact[known].abs().max())
-    say("measuring the matrix-product ceiling")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_send_ceilings, args=(theirs,), daemon=True)
-    process.start()
-    theirs.close()
-    ceilings = ours.recv()
-    process.join()
+    ceilings: dict[str, float] = {}
+    if any(timing.executed for timing in timings):
+        say("measuring the matrix-product ceiling")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_send_ceilings, args=(theirs, cases[0].device), daemon=True)
+        process.start()
+        theirs.close()
+        ceilings = ours.recv()
+        process.join()
     return Bench(_machine(), ceilings, timings, rounds)
 
 
-def standard_cases(network: str = "bagnet33", batches: Iterable[int] = (1, 8), size: int = 224) -> list[Case]:
+def standard_cases(
+    network: str = "bagnet33", batches: Iterable[int] = (1, 8), size: int = 224, device: str = "cpu"
+) -> list[Case]:
     """The table that `bagnet bench` prints: every runtime and precision beside the published network and ResNet-50."""
     cases = []
     for batch in batches:
-        plain = Case(network, "published", batch=batch, size=size)
+        plain = Case(network, "published", batch=batch, size=size, device=device)
+        other = replace(plain, network="resnet50")
         cases.append(plain)
-        for runtime, precision in (
-            ("torch", "float32"),
-            ("onnxruntime", "float32"),
-            ("openvino", "float32"),
-            ("torch", "bf16"),
-            ("openvino", "bf16"),
-            ("openvino", "int8"),
-        ):
-            cases.append(replace(plain, how="prepared", runtime=runtime, precision=precision))
-        cases.append(Case("resnet50", "published", batch=batch, size=size))
+        cases += [replace(plain, how="prepared", runtime=runtime, precision=precision) for runtime, precision in _ways(device)]
+        cases.append(other)
+        if device == "cuda":
+            cases += [replace(other, how="prepared", precision=precision) for precision in ("tf32", "bf16")]
     return cases
 
 
-def map_cases(network: str = "bagnet33", size: int = 224) -> list[Case]:
+def map_cases(network: str = "bagnet33", size: int = 224, device: str = "cpu") -> list[Case]:
     """The dense-map table: the official loop over windows, and each runtime and precision."""
-    plain = Case(network, "published", batch=1, task="map", size=size)
-    ways = [("torch", "float32"), *(("openvino", precision) for precision in ("float32", "mixed", "bf16", "int8"))]
-    return [plain, *(replace(plain, how="prepared", runtime=runtime, precision=precision) for runtime, precision in ways)]
+    plain = Case(network, "published", batch=1, task="map", size=size, device=device)
+    return [plain, *(replace(plain, how="prepared", runtime=one, precision=other) for one, other in _ways(device))]
+
+
+def _ways(device: str) -> list[tuple[str, str]]:
+    if device == "cuda":
+        return [("torch", precision) for precision in ("float32", "tf32", "bf16")]
+    return [
+        ("torch", "float32"),
+        ("torch", "bf16"),
+        ("onnxruntime", "float32"),
+        *(("openvino", precision) for precision in ("float32", "mixed", "bf16", "int8")),
+    ]
 
 
 def _work(case: Case, pipe: Connection) -> None:
@@ -237,11 +251,11 @@ def _work(case: Case, pipe: Connection) -> None:
     timing = Timing(case)
     try:
         run, timing.executed, timing.multiply_adds, timing.note = _built(case)
-        before = _forget_peak()
+        before = _forget_peak(case.device)
         with torch.inference_mode():
             output = run().float().cpu()
         timing.executed = run.executed()
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, RuntimeError, AssertionError) as error:  # the last two: torch, of CUDA without a device
         pipe.send((replace(timing, executed="", note=str(error)), None))
         return
     pipe.send((timing, None if case.network == "resnet50" else output))
@@ -253,8 +267,9 @@ def _work(case: Case, pipe: Connection) -> None:
         start = time.perf_counter()
         with torch.inference_mode():
             run()
+        _wait(case.device)
         seconds = time.perf_counter() - start
-        pipe.send((seconds * run.extrapolate, _peak_memory() - before))
+        pipe.send((seconds * run.extrapolate, _peak_memory(case.device) - before))
 
 
 @dataclass(slots=True)
@@ -277,21 +292,21 @@ def _built(case: Case) -> tuple[_Run, str, int, str]:
 
         other = resnet50().eval()
         x = torch.randn(case.batch, 3, case.size, case.size)
-        return (
-            _Run(lambda: other(x), lambda: "float32"),
-            "float32",
-            case.batch * multiply_adds(other, 3, case.size, case.size),
-            "",
-        )
-    model = create(case.network).eval()
-    x = torch.randn(case.batch if case.task == "logits" else 1, 3, case.size, case.size)
+        cost = case.batch * multiply_adds(other, 3, case.size, case.size)
+        if case.how == "published":
+            other, x = other.to(case.device), x.to(case.device)
+            return _Run(lambda: other(x), lambda: "float32"), "float32", cost, ""
+        runner = TorchRunner(other, case.precision, compile_it=True, device=case.device)
+        return _Run(lambda: runner.apply(x, torch.clone), lambda: runner.executed), runner.executed, cost, ""
+    model = create(case.network).eval().to(case.device)
+    x = torch.randn(case.batch if case.task == "logits" else 1, 3, case.size, case.size).to(case.device)
     if case.task == "map":
         return _map(case, model, x)
     folded = FoldedFeatures(model)
     cost = case.batch * (multiply_adds(folded, 3, case.size, case.size) + model.fc.weight.numel())
     if case.how == "published":
         return _Run(lambda: model(x), lambda: "float32"), "float32", cost, ""
-    ready = prepare(model, case.runtime, case.precision, calibration=_calibration(case))
+    ready = prepare(model, case.runtime, case.precision, calibration=_calibration(case), compile=case.device == "cuda")
     return _Run(lambda: ready(x), lambda: ready.precision), ready.precision, cost, ""
 
 
@@ -306,7 +321,7 @@ def _map(case: Case, model: BagNet, x: Tensor) -> tuple[_Run, str, int, str]:
         sample = _PATCH_SAMPLE * PATCH_BATCH
 
         def loop() -> Tensor:
-            values = torch.full((case.size**2,), torch.nan)
+            values = torch.full((case.size**2,), torch.nan, device=x.device)
             for start in range(0, sample, PATCH_BATCH):
                 rows = slice(start, start + PATCH_BATCH)
                 values[rows] = model(windows[:, rows].permute(1, 0, 2, 3).contiguous())[:, 0]
@@ -314,7 +329,7 @@ def _map(case: Case, model: BagNet, x: Tensor) -> tuple[_Run, str, int, str]:
 
         note = f"extrapolated from {sample} of {case.size**2} windows, {PATCH_BATCH} at a time"
         return _Run(loop, lambda: "float32", case.size**2 / sample), "float32", cost, note
-    ready = prepare(model, case.runtime, case.precision, calibration=_calibration(case))
+    ready = prepare(model, case.runtime, case.precision, calibration=_calibration(case), compile=case.device == "cuda")
     return _Run(lambda: dense(ready, x, [0]).values, lambda: ready.precision), ready.precision, cost, ""
 
 
@@ -325,17 +340,28 @@ def _calibration(case: Case) -> list[Tensor] | None:
     return [torch.randn(1, 3, case.size, case.size, generator=generator) for _ in range(8)]
 
 
-def _forget_peak() -> int:
-    """Resident bytes of this process now; its peak counts anew from here, where the system can do that (Linux)."""
+def _wait(device: str) -> None:
+    """Until everything asked of the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _forget_peak(device: str) -> int:
+    """Bytes in use now; the peak counts anew from here, where the system can do that (Linux, CUDA)."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
     try:
         Path("/proc/self/clear_refs").write_text("5")
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
-        return _peak_memory()
+        return _peak_memory(device)
 
 
-def _peak_memory() -> int:
-    """Largest resident size of this process in bytes, since it was last forgotten."""
+def _peak_memory(device: str) -> int:
+    """Most bytes in use since the peak was last forgotten: resident ones of this process, or allocated ones on CUDA."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
     try:
         status = Path("/proc/self/status").read_text()
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
@@ -343,34 +369,53 @@ def _peak_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _send_ceilings(pipe: Connection) -> None:
-    pipe.send(_ceilings())
+def _send_ceilings(pipe: Connection, device: str) -> None:
+    pipe.send(_ceilings(device))
 
 
-def _ceilings() -> dict[str, float]:
-    """Multiply-adds a second of the best float32 matrix product, by torch and by OpenVINO, over several shapes."""
-    found = {"torch float32": 0.0}
-    shapes = [(1024, 1024, 1024), (2048, 2048, 2048), (4608, 512, 1024), (4096, 2048, 512), (4096, 4096, 1024)]
-    for rows, inner, columns in shapes:
-        left, right = torch.randn(rows, inner), torch.randn(inner, columns)
-        seconds = _fastest(partial(torch.matmul, left, right))
-        found["torch float32"] = max(found["torch float32"], rows * inner * columns / seconds)
-    try:
-        openvino = needs("openvino", "export")
-    except ImportError:
-        return found
+_SHAPES = [(1024, 1024, 1024), (2048, 2048, 2048), (4608, 512, 1024), (4096, 2048, 512), (4096, 4096, 1024)]
+
+
+def _ceilings(device: str) -> dict[str, float]:
+    """Multiply-adds a second of the best matrix product over several shapes, for each runtime and precision."""
+    found: dict[str, float] = {}
+    half = ["bf16"] if device == "cuda" or cpu_has_bf16() else []
+    for precision in ("float32", *(["tf32"] if device == "cuda" else []), *half):
+        found[f"torch {precision}"] = max(_torch_product(*shape, precision, device) for shape in _SHAPES)
+    if device == "cpu":
+        with suppress(ImportError):
+            needs("openvino", "export")
+            for precision in ("float32", *half):
+                found[f"openvino {precision}"] = max(_openvino_product(*shape, precision) for shape in _SHAPES)
+    return found
+
+
+@torch.inference_mode()
+def _torch_product(rows: int, inner: int, columns: int, precision: str, device: str) -> float:
+    """Multiply-adds a second of one product."""
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    left = torch.randn(rows, inner, device=device).to(kind)
+    right = torch.randn(inner, columns, device=device).to(kind)
+
+    def product() -> None:
+        torch.matmul(left, right)
+        _wait(device)
+
+    with tf32(precision == "tf32"):
+        return rows * inner * columns / _fastest(product)
+
+
+def _openvino_product(rows: int, inner: int, columns: int, precision: str) -> float:
+    openvino = needs("openvino", "export")
     from openvino import opset13
 
-    found["openvino float32"] = 0.0
-    for rows, inner, columns in shapes:
-        left = opset13.parameter([rows, inner], openvino.Type.f32)
-        weight = opset13.constant(torch.randn(inner, columns).numpy())
-        model = openvino.Model([opset13.matmul(left, weight, False, False)], [left])
-        request = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
-        values = torch.randn(rows, inner).numpy()
-        seconds = _fastest(partial(request.infer, [values], share_inputs=True))
-        found["openvino float32"] = max(found["openvino float32"], rows * inner * columns / seconds)
-    return found
+    left = opset13.parameter([rows, inner], openvino.Type.f32)
+    weight = opset13.constant(torch.randn(inner, columns).numpy())
+    model = openvino.Model([opset13.matmul(left, weight, False, False)], [left])
+    settings = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    request = openvino.compile_model(model, "CPU", settings).create_infer_request()
+    values = torch.randn(rows, inner).numpy()
+    return rows * inner * columns / _fastest(partial(request.infer, [values], share_inputs=True))
 
 
 def _fastest(call: Callable[[], Any], times: int = 8) -> float:

@@ -13,6 +13,7 @@ import bagnet
 from bagnet.engine import torch_runner
 from bagnet.engine.prepare import RUNTIMES, Prepared, prepare
 from bagnet.engine.runtime import CannotRun
+from bagnet.engine.torch_runner import compile_mode
 from bagnet.evidence.change import changed
 from bagnet.evidence.dense import dense
 from bagnet.geometry import Box
@@ -149,7 +150,7 @@ def test_what_cannot_be_is_refused(model: BagNet, words: dict[str, object], reas
 
 
 def test_a_processor_without_bf16_does_not_pass_as_one(model: BagNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_runner, "_cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(torch_runner, "cpu_has_bf16", lambda: False)
     with pytest.raises(CannotRun, match="no bf16 instructions"):
         prepare(model, "torch", "bf16")
 
@@ -167,10 +168,16 @@ def test_torch_compile(model: BagNet) -> None:
     assert close(prepare(model, compile=True)(x), model(x))
 
 
+def test_cuda_compiles_to_graphs() -> None:
+    assert compile_mode(torch.device("cuda")) == "reduce-overhead"
+    assert compile_mode(torch.device("cpu")) == "default"
+
+
 @pytest.mark.gpu
+@pytest.mark.parametrize("compile", [False, True])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("tf32", 1e-2), ("bf16", 5e-2)])
-def test_on_a_gpu(model: BagNet, precision: str, tolerance: float) -> None:
+def test_on_a_gpu(model: BagNet, precision: str, tolerance: float, compile: bool) -> None:
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     x = torch.randn(2, 3, 64, 64)
-    assert close(prepare(model.cuda(), "torch", precision)(x).cpu(), model.cpu()(x), tolerance)
+    assert close(prepare(model.cuda(), "torch", precision, compile=compile)(x).cpu(), model.cpu()(x), tolerance)

@@ -21,6 +21,7 @@ def bench(
     size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")] = 224,
     rounds: Annotated[int, typer.Option(min=1, help="How often each; figures are medians.")] = 5,
     maps: Annotated[bool, typer.Option(help="Also time full-resolution maps.")] = True,
+    device: Annotated[str, typer.Option(help="cpu | cuda")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="Also write the figures to this .csv or .json.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
@@ -35,7 +36,9 @@ def bench(
 
     if out is not None and out.suffix not in (".csv", ".json"):
         raise ValueError(f"{out}: figures go to .csv or .json")
-    cases = standard_cases(network, batch or (1, 8), size) + (map_cases(network, size) if maps else [])
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"there is no device {device!r}: there are cpu and cuda")
+    cases = standard_cases(network, batch or (1, 8), size, device) + (map_cases(network, size, device) if maps else [])
     console = Console(stderr=True)
     with console.status("starting") as status:
         result = measure(cases, rounds, status.update)
@@ -71,7 +74,7 @@ def show(result: Bench) -> None:
                     f"{row['per_second']:.3g}",
                     f"{row['milliseconds']:,.0f}",
                     f"{ratio:.2f}" if ratio else "",
-                    f"{row['ceiling_share']:.0%}",
+                    f"{row['ceiling_share']:.0%}" if row["ceiling_share"] else "",
                     f"{row['peak_megabytes']:,.0f}",
                     f"{error:.0e}" if error is not None else "",
                 ]

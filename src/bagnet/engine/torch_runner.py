@@ -15,7 +15,7 @@ class TorchRunner:
     """PyTorch, channels last.
 
     Args:
-        network: float32.
+        network: float32; any module from a batch to a tensor will do, unless it is to be cut for "mixed".
         precision: "float32", "mixed", "bf16", or on CUDA "tf32".
         compile_it: hand the network to torch.compile, with CUDA graphs on CUDA; worth its minute for long runs only.
         device: where to run.
@@ -24,16 +24,17 @@ class TorchRunner:
         CannotRun: no such precision, or not on this processor.
     """
 
-    def __init__(self, network: FoldedFeatures, precision: str, compile_it: bool = False, device: str = "cpu") -> None:
+    def __init__(self, network: nn.Module, precision: str, compile_it: bool = False, device: str = "cpu") -> None:
         self.device = torch.device(device)
         on_cuda = self.device.type == "cuda"
         allowed = ("float32", "mixed", "bf16", "tf32") if on_cuda else ("float32", "mixed", "bf16")
         if precision not in allowed:
             raise CannotRun(f"torch on {self.device.type} runs {', '.join(allowed)}, not {precision}")
-        if precision in ("mixed", "bf16") and not on_cuda and not _cpu_has_bf16():
+        if precision in ("mixed", "bf16") and not on_cuda and not cpu_has_bf16():
             raise CannotRun("this processor has no bf16 instructions: take float32")
         self.executed = precision
         if precision == "mixed":
+            assert isinstance(network, FoldedFeatures)
             first, rest = network.cut(FLOAT32_SHARE)
             parts: list[tuple[nn.Module, torch.dtype]] = [(first, torch.float32), (rest, torch.bfloat16)]
         else:
@@ -50,7 +51,7 @@ class TorchRunner:
         return self._run(x).mean((2, 3), dtype=torch.float32)
 
     def _run(self, x: Tensor) -> Tensor:
-        with torch.inference_mode(), _tf32(self.executed == "tf32"):
+        with torch.inference_mode(), tf32(self.executed == "tf32"):
             for run, kind in self._parts:
                 x = run(x.to(self.device, kind, memory_format=torch.channels_last))
         return x
@@ -61,11 +62,12 @@ def compile_mode(device: torch.device) -> str:
     return "reduce-overhead" if device.type == "cuda" else "default"
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
+    """Whether bf16 products are hardware's here; torch computes them without, ten times slower."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-class _tf32:  # noqa: N801
+class tf32:  # noqa: N801
     """Inside, float32 products on CUDA may or may not round to TF32; afterwards the setting is as it was."""
 
     def __init__(self, on: bool) -> None:

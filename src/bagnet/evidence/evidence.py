@@ -202,6 +202,32 @@ class Evidence:
 
         return draw(self, target, versus, style, scale, finer)
 
+    def overlay(
+        self,
+        target: int | str | None = None,
+        versus: int | str | None = None,
+        *,
+        scale: float | None = None,
+        opacity: float = 0.7,
+    ) -> Image.Image:
+        """The photograph with its evidence laid over it, as plain pixels: for film, and for pages that draw their own frame.
+
+        A cell's colour is its logit's, its opacity grows with the logit's size: where nothing speaks, the photograph stays.
+
+        Args:
+            target: the class; the best one where None.
+            versus: lay over the difference to this class instead of the map itself.
+            scale: the logit at both ends of the colours, to compare frames; the largest in this map where None.
+            opacity: of the strongest cells, from 0 to 1.
+
+        Raises:
+            UnknownClass, AmbiguousClass: as `map`.
+            ValueError: a scale that is not positive, or an opacity outside 0 to 1.
+        """
+        from .overlay import lay_over
+
+        return lay_over(self, target, versus, scale, opacity)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one `.npz` file, the image included; `Evidence.load` reads it back equal.
 

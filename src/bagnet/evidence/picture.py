@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..files import replacing
 from ..geometry import Box, Geometry
+from .colours import ANCHORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +31,6 @@ _NOT_GIVEN, _GIVEN = "#eceef2", "#f8f9fb"  # the photograph's parts outside and 
 _WINDOW = "#12141a"
 _STRONGEST = 3
 _MOST_LINES = 60  # cells per side up to which lines between them do not hide them
-# Blue speaks against, white is silent, red speaks for: equally dark at equal distance from zero.
-_COLOURS = ["#123c75", "#2f74b5", "#7db1d8", "#d3e4f0", "#ffffff", "#f8dbcb", "#ec9a7a", "#cf4a41", "#7f1228"]
 _FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
 
 
@@ -230,7 +229,7 @@ def _heat_map(
 def _colours() -> LinearSegmentedColormap:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("evidence", _COLOURS)
+    return LinearSegmentedColormap.from_list("evidence", ANCHORS)
 
 
 def _edges(image: Image.Image, given: Box) -> np.ndarray[Any, Any]:
