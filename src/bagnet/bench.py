@@ -36,6 +36,7 @@ from .model import BagNet
 from .zoo.load import create
 
 PATCH_BATCH = 1000  # windows at a time in the official heat map's loop
+_ENDED = "its process ended: not enough memory?"
 _PATCH_SAMPLE = 2  # batches of the loop that are run; the rest is extrapolated
 
 
@@ -167,29 +168,48 @@ def bench(cases: Sequence[Case], rounds: int = 5, progress: Callable[[str], None
     if not cases or rounds < 1:
         raise ValueError(f"a bench needs a case and a round, got {len(cases)} and {rounds}")
     say = progress or (lambda what: None)
-    context = get_context("spawn")
+    tables: dict[tuple[Any, ...], list[Case]] = {}
+    for case in cases:
+        tables.setdefault((case.task, case.batch, case.size, case.device), []).append(case)
+    found: dict[Case, Timing] = {}
+    for table in tables.values():  # one table's networks are in memory at a time
+        found.update((timing.case, timing) for timing in _take_turns(table, rounds, say))
+    timings = [found[case] for case in cases]
+    ceilings: dict[str, float] = {}
+    if any(timing.executed for timing in timings):
+        say("measuring the matrix-product ceiling")
+        process, pipe = _start(_send_ceilings, cases[0].device)
+        ceilings = pipe.recv()
+        process.join()
+    return Bench(_machine(), ceilings, timings, rounds)
+
+
+def _take_turns(cases: Sequence[Case], rounds: int, say: Callable[[str], None]) -> list[Timing]:
+    """Each case in a process of its own, run in turn; outputs compared with the published network's."""
     timings: list[Timing] = []
     workers: list[tuple[Any, Connection]] = []
     outputs: dict[Case, Tensor] = {}
     try:
         for case in cases:
             say(f"building {case.title} {case.task}")
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(case, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            timing, output = ours.recv()
+            workers.append(_start(_work, case))
+            try:
+                timing, output = workers[-1][1].recv()
+            except EOFError:
+                timing, output = Timing(case, note=_ENDED), None
             timings.append(timing)
-            workers.append((process, ours))
             if output is not None:
                 outputs[case] = output
         for number in range(rounds):
             for timing, (_, pipe) in zip(timings, workers, strict=True):
                 if timing.executed:
                     say(f"round {number + 1} of {rounds}: {timing.case.title} {timing.case.task}")
-                    pipe.send("run")
-                    seconds, timing.memory = pipe.recv()
-                    timing.seconds.append(seconds)
+                    try:
+                        pipe.send("run")
+                        seconds, timing.memory = pipe.recv()
+                        timing.seconds.append(seconds)
+                    except (EOFError, BrokenPipeError):
+                        timing.executed, timing.note, timing.seconds = "", _ENDED, []
     finally:
         for process, pipe in workers:
             pipe.close()
@@ -201,16 +221,17 @@ def bench(cases: Sequence[Case], rounds: int = 5, progress: Callable[[str], None
             exact, found = outputs[wanted], outputs[timing.case]
             known = ~exact.isnan()  # the patch loop is run on a sample
             timing.error = float((exact - found)[known].abs().max() / exact[known].abs().max())
-    ceilings: dict[str, float] = {}
-    if any(timing.executed for timing in timings):
-        say("measuring the matrix-product ceiling")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_send_ceilings, args=(theirs, cases[0].device), daemon=True)
-        process.start()
-        theirs.close()
-        ceilings = ours.recv()
-        process.join()
-    return Bench(_machine(), ceilings, timings, rounds)
+    return timings
+
+
+def _start(work: Callable[..., None], argument: Any) -> tuple[Any, Connection]:
+    """A fresh process that does some work, and the pipe to it."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(argument, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
 
 
 def standard_cases(
@@ -369,7 +390,7 @@ def _peak_memory(device: str) -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _send_ceilings(pipe: Connection, device: str) -> None:
+def _send_ceilings(device: str, pipe: Connection) -> None:
     pipe.send(_ceilings(device))
 
 

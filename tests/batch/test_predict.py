@@ -45,6 +45,20 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_a_table_of_images_and_a_table_of_answers(model: BagNet, folder: Path, tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    files = sorted(folder.glob("*/*.png"))
+    content = [{"bytes": path.read_bytes(), "path": path.name} for path in files] + [{"bytes": b"broken", "path": "x"}]
+    parquet.write_table(arrow.table({"image": content}), tmp_path / "set.parquet", row_group_size=3)
+    summary = predict(model, tmp_path / "set.parquet", tmp_path / "out.parquet", top=1, batch_size=2)
+    assert (summary.images, summary.predicted) == (8, 7)
+    rows = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["image"] for row in rows] == [f"set.parquet:{number}" for number in range(8)]
+    assert "not an image" in rows[7]["error"]
+    for row, path in zip(rows[:7], files, strict=True):
+        assert row["logit_1"] == pytest.approx(bagnet.explain(model, path).top(1)[0].logit, abs=1e-4)
+
+
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_rows_are_what_explain_says(model: BagNet, folder: Path, tmp_path: Path, workers: int) -> None:
     out = tmp_path / "out.csv"
@@ -119,7 +133,7 @@ def test_images_of_several_sizes(model: BagNet, tmp_path: Path) -> None:
 
 
 def test_bad_requests(model: BagNet, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no such folder"):
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
         predict(model, tmp_path / "none", tmp_path / "o.csv")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no images"):

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..card import digest
-from ..data.decode import decode
+from ..data.sources import Images, open_images
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
 from ..engine.prepare import Prepared
@@ -24,7 +24,6 @@ from ..files import replacing
 from ..model import BagNet
 from .journal import Journal, Row
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp")
 Progress = Callable[[int, int], None]  # images done, images in all
 
 
@@ -57,13 +56,13 @@ def predict(
     transform: Preprocessing | None = None,
     progress: Progress | None = None,
 ) -> Summary:
-    """Classify a folder of images, or a list of them, into a table with a row for each.
+    """Classify a folder of images, a Parquet table or a list of image files into a table with a row for each.
 
     A run that was interrupted goes on where it stopped when it is called again with the same images, model and settings.
 
     Args:
         model: a BagNet or a prepared one.
-        source: a folder, searched with all folders inside it, or image files.
+        source: as for `open_images`: a folder, searched with all folders inside it, a Parquet table, or image files.
         out: the table, .csv or .parquet: image, error, and index, name, logit and probability of the best classes.
         top: how many classes.
         maps: a folder for the evidence of these classes: one .npz an image, named in the table's column `map`, with `values`
@@ -74,15 +73,15 @@ def predict(
         progress: told after every batch.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
+        FileNotFoundError: the source does not exist.
         ValueError: it holds no images, the output's name ends in something else, or images of different input sizes.
         OtherRun: the output is the beginning of another run.
         OSError: the output cannot be written.
     """
-    images, root = find_images(source)
+    images = open_images(source)
     transform = transform or model.transform
     top = min(top, len(model.classes))
-    names = [path.relative_to(root).as_posix() if root else str(path) for path in images]
+    names = images.names
     settings = {
         "model": model.card.name if model.card else "",
         "weights": _weights_digest(model),
@@ -96,42 +95,17 @@ def predict(
     numbers = {name: number for number, name in enumerate(names)}
     with Journal(Path(fspath(out)), settings) as journal:
         resumed = len(journal.done)
-        todo = [(name, path) for name, path in zip(names, images, strict=True) if name not in journal.done]
-        for keys, tensors, errors in _decoded([p for _, p in todo], [n for n, _ in todo], transform, batch_size, workers):
+        todo = [row for row, name in enumerate(names) if name not in journal.done]
+        for keys, tensors, errors in _decoded(images, names, todo, transform, batch_size, workers):
             rows = dict(_classified(model, keys, tensors, top, folder, numbers)) if keys else {}
             rows.update((name, {"error": reason}) for name, reason in errors)
             journal.write("image", rows.items())
             if progress is not None:
-                progress(len(journal.done), len(images))
+                progress(len(journal.done), len(names))
         bad = tuple((row["image"], row["error"]) for row in journal.rows() if row.get("error"))
         columns = [f"{word}_{place}" for place in range(1, top + 1) for word in ("index", "name", "logit", "probability")]
         journal.finish(["image", "error", *(["map"] if maps else []), *columns])
-    return Summary(len(images), len(images) - len(bad), bad, resumed)
-
-
-def find_images(source: str | PathLike[str] | Sequence[str | PathLike[str]]) -> tuple[list[Path], Path | None]:
-    """The image files of a folder and all folders inside it, sorted, and that folder; or the files named, and None.
-
-    Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: it holds no images.
-    """
-    if not isinstance(source, (str, PathLike)):
-        return [Path(fspath(one)) for one in source], None
-    root = Path(fspath(source))
-    if not root.exists():
-        raise FileNotFoundError(f"{root}: there is no such folder")
-    if not root.is_dir():
-        return [root], None
-    found = [
-        Path(folder, name)
-        for folder, _, names in os.walk(root)
-        for name in names
-        if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
-    ]
-    if not found:
-        raise ValueError(f"{root}: holds no images ({', '.join(IMAGE_ENDINGS)})")
-    return sorted(found), root
+    return Summary(len(names), len(names) - len(bad), bad, resumed)
 
 
 def _weights_digest(model: BagNet | Prepared) -> str:
@@ -139,30 +113,31 @@ def _weights_digest(model: BagNet | Prepared) -> str:
     return digest(network.state_dict())
 
 
-class _Files(Dataset[tuple[str, Tensor | str]]):
+class _Prepared(Dataset[tuple[str, Tensor | str]]):
     """Decoded and prepared images, or the reason why not, under their names."""
 
-    def __init__(self, paths: Sequence[Path], names: Sequence[str], transform: Preprocessing) -> None:
-        self.paths, self.names, self.transform = paths, names, transform
+    def __init__(self, images: Images, names: Sequence[str], rows: Sequence[int], transform: Preprocessing) -> None:
+        self.images, self.names, self.rows, self.transform = images, names, rows, transform
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.rows)
 
-    def __getitem__(self, row: int) -> tuple[str, Tensor | str]:
+    def __getitem__(self, place: int) -> tuple[str, Tensor | str]:
+        row = self.rows[place]
         try:
-            return self.names[row], self.transform(decode(self.paths[row]).image)
+            return self.names[row], self.transform(self.images.photo(row).image)
         except (OSError, ValueError) as error:
             return self.names[row], " ".join(str(error).split())
 
 
 def _decoded(
-    paths: Sequence[Path], names: Sequence[str], transform: Preprocessing, batch_size: int, workers: int | None
+    images: Images, names: Sequence[str], rows: Sequence[int], transform: Preprocessing, batch_size: int, workers: int | None
 ) -> Iterator[tuple[list[str], list[Tensor], list[tuple[str, str]]]]:
     """Batches of (names, images, bad ones with reasons) in order."""
     count = max(0, (os.cpu_count() or 1) - 1) if workers is None else workers
-    count = 0 if len(paths) < 4 * batch_size else count  # starting a process takes longer than a few images
+    count = 0 if len(rows) < 4 * batch_size else count  # starting a process takes longer than a few images
     loader: DataLoader[Any] = DataLoader(
-        _Files(paths, names, transform),
+        _Prepared(images, names, rows, transform),
         batch_size,
         num_workers=count,
         collate_fn=list,

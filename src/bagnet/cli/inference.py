@@ -22,7 +22,7 @@ Model = Annotated[
 Runtime = Annotated[str, typer.Option("--runtime", help="torch | onnxruntime | openvino")]
 Precision = Annotated[str, typer.Option("--precision", help="float32 | mixed | bf16 | int8 | tf32 (CUDA)")]
 Calibration = Annotated[
-    Path | None, typer.Option("--calibration", help="For int8: a folder of typical images.", show_default=False)
+    Path | None, typer.Option("--calibration", help="For int8: typical images, as a folder or Parquet table.", show_default=False)
 ]
 
 
@@ -41,17 +41,24 @@ def network(name: str, runtime: str = "torch", precision: str = "float32", calib
     return prepare(model, runtime, precision, calibration=images)
 
 
-def calibration_images(model: BagNet, sources: Sequence[Path], most: int = 100) -> list[Tensor]:
+def calibration_images(model: BagNet, sources: Sequence[Path], most: int = 300) -> list[Tensor]:
     """Prepared images from folders, for quantisation."""
-    from ..batch.predict import find_images
-    from ..data.decode import decode
+    from ..data.sources import open_images
 
-    found = []
-    for path in [path for source in sources for path in find_images(source)[0]][:most]:
-        try:
-            found.append(model.transform(decode(path).image)[None])
-        except ValueError as error:
-            typer.echo(f"bagnet: {error}", err=True)
+    found: list[Tensor] = []
+    for source in sources:
+        images = open_images(source)
+        for row in spread_evenly(len(images.names), most - len(found)):
+            try:
+                found.append(model.transform(images.photo(row).image)[None])
+            except (OSError, ValueError) as error:
+                typer.echo(f"bagnet: {error}", err=True)
     if not found:
         raise ValueError(f"{', '.join(map(str, sources))}: none of the images can be read")
     return found
+
+
+def spread_evenly(rows: int, most: int) -> list[int]:
+    """At most so many rows from all over a collection: folders are sorted by class."""
+    count = min(rows, max(0, most))
+    return [place * rows // count for place in range(count)]

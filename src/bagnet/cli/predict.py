@@ -15,7 +15,13 @@ from .progress import images_progress
 
 
 def predict(
-    folder: Annotated[Path, typer.Argument(help="A folder of images, searched with all folders inside it.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of images, searched with all folders inside it, or a Parquet table with a column of images.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The table to write: .csv or .parquet.")] = Path("predictions.csv"),
     top: Annotated[int, typer.Option(min=1, help="How many of the best classes.")] = 5,
     maps: Annotated[
@@ -30,7 +36,7 @@ def predict(
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 1")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Classify a folder of images into a table. The same command goes on where a run was interrupted.
+    """Classify a folder or data set of images into a table. The same command goes on where a run was interrupted.
 
     Example: `bagnet predict photos/ --out table.parquet --runtime openvino`
     """
@@ -41,7 +47,7 @@ def predict(
     with images_progress("predicting") as progress:
         summary = run(
             ready,
-            folder,
+            source,
             out,
             top=top,
             maps=maps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,20 @@ def decode(source: str | bytes | PathLike[str] | PathLike[bytes] | Image.Image |
         raise BadImage(f"a {type(source).__name__} is no image: give a path, a PIL image, an array or a tensor") from None
     _check_file(name)
     with _reasons(name), Image.open(name, formats=FORMATS) as image:
+        return _upright(image, name)
+
+
+def decode_bytes(content: bytes, name: str) -> Photo:
+    """Read the bytes of an image file, as `decode` reads the file.
+
+    Args:
+        content: of the file.
+        name: of the image, for messages.
+
+    Raises:
+        BadImage: as `decode`.
+    """
+    with _reasons(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         return _upright(image, name)
 
 

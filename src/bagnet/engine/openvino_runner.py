@@ -6,6 +6,8 @@ import logging
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import torch
@@ -157,19 +159,20 @@ def _quantised(model: Any, batches: list[Any]) -> Any:
         for op in model.get_ops()
         if op.get_type_name() == "Convolution" and tuple(op.input(1).get_shape())[2:] != (1, 1)
     ]
-    return nncf.quantize(
-        model,
-        nncf.Dataset(batches),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(batches),
-        fast_bias_correction=True,
-        ignored_scope=nncf.IgnoredScope(names=wide, types=["Add"]),
-        advanced_parameters=settings.AdvancedQuantizationParameters(
-            activations_range_estimator_params=ranges.HISTOGRAM,
-            # Without VNNI, pairs of products overflow 16 bits unless the weights keep to half of their range.
-            overflow_fix=settings.OverflowFix.DISABLE if torch.cpu._is_vnni_supported() else settings.OverflowFix.ENABLE,
-        ),
-    )
+    with redirect_stdout(StringIO()):  # its progress bars are not our output
+        return nncf.quantize(
+            model,
+            nncf.Dataset(batches),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(batches),
+            fast_bias_correction=True,
+            ignored_scope=nncf.IgnoredScope(names=wide, types=["Add"]),
+            advanced_parameters=settings.AdvancedQuantizationParameters(
+                activations_range_estimator_params=ranges.HISTOGRAM,
+                # Without VNNI, pairs of products overflow 16 bits unless the weights keep to half of their range.
+                overflow_fix=settings.OverflowFix.DISABLE if torch.cpu._is_vnni_supported() else settings.OverflowFix.ENABLE,
+            ),
+        )
 
 
 def _executed(compiled: Any) -> str:

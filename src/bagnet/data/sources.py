@@ -1,0 +1,147 @@
+"""Many images, wherever they are kept: files in folders, or rows of Parquet tables."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..missing import needs
+from .decode import BadImage, Photo, decode, decode_bytes
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp")
+TABLE_ENDING = ".parquet"
+_COLUMN = "image"
+
+
+class Images(Protocol):
+    """A numbered collection of images, each with a name of its own. Can be sent to another process."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """One a row, all different."""
+
+    def photo(self, row: int) -> Photo:
+        """The image of a row, decoded.
+
+        Raises:
+            FileNotFoundError, BadImage: it cannot be read.
+        """
+
+
+def open_images(source: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Images:
+    """The images of a folder and all folders inside it, of a Parquet table or a folder of them, or files one by one.
+
+    A table has a column `image` of encoded images: bytes, or the structure of `bytes` and `path` that `datasets` writes.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: a folder holds no images, or a table has no column of them.
+        ImportError: a table needs `pyarrow`.
+    """
+    if not isinstance(source, (str, PathLike)):
+        return ImageFiles(tuple(Path(fspath(one)) for one in source))
+    root = Path(fspath(source))
+    if not root.exists():
+        raise FileNotFoundError(f"{root}: there is no such file or folder")
+    if not root.is_dir():
+        return ParquetImages((root,)) if root.suffix == TABLE_ENDING else ImageFiles((root,))
+    found = sorted(
+        Path(folder, name)
+        for folder, _, names in os.walk(root)
+        for name in names
+        if name.lower().endswith((*IMAGE_ENDINGS, TABLE_ENDING)) and not name.startswith(".")
+    )
+    images = tuple(path for path in found if path.suffix != TABLE_ENDING)
+    tables = tuple(path for path in found if path.suffix == TABLE_ENDING)
+    if images and tables:
+        raise ValueError(f"{root}: holds images and tables of images ({tables[0].name}); name the folder of one or the other")
+    if not found:
+        raise ValueError(f"{root}: holds no images ({', '.join((*IMAGE_ENDINGS, TABLE_ENDING))})")
+    return ImageFiles(images, root) if images else ParquetImages(tables, root)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files.
+
+    Args:
+        paths: of each.
+        root: names are relative to it; the paths themselves where None.
+    """
+
+    paths: tuple[Path, ...]
+    root: Path | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [str(path) if self.root is None else path.relative_to(self.root).as_posix() for path in self.paths]
+
+    def photo(self, row: int) -> Photo:
+        return decode(self.paths[row])
+
+
+@dataclass
+class ParquetImages:
+    """The rows of Parquet tables; a group of rows is in memory at a time. Names are `file:row`.
+
+    Args:
+        paths: of the tables.
+        root: names are relative to it; the file's name alone where None.
+
+    Raises:
+        ValueError: a table cannot be read or has no column `image`.
+        ImportError: `pyarrow` is missing.
+    """
+
+    paths: tuple[Path, ...]
+    root: Path | None = None
+    _starts: list[int] = field(init=False, repr=False)  # first row of each group of each file, and the end
+    _groups: list[tuple[int, int]] = field(init=False, repr=False)  # (file, group)
+    _held: tuple[int, Any] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        parquet = needs("pyarrow.parquet", "train")
+        self._groups, counts = [], []
+        for file, path in enumerate(self.paths):
+            try:
+                metadata = parquet.read_metadata(path)
+                columns = parquet.read_schema(path).names
+            except (OSError, ValueError) as error:  # pyarrow's own errors are both
+                raise ValueError(f"{path}: is no Parquet table, or a broken one ({type(error).__name__})") from None
+            if _COLUMN not in columns:
+                raise ValueError(f"{path}: has no column {_COLUMN!r}, but {', '.join(columns)}")
+            for group in range(metadata.num_row_groups):
+                self._groups.append((file, group))
+                counts.append(metadata.row_group(group).num_rows)
+        self._starts = [0, *accumulate(counts)]
+        if not self._starts[-1]:
+            raise ValueError(f"{self.paths[0]}: the table has no rows")
+
+    @property
+    def names(self) -> Sequence[str]:
+        found = []
+        numbers = dict.fromkeys(range(len(self.paths)), 0)
+        for place, (file, _) in enumerate(self._groups):
+            title = self.paths[file].name if self.root is None else self.paths[file].relative_to(self.root).as_posix()
+            count = self._starts[place + 1] - self._starts[place]
+            found += [f"{title}:{numbers[file] + row}" for row in range(count)]
+            numbers[file] += count
+        return found
+
+    def photo(self, row: int) -> Photo:
+        place = bisect_right(self._starts, row) - 1
+        if self._held is None or self._held[0] != place:
+            file, group = self._groups[place]
+            table = needs("pyarrow.parquet", "train").ParquetFile(self.paths[file])
+            self._held = place, table.read_row_group(group, columns=[_COLUMN])[_COLUMN]
+        value = self._held[1][row - self._starts[place]].as_py()
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(content, bytes):
+            raise BadImage(f"row {row}: the table holds no bytes of an image there")
+        return decode_bytes(content, f"row {row}")

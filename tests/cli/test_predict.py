@@ -1,0 +1,92 @@
+"""bagnet predict, and how every command refuses a runtime, a precision or a model that it cannot have."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from bagnet.engine import torch_runner
+
+from .conftest import Run, assert_refused
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(3):
+        path = tmp_path / "photos" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (70, 80), (60 * number, 90, 200)).save(path)
+    return tmp_path / "photos"
+
+
+def test_a_folder_into_a_table_with_maps(run: Run, weights: Path, folder: Path, tmp_path: Path) -> None:
+    out, maps = tmp_path / "out" / "table.csv", tmp_path / "maps"
+    result = run("predict", folder, "--out", out, "--model", weights, "--top", 2, "--maps", maps, "--workers", 0)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == f"3 of 3 images predicted, 0 bad -> {out}"
+    with out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
+    assert sorted(path.name for path in maps.iterdir()) == sorted(row["map"] for row in rows)
+
+
+def test_one_bad_image_is_named_and_the_rest_is_kept(run: Run, weights: Path, folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").write_bytes(b"no image")
+    result = run("predict", folder, "--out", tmp_path / "t.csv", "--model", weights, "--json")
+    assert_refused(result, "broken.png")
+    summary = json.loads(result.out.splitlines()[-1])
+    assert (summary["images"], summary["predicted"]) == (4, 3)
+
+
+def test_bad_requests(run: Run, weights: Path, folder: Path, tmp_path: Path) -> None:
+    assert_refused(run("predict", tmp_path / "nowhere"), "nowhere", "no such file or folder")
+    assert_refused(run("predict", folder, "--out", tmp_path / "t.xlsx", "--model", weights), "t.xlsx", ".csv")
+    assert not list(tmp_path.glob("t.*"))
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--runtime", "tensorrt"), "there is no runtime 'tensorrt'"),
+        (("--precision", "fp8"), "there is no precision 'fp8'"),
+        (("--precision", "int8"), "torch on cpu runs"),
+        (("--runtime", "openvino", "--precision", "int8"), "calibration images"),
+    ],
+)
+def test_no_such_runtime_or_precision(
+    run: Run, weights: Path, folder: Path, tmp_path: Path, command: str, words: tuple[str, ...], reason: str
+) -> None:
+    if "openvino" in words:
+        pytest.importorskip("openvino")
+    source = folder if command == "predict" else folder / "0.png"
+    assert_refused(run(command, source, "--model", weights, "--out", tmp_path / "o.csv", *words), reason)
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_a_missing_package(run: Run, weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    result = run("predict", folder, "--model", weights, "--runtime", "onnxruntime")
+    assert_refused(result, "pip install 'bagnet[export]'")
+
+
+def test_a_processor_without_bf16(run: Run, weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_runner, "cpu_has_bf16", lambda: False)
+    assert_refused(run("predict", folder, "--model", weights, "--precision", "bf16"), "no bf16 instructions")
+
+
+def test_weights_of_another_architecture(run: Run, folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "resnet.pth"
+    torch.save({"layer1.0.conv1.weight": torch.zeros(64, 64, 3, 3), "fc.weight": torch.zeros(10, 512)}, path)
+    assert_refused(run("predict", folder, "--model", path), "resnet.pth")
+
+
+def test_bench_refuses_before_it_measures(run: Run, tmp_path: Path) -> None:
+    assert_refused(run("bench", "--device", "tpu"), "there is no device 'tpu'")
+    assert_refused(run("bench", "--out", tmp_path / "b.txt"), ".csv or .json")
