@@ -20,7 +20,8 @@ def bench(
     ] = None,
     size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")] = 224,
     rounds: Annotated[int, typer.Option(min=1, help="How often each; figures are medians.")] = 5,
-    maps: Annotated[bool, typer.Option(help="Also time full-resolution maps.")] = True,
+    logits: Annotated[bool, typer.Option(help="Time the logits of whole images.")] = True,
+    maps: Annotated[bool, typer.Option(help="Time full-resolution maps of one class.")] = True,
     device: Annotated[str, typer.Option(help="cpu | cuda")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="Also write the figures to this .csv or .json.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
@@ -38,7 +39,8 @@ def bench(
         raise ValueError(f"{out}: figures go to .csv or .json")
     if device not in ("cpu", "cuda"):
         raise ValueError(f"there is no device {device!r}: there are cpu and cuda")
-    cases = standard_cases(network, batch or (1, 8), size, device) + (map_cases(network, size, device) if maps else [])
+    cases = standard_cases(network, batch or (1, 8), size, device) if logits else []
+    cases += map_cases(network, size, device) if maps else []
     console = Console(stderr=True)
     with console.status("starting") as status:
         result = measure(cases, rounds, status.update)
@@ -64,8 +66,8 @@ def show(result: Bench) -> None:
         if not chosen:
             continue
         table = Table(box=None, pad_edge=False, header_style="bold", title=task, title_justify="left")
-        for place, title in enumerate(("", "batch", unit, "ms", "x published", "of ceiling", "MB", "error", "")):
-            table.add_column(title, justify="right" if 0 < place < 8 else "left", no_wrap=place == 0)
+        for place, title in enumerate(("", "batch", unit, "ms", "x plain", "ceiling", "MB", "error")):
+            table.add_column(title, justify="right" if place else "left", no_wrap=True)
         for timing, row in chosen:
             cells = [timing.case.title, str(timing.case.batch)]
             if timing.executed:
@@ -80,8 +82,11 @@ def show(result: Bench) -> None:
                 ]
             else:
                 cells += ["not measured"] + [""] * 5
-            table.add_row(*cells, timing.note)
+            table.add_row(*cells)
         Console().print(table)
+        for timing, _ in chosen:
+            if timing.note:
+                typer.echo(f"{timing.case.title}: {timing.note}")
 
 
 def write(path: Path, record: dict[str, Any]) -> None:

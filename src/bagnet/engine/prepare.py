@@ -22,7 +22,7 @@ from .torch_runner import TorchRunner
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 _CUT_OUT_CELLS = 24  # per side of an image part to calibrate on
-_HEAD_ROWS = 2048  # windows whose features the head takes at a time
+_HEAD_ROWS = 512  # windows whose features the head takes at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def prepare(
         model: in eval mode.
         runtime: "torch", "onnxruntime" or "openvino".
         precision: "float32" changes no answer but its rounding; "tf32" (CUDA), "bf16" and "int8" do: see `Prepared.verify`.
-            "mixed" is float32 for the first third of the arithmetic and bf16 for the rest.
+            "mixed" is float32 for the first quarter of the arithmetic, about, and bf16 for the rest.
         calibration: for int8: batches of (B, C, H, W) prepared images of the kind to be classified.
         compile: for torch: use torch.compile.
         threads: for onnxruntime and openvino: how many, instead of all cores.
