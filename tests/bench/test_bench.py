@@ -99,7 +99,7 @@ def test_a_small_run() -> None:
 @pytest.mark.parametrize("kernel3", [(1, 1, 0, 0), (1, 1, 1, 1)])
 def test_the_kept_baseline_is_the_published_network(kernel3: tuple[int, int, int, int]) -> None:
     """`benchmarks/published.py` has the published state dict and gives the answers of `bagnet.model`."""
-    path = Path(__file__).parents[1] / "benchmarks" / "published.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "published.py"
     spec = importlib.util.spec_from_file_location("published", path)
     assert spec is not None
     assert spec.loader is not None

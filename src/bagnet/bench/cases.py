@@ -1,0 +1,70 @@
+"""What can be timed, and the tables of it that `bagnet bench` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One thing to time.
+
+    Args:
+        network: "bagnet9", "bagnet17", "bagnet33", or "resnet50" for comparison.
+        how: "published": as its authors run it, module by module; "prepared": by `bagnet.prepare`.
+        runtime: as for `prepare`.
+        precision: as for `prepare`.
+        batch: images at a time.
+        task: "logits" of images, or the full-resolution "map" of one class of one image.
+        size: side of the images in pixels.
+        device: "cpu" or "cuda".
+    """
+
+    network: str = "bagnet33"
+    how: str = "prepared"
+    runtime: str = "torch"
+    precision: str = "float32"
+    batch: int = 8
+    task: str = "logits"
+    size: int = 224
+    device: str = "cpu"
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        how = "as published" if self.how == "published" else self.runtime if self.device == "cpu" else f"{self.runtime} compiled"
+        return f"{self.network} {how} {self.precision}"
+
+
+def standard_cases(
+    network: str = "bagnet33", batches: Iterable[int] = (1, 8), size: int = 224, device: str = "cpu"
+) -> list[Case]:
+    """The table that `bagnet bench` prints: every runtime and precision beside the published network and ResNet-50."""
+    cases = []
+    for batch in batches:
+        plain = Case(network, "published", batch=batch, size=size, device=device)
+        other = replace(plain, network="resnet50")
+        cases.append(plain)
+        cases += [replace(plain, how="prepared", runtime=runtime, precision=precision) for runtime, precision in _ways(device)]
+        cases.append(other)
+        if device == "cuda":
+            cases += [replace(other, how="prepared", precision=precision) for precision in ("tf32", "bf16")]
+    return cases
+
+
+def map_cases(network: str = "bagnet33", size: int = 224, device: str = "cpu") -> list[Case]:
+    """The dense-map table: the official loop over windows, and each runtime and precision."""
+    plain = Case(network, "published", batch=1, task="map", size=size, device=device)
+    return [plain, *(replace(plain, how="prepared", runtime=one, precision=other) for one, other in _ways(device))]
+
+
+def _ways(device: str) -> list[tuple[str, str]]:
+    if device == "cuda":
+        return [("torch", precision) for precision in ("float32", "tf32", "bf16")]
+    return [
+        ("torch", "float32"),
+        ("torch", "bf16"),
+        ("onnxruntime", "float32"),
+        *(("openvino", precision) for precision in ("float32", "mixed", "bf16", "int8")),
+    ]
