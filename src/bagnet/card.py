@@ -63,6 +63,30 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """The shape of a network that is no BagNet, kept for comparison or as a teacher.
+
+    Args:
+        network: who builds it: "timm:NAME", "torchvision:NAME" or "package.module:function".
+        num_classes: length of the logits.
+        in_channels: of the input.
+    """
+
+    network: str
+    num_classes: int = 1000
+    in_channels: int = 3
+
+    @property
+    def name(self) -> str:
+        """The last word of who builds it."""
+        return self.network.rsplit(":", 1)[-1].split(".")[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """What a set of weights is.
 
@@ -71,6 +95,8 @@ class Card:
         architecture: of the network that the weights fit.
         classes: what the logits stand for.
         preprocessing: what the network expects of an image.
+        multilabel: each class is a question of its own, whose probability is the sigmoid of its logit, instead of one of all
+            by softmax.
         licence: of the weights, in a sentence.
         trained_on: which images, in a sentence; "" where it was not trained.
         command: what made it, where that is one command.
@@ -83,9 +109,10 @@ class Card:
     """
 
     name: str
-    architecture: Architecture
+    architecture: Architecture | Outside
     classes: ClassNames
     preprocessing: Preprocessing
+    multilabel: bool = False
     licence: str = "no weights"
     trained_on: str = ""
     command: str = ""
@@ -108,6 +135,17 @@ class Card:
         for word in (*words, *(word for word in ("source_sha256", "digest") if getattr(self, word) is not None)):
             if not isinstance(getattr(self, word), str):
                 raise ValueError(f"the {word} of a card must be text, got {getattr(self, word)!r}")
+
+    @property
+    def bagnet(self) -> Architecture:
+        """The architecture, where it is a BagNet's.
+
+        Raises:
+            ValueError: it is another network's.
+        """
+        if isinstance(self.architecture, Outside):
+            raise ValueError(f"{self.name}: is no BagNet but a {self.architecture.network}, which has no evidence to show")
+        return self.architecture
 
     def to_json(self) -> str:
         """One JSON object; `from_json` reads it back to an equal card."""
@@ -141,7 +179,7 @@ class Card:
         return cls(
             **{
                 **given,
-                "architecture": Architecture(**given["architecture"]),
+                "architecture": (Outside if "network" in given["architecture"] else Architecture)(**given["architecture"]),
                 "preprocessing": Preprocessing(**given["preprocessing"]),
                 "classes": _classes_from_json(given["classes"]),
                 "scores": tuple(Score(**score) for score in given.get("scores", ())),

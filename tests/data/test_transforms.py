@@ -140,7 +140,7 @@ def test_picture_shows_what_a_picture_can() -> None:
 
 
 def test_a_picture_has_not_five_channels() -> None:
-    with pytest.raises(ValueError, match=r"a picture has no 5 channels: prepare the \(C, H, W\) tensor yourself"):
+    with pytest.raises(ValueError, match=r"a picture has no 5 channels: prepare an array of them with `of_pixels`"):
         Preprocessing(mean=(0,) * 5, std=(1,) * 5)(picture(300, 300))
 
 

@@ -51,7 +51,7 @@ def wait(device: str) -> None:
 def forget_peak(device: str) -> int:
     """Bytes in use now; the peak counts anew from here, where the system can do that (Linux, CUDA)."""
     if device == "cuda":
-        torch.cuda.resetpeak_memory_stats()
+        torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
     try:
         Path("/proc/self/clear_refs").write_text("5")

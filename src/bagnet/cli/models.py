@@ -26,7 +26,7 @@ def list_models(as_json: AsJson = False) -> None:
     for name in [*bundled(), *published()]:
         card = card_of(name)
         at_hand = "in the package" if name in bundled() else "fetched" if card.source and cached(card.source) else "on first use"
-        window = card.architecture.geometry
+        window = card.bagnet.geometry
         best = card.scores[0] if card.scores else None
         rows.append(
             {
@@ -69,7 +69,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(card.to_json())
         return
-    shape, window = card.architecture, card.architecture.geometry
+    shape, window = card.bagnet, card.bagnet.geometry
     prepare = card.preprocessing
     lines = {
         "model": card.name,
@@ -155,7 +155,8 @@ def convert(
             with steps_progress("measuring") as step:
                 report = measure(model, x, tolerance, step)
                 mended = mend(model, x, report, step) if repair else None
-        state, card = converted(model, half_convolutions=half)
+        assert model.card is not None  # whatever `load` returns has one
+        state, card = converted(model.state_dict(), model.card, half_convolutions=half)
         write(part, state, card)
     if as_json:
         result = {"file": str(out), "digest": card.digest, "diagnosis": report and report.to_dict()}

@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import shlex
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
+
+from ..train.recipe import Recipe
+
+
+def _with_recipe(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for every field of a recipe beside its own; it gets those that were given as `changes`."""
+    own = inspect.signature(command, eval_str=True)
+    hints = get_type_hints(Recipe)
+    options = []
+    for field in fields(Recipe):
+        kind = hints[field.name] if hints[field.name] in (bool, int, float) else str  # a choice among words is text
+        names = [f"--{field.name.replace('_', '-')}"]
+        if kind is bool:
+            names[0] += f"/--no-{field.name.replace('_', '-')}"
+        text = typer.Option(*names, help=field.metadata["help"], show_default=False, rich_help_panel="Recipe, field by field")
+        options.append(
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, text])
+        )
+
+    def wrapped(**given: Any) -> None:
+        changes = {field.name: given.pop(field.name) for field in fields(Recipe)}
+        command(**given, changes={name: value for name, value in changes.items() if value is not None})
+
+    kept = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, parameter in own.parameters.items() if name != "changes"
+    ]
+    wrapped.__signature__ = own.replace(parameters=[*kept, *options])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {one.name: one.annotation for one in (*kept, *options)}
+    wrapped.__doc__, wrapped.__name__ = command.__doc__, command.__name__
+    return wrapped
 
 
 def _four(text: str) -> tuple[int, int, int, int]:
@@ -18,49 +52,117 @@ def _four(text: str) -> tuple[int, int, int, int]:
     return a, b, c, d
 
 
-def train(
-    data: Annotated[Path, typer.Argument(help="Folder with train*.parquet and val*.parquet.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the result.", show_default=False)],
-    tag: Annotated[str, typer.Option(help="Tag of the model's name, after the architecture.")] = "mine",
-    kernel3: Annotated[str, typer.Option(help="3x3 blocks per stage.")] = "1,1,1,1",
-    strides: Annotated[str, typer.Option(help="Stride of each stage.")] = "2,2,2,1",
-    layers: Annotated[str, typer.Option(help="Blocks per stage.")] = "3,4,6,3",
-    width: Annotated[int, typer.Option(min=1, help="Channels of the stem.")] = 64,
-    resize: Annotated[int, typer.Option(min=1, help="Shorter side of the images, in pixels.")] = 256,
-    crop: Annotated[int, typer.Option(min=1, help="Input size, in pixels.")] = 224,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.", show_default="the recipe's")] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "unknown",
-    trained_on: Annotated[str, typer.Option(help="What the images are, for the card.")] = "",
-    notes: Annotated[str, typer.Option(help="Anything else, for the card.")] = "",
-) -> None:
-    """Train a BagNet from random weights; the same command goes on where a run was cut short.
+_NETWORK = "Network"
+_CARD = "Card"
 
-    Example: `bagnet train tiny-imagenet --out runs/tiny --strides 2,2,1,1 --layers 2,2,3,2 --width 16 --resize 64 --crop 61`
+
+@_with_recipe
+def train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Folder with a folder for each class, with Parquet tables or tar shards; a .npz file; or hub:NAME.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the result.", show_default=False)],
+    recipe: Annotated[str, typer.Option(help="paper | modern | a .toml file of fields.")] = "modern",
+    start: Annotated[
+        str, typer.Option(help="Weights to start from: a model's name or file.", show_default="random", rich_help_panel=_NETWORK)
+    ] = "",
+    network: Annotated[
+        str,
+        typer.Option(
+            help="Another network than a BagNet, to compare with: timm:NAME, torchvision:NAME or package.module:function.",
+            show_default=False,
+            rich_help_panel=_NETWORK,
+        ),
+    ] = "",
+    teacher: Annotated[
+        str,
+        typer.Option(
+            help="Whose answers are learned, where the recipe distils: a model's name or file, or as for --network.",
+            show_default=False,
+            rich_help_panel=_NETWORK,
+        ),
+    ] = "",
+    kernel3: Annotated[str, typer.Option(help="3x3 blocks per stage.", rich_help_panel=_NETWORK)] = "1,1,1,1",
+    strides: Annotated[str, typer.Option(help="Stride of each stage.", rich_help_panel=_NETWORK)] = "2,2,2,1",
+    layers: Annotated[str, typer.Option(help="Blocks per stage.", rich_help_panel=_NETWORK)] = "3,4,6,3",
+    width: Annotated[int, typer.Option(min=1, help="Channels of the stem.", rich_help_panel=_NETWORK)] = 64,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of the images.", rich_help_panel=_NETWORK)] = 3,
+    resize: Annotated[
+        int | None,
+        typer.Option(min=1, help="Shorter side of the images, in pixels.", show_default="256", rich_help_panel=_NETWORK),
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option(min=1, help="Input size, in pixels.", show_default="224", rich_help_panel=_NETWORK)
+    ] = None,
+    tag: Annotated[str, typer.Option(help="Tag of the model's name, after the architecture.", rich_help_panel=_CARD)] = "mine",
+    licence: Annotated[str, typer.Option(help="Licence of the weights.", rich_help_panel=_CARD)] = "unknown",
+    trained_on: Annotated[
+        str, typer.Option(help="What the images are.", show_default="the folder's name", rich_help_panel=_CARD)
+    ] = "",
+    notes: Annotated[str, typer.Option(help="Anything else.", rich_help_panel=_CARD)] = "",
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that prepare images.", show_default="cores - 1")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    *,
+    changes: dict[str, Any],
+) -> None:
+    """Train a BagNet; the same command goes on where a run was cut short. Under torchrun, on several processes and machines.
+
+    Example: `bagnet train photos/ --out runs/photos --start bagnet25s4.tiny_in200 --epochs 10 --learning-rate 3e-4`
     """
     from dataclasses import replace
 
+    from ..card import Outside
     from ..data.transforms import Preprocessing
     from ..missing import needs
     from ..model import Architecture
-    from ..train.recipe import Recipe
+    from ..train.recipe import recipe as named
 
-    for package in ("lightning", "torchmetrics", "datasets"):
+    chosen = named(recipe, **changes)
+    for package in ("lightning", "torchmetrics"):
         needs(package, "train")
     from ..train.run import train as run
+    from ..zoo.load import load
 
-    recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
-    card = run(
+    weights = load(start) if start else None
+    preprocessing = Preprocessing() if weights is None else weights.transform
+    if weights is None and channels != 3:
+        preprocessing = replace(preprocessing, mean=(0.5,) * channels, std=(0.25,) * channels)
+    if crop is not None:
+        preprocessing = preprocessing.with_crop(crop)
+    if resize is not None:
+        preprocessing = replace(preprocessing, resize=resize)
+    shape: Architecture | Outside | None = None
+    if network:
+        shape = Outside(network)
+    elif weights is None:
+        shape = Architecture(_four(kernel3), _four(strides), _four(layers), width)
+    result = run(
         data,
         out,
-        tag,
-        Architecture(_four(kernel3), _four(strides), _four(layers), width),
-        Preprocessing(resize, crop),
-        recipe,
-        command=shlex.join(["bagnet", *sys.argv[1:]]),
+        chosen,
+        shape=shape,
+        start=weights,
+        preprocessing=preprocessing,
+        teacher=teacher or None,
+        tag=tag,
+        workers=workers,
         licence=licence,
         trained_on=trained_on,
+        command=shlex.join(["bagnet", *sys.argv[1:]]),
         notes=notes,
+        say=lambda line: typer.echo(line, err=True),
     )
-    best = card.scores[0]
-    typer.echo(f"{card.name}: {best.top1:.2f} % top-1, {best.top5:.2f} % top-5 on {best.data} ({best.images:,} images)")
-    typer.echo(f"-> {out / card.name}.safetensors")
+    card = result.card
+    if as_json:
+        found = result.evaluation.to_dict() if result.evaluation is not None else None
+        typer.echo(json.dumps({"model": str(result.path), "unreadable": len(result.unreadable), "val": found}))
+        return
+    if result.unreadable:
+        typer.echo(f"{len(result.unreadable)} images were skipped: {out / 'unreadable.csv'}", err=True)
+    for best in card.scores:
+        typer.echo(f"{card.name}: {best.top1:.2f} % top-1, {best.top5:.2f} % top-5 on {best.data} ({best.images:,} images)")
+    typer.echo(f"-> {result.path}")

@@ -1,127 +1,355 @@
-"""Labelled images held in memory, and what training sees of them."""
+"""Images with their labels: a folder for each class, Parquet tables, tar shards, or a data set of the hub."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
 
 from ..missing import needs
+from .decode import BadImage, Photo, decode, decode_bytes
 from .names import ClassNames
-from .transforms import Preprocessing
+from .sources import IMAGE_ENDINGS, TABLE_ENDING, ImageFiles, Images
+
+HUB = "hub:"  # before the name of a data set on the hub
+SHARD_ENDING = ".tar"
+ARRAY_ENDING = ".npz"
+_SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "test")}
+_IN_MEMORY = 2 << 30  # bytes of tables that are read whole rather than mapped from a cache on the disk
 
 
-@dataclass(frozen=True, slots=True)
+class BadLabels(ValueError):
+    """Images without the labels that training or evaluation needs. The message names them and says what to do."""
+
+
+@dataclass(frozen=True)
 class LabelledImages:
-    """Images of one size with their labels, decoded.
+    """Images and what they show.
 
     Args:
-        pixels: (N, C, H, W) uint8.
-        labels: (N,) int64, indices into `classes`.
-        classes: what the labels stand for.
+        images: in the order of the targets.
+        targets: (N,) int64 indices into `classes`, or (N, K) bool where an image may show several classes or none.
+        classes: what the targets stand for.
     """
 
-    pixels: Tensor
-    labels: Tensor
+    images: Images
+    targets: Tensor
     classes: ClassNames
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
-    def take(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> LabelledImages:
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may show several classes, or none."""
+        return self.targets.ndim == 2
+
+    @property
+    def counts(self) -> Tensor:
+        """(K,) images that show each class."""
+        return self.targets.sum(0) if self.multilabel else torch.bincount(self.targets, minlength=len(self.classes))
+
+    def shares(self, row: int) -> Tensor:
+        """(K,) float32: 1 for each class that an image shows."""
+        if self.multilabel:
+            return self.targets[row].float()
+        shares = torch.zeros(len(self.classes))
+        shares[self.targets[row]] = 1
+        return shares
+
+    def questions(self) -> LabelledImages:
+        """The same with a yes or no to each class by itself; of two classes only the second is asked for."""
+        if self.multilabel:
+            return self
+        targets = torch.nn.functional.one_hot(self.targets, len(self.classes)).bool()
+        first = 1 if len(self.classes) == 2 else 0
+        return replace(self, targets=targets[:, first:], classes=self.classes[first:])
+
+    def take(self, rows: Sequence[int] | np.ndarray[Any, Any]) -> LabelledImages:
         """Those rows alone."""
-        index = torch.from_numpy(rows)
-        return replace(self, pixels=self.pixels[index], labels=self.labels[index])
+        index = [int(row) for row in rows]
+        return replace(self, images=Subset(self.images, index), targets=self.targets[index])
 
     def hold_out(self, share: float = 0.05) -> tuple[LabelledImages, LabelledImages]:
-        """(the rest, a fixed share for selection): the same rows every time, whatever the seed of a run."""
+        """(the rest, a fixed share for selection, at least one image): the same rows every time, whatever the seed of a run."""
         order = np.random.default_rng(0).permutation(len(self))
-        held = round(share * len(self))
+        held = max(1, round(share * len(self)))
         return self.take(np.sort(order[held:])), self.take(np.sort(order[:held]))
 
 
-def read_parquet(folder: str | Path, split: str) -> LabelledImages:
-    """Read `<split>.parquet`, or `<split>-0.parquet`, `<split>-1.parquet` and so on, of a folder.
+@dataclass(frozen=True)
+class Subset(Images):
+    """Some rows of a collection of images."""
 
-    The files have an `image` column (encoded bytes) and a `label` column whose metadata names the classes, as the
-    `datasets` library writes them.
+    images: Images
+    rows: Sequence[int]
 
-    Raises:
-        FileNotFoundError: the folder has no such file.
-        ValueError: the images differ in size, or the labels have no names.
-        ImportError: `datasets` is missing.
-    """
-    datasets = needs("datasets", "train")
-    folder = Path(folder)
-    files = sorted(str(path) for path in [*folder.glob(f"{split}.parquet"), *folder.glob(f"{split}-*.parquet")])
-    if not files:
-        raise FileNotFoundError(f"{folder} has no {split}.parquet and no {split}-0.parquet, ...")
-    table = datasets.Dataset.from_parquet(files, keep_in_memory=True)
-    names = getattr(table.features["label"], "names", None)
-    if names is None:
-        raise ValueError(f"the labels of {files[0]} have no names: write its label column as a ClassLabel feature")
-    labels = torch.tensor(table["label"][:])
-    first = np.array(table[0]["image"].convert("RGB"))
-    pixels = torch.empty((len(labels), 3, *first.shape[:2]), dtype=torch.uint8)
-    for row, image in enumerate(table["image"]):
-        if image.size != first.shape[1::-1]:
-            raise ValueError(f"image {row} of {folder} is {image.size}, not {first.shape[1::-1]} (width, height)")
-        pixels[row] = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    return LabelledImages(pixels, labels, ClassNames.from_words(names))
+    @property
+    def names(self) -> Sequence[str]:
+        every = self.images.names
+        return [every[row] for row in self.rows]
+
+    def photo(self, row: int) -> Photo:
+        return self.images.photo(self.rows[row])
+
+    def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        return self.images.pixels(self.rows[row], channels)
 
 
-class Shuffled(Sampler[tuple[int, int]]):
-    """(epoch, row) pairs, every row once an epoch in an order that (seed, epoch) fixes.
-
-    The epoch travels with the row, so that random augmentation can be a function of (seed, epoch, row) in any worker.
-    """
-
-    def __init__(self, rows: int, seed: int) -> None:
-        self.rows, self.seed, self.epoch = rows, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.rows
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
-        return ((self.epoch, int(row)) for row in order)
-
-
-class Augmented(Dataset[tuple[Tensor, Tensor]]):
-    """Random crops and mirror images, as normalised batches. Rows are asked for as (epoch, row), as `Shuffled` gives them.
+@dataclass(frozen=True)
+class TableImages(Images):
+    """The encoded images of a `datasets` table, in memory or mapped from the disk: any row at any time.
 
     Args:
-        images: what to draw from.
-        preprocessing: for its mean and std.
-        seed: with epoch and row, the only source of randomness.
-        crop: side of the square cut at a random place, at the image's own scale.
+        table: with a column `image` that is not decoded.
+        name: of the whole, for the names of the rows.
     """
 
-    def __init__(self, images: LabelledImages, preprocessing: Preprocessing, seed: int, crop: int) -> None:
-        self.images, self.preprocessing, self.seed, self.crop = images, preprocessing, seed, crop
+    table: Any
+    name: str
 
-    def __len__(self) -> int:
-        return len(self.images)
+    @property
+    def names(self) -> Sequence[str]:
+        return [f"{self.name}:{row}" for row in range(len(self.table))]
 
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """A batch at once: (B, C, crop, crop) float32 and (B,) labels."""
-        pixels = torch.stack([self._view(epoch, row) for epoch, row in keys])
-        labels = self.images.labels[[row for _, row in keys]]
-        return self.preprocessing.normalise(pixels).contiguous(memory_format=torch.channels_last), labels
+    def photo(self, row: int) -> Photo:
+        value = self.table[row]["image"]
+        name = f"{self.name}:{row}"
+        if value is None or (value["bytes"] is None and value["path"] is None):
+            raise BadImage(f"{name}: the table holds no image there")
+        return decode_bytes(value["bytes"] or Path(value["path"]).read_bytes(), name)
 
-    def _view(self, epoch: int, row: int) -> Tensor:
-        random = np.random.default_rng((self.seed, epoch, row))
-        image = self.images.pixels[row]
-        room = [side - self.crop + 1 for side in image.shape[1:]]
-        top, left = (int(start) for start in random.integers(room))
-        view = image[:, top : top + self.crop, left : left + self.crop]
-        return view.flip(2) if random.random() < 0.5 else view
+
+@dataclass(frozen=True)
+class ArrayImages(Images):
+    """Images of one size as one array.
+
+    Args:
+        values: (N, H, W, C) uint8.
+        name: of the whole, for the names of the rows.
+    """
+
+    values: np.ndarray[Any, np.dtype[np.uint8]]
+    name: str
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [f"{self.name}:{row}" for row in range(len(self.values))]
+
+    def photo(self, row: int) -> Photo:
+        return replace(decode(self.values[row]), name=f"{self.name}:{row}")
+
+    def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        if channels == self.values.shape[3]:
+            found: np.ndarray[Any, np.dtype[np.uint8]] = self.values[row]
+            return found
+        return super().pixels(row, channels)
+
+
+def open_labelled(source: str | PathLike[str], split: str = "train") -> LabelledImages:
+    """Labelled images from wherever they are kept.
+
+    Args:
+        source: a folder with a folder of images for each class; or one with `train` and `val` folders of that kind; a folder
+            with Parquet tables (`train.parquet`, `train-0.parquet`, ...) or tar shards (`train-000.tar`, ...) in the
+            WebDataset form (`name.jpg` beside `name.cls` or `name.json`); or a .npz file with `train_images` (N, H, W) or
+            (N, H, W, C) uint8 and `train_labels` (N,) or (N, K) as MedMNIST has them, for any number of channels; or
+            "hub:NAME", a data set of the hub. Tables have a column `image` and a column `label` (a class: number or name) or
+            `labels` (a list of classes).
+        split: "train" or "val"; a folder without splits is all "train".
+
+    Raises:
+        FileNotFoundError: there is no such folder or split.
+        BadLabels: labels are missing, out of range or all alike, or a class has no images.
+        ValueError: a table cannot be read.
+        ImportError: `datasets` is missing, for all but folders of images.
+    """
+    text = fspath(source)
+    if text.startswith(HUB):
+        return _from_hub(text.removeprefix(HUB), split)
+    root = Path(text)
+    if root.suffix == ARRAY_ENDING and root.is_file():
+        return _from_arrays(root, split)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: there is no such folder, nor a {ARRAY_ENDING} file")
+    for ending, kind in ((TABLE_ENDING, "parquet"), (SHARD_ENDING, "webdataset")):
+        if found := _files_of(root, split, ending):
+            return _from_tables(found, kind, f"{root.name} {split}")
+        if any(root.glob(f"*{ending}")):
+            raise FileNotFoundError(f"{root}: has no {split}{ending} and no {split}-0{ending}, ...")
+    folder = _folder_of(root, split)
+    if folder is None:
+        raise FileNotFoundError(f"{root}: has no folder called {' or '.join(_SPLITS.get(split, (split,)))}")
+    return _from_folders(folder)
+
+
+def has_split(source: str | PathLike[str], split: str) -> bool:
+    """Whether a source has that split; of the hub this is asked over the network."""
+    text = fspath(source)
+    if text.startswith(HUB):
+        return _hub_split(text.removeprefix(HUB), split) is not None
+    root = Path(text)
+    if root.suffix == ARRAY_ENDING:
+        return _array_split(root, split) is not None
+    return any(_files_of(root, split, ending) for ending in (TABLE_ENDING, SHARD_ENDING)) or _folder_of(root, split) is not None
+
+
+def _files_of(root: Path, split: str, ending: str) -> list[Path]:
+    words = _SPLITS.get(split, (split,))
+    return sorted(path for word in words for path in [*root.glob(f"{word}{ending}"), *root.glob(f"{word}-*{ending}")])
+
+
+def _folder_of(root: Path, split: str) -> Path | None:
+    """The folder that holds the class folders of a split."""
+    folders = {path.name.lower(): path for path in root.iterdir() if path.is_dir()}
+    for word in _SPLITS.get(split, (split,)):
+        if word in folders:
+            return folders[word]
+    has_splits = any(word in folders for word in _SPLITS["train"])
+    return root if split == "train" and not has_splits else None
+
+
+def _from_folders(root: Path) -> LabelledImages:
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    paths: list[Path] = []
+    targets: list[int] = []
+    for label, folder in enumerate(folders):
+        found = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
+        )
+        if not found:
+            raise BadLabels(f"{folder}: holds no images, but its name is that of a class; fill it or take it away")
+        paths += found
+        targets += [label] * len(found)
+    classes = ClassNames.from_words([folder.name for folder in folders])
+    return _checked(LabelledImages(ImageFiles(tuple(paths), root), torch.tensor(targets, dtype=torch.int64), classes), str(root))
+
+
+def _from_arrays(path: Path, split: str) -> LabelledImages:
+    word = _array_split(path, split)
+    if word is None:
+        raise FileNotFoundError(f"{path}: has no {split}_images")
+    with np.load(path) as arrays:
+        if f"{word}_labels" not in arrays:
+            raise BadLabels(f"{path}: has {word}_images but no {word}_labels")
+        values, labels = arrays[f"{word}_images"], arrays[f"{word}_labels"]
+    if values.dtype != np.uint8 or values.ndim not in (3, 4):
+        raise ValueError(f"{path}: {word}_images must be uint8 of (N, H, W) or (N, H, W, C), got {values.dtype} {values.shape}")
+    if len(values) != len(labels):
+        raise BadLabels(f"{path}: holds {len(values)} {word}_images, but {len(labels)} {word}_labels")
+    images = ArrayImages(values[..., None] if values.ndim == 3 else values, f"{path.name} {word}")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        if not np.isin(labels, (0, 1)).all():
+            raise BadLabels(f"{path}: {word}_labels of shape {labels.shape} must be 0 or 1 for each class")
+        targets, classes = torch.from_numpy(labels.astype(bool)), ClassNames.numbered(labels.shape[1])
+    else:
+        targets, classes = _targets(labels.reshape(-1).tolist(), False, None, str(path))
+    return _checked(LabelledImages(images, targets, classes), str(path))
+
+
+def _array_split(path: Path, split: str) -> str | None:
+    try:
+        with np.load(path) as arrays:
+            return next((word for word in _SPLITS.get(split, (split,)) if f"{word}_images" in arrays), None)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: is no .npz file, or a broken one ({error})") from None
+
+
+def _from_tables(paths: Sequence[Path], kind: str, name: str) -> LabelledImages:
+    datasets = needs("datasets", "train")
+    files = [str(path) for path in paths]
+    whole = sum(path.stat().st_size for path in paths) < _IN_MEMORY
+    datasets.disable_progress_bars()
+    try:
+        if kind == "parquet":
+            table = datasets.Dataset.from_parquet(files, keep_in_memory=whole)
+        else:
+            table = datasets.load_dataset(kind, data_files=files, split="train", keep_in_memory=whole)
+    except (
+        Exception
+    ) as error:  # whatever pyarrow, the tar reader and the cache raise; chained causes say more than their wrappers
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise ValueError(f"{paths[0]}: cannot be read as {kind} ({reason})") from None
+    return _labelled(table, name, str(paths[0]))
+
+
+def _from_hub(name: str, split: str) -> LabelledImages:
+    datasets = needs("datasets", "train")
+    found = _hub_split(name, split)
+    if found is None:
+        raise FileNotFoundError(f"{HUB}{name}: has no split called {' or '.join(_SPLITS.get(split, (split,)))}")
+    return _labelled(datasets.load_dataset(name, split=found), f"{name} {found}", f"{HUB}{name}")
+
+
+def _hub_split(name: str, split: str) -> str | None:
+    datasets = needs("datasets", "train")
+    try:
+        there = datasets.get_dataset_split_names(name)
+    except Exception as error:  # of the network, the hub and the data set's own files
+        raise FileNotFoundError(f"{HUB}{name}: cannot be found ({' '.join(str(error).split())[:200]})") from None
+    return next((word for word in _SPLITS.get(split, (split,)) if word in there), None)
+
+
+def _labelled(table: Any, name: str, where: str) -> LabelledImages:
+    """Of a `datasets` table, whichever of the usual names its columns have."""
+    datasets = needs("datasets", "train")
+    image = _column(table, ("image", "jpg", "jpeg", "png", "webp", "img"), where)
+    label = _column(table, ("label", "labels", "cls", "json", "fine_label"), where)
+    feature, values = table.features[label], table[label][:]
+    if label == "json":
+        values = [value.get("label", value.get("labels")) if isinstance(value, dict) else value for value in values]
+        feature = None
+    table = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    if image != "image":
+        table = table.rename_column(image, "image")
+    if any(value is None for value in values):
+        raise BadLabels(f"{where}: row {next(row for row, value in enumerate(values) if value is None)} has no label")
+    several = isinstance(values[0], (list, tuple)) if values else False
+    names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+    targets, classes = _targets(values, several, names, where)
+    return _checked(LabelledImages(TableImages(table, name), targets, classes), where)
+
+
+def _column(table: Any, names: Sequence[str], where: str) -> str:
+    for name in names:
+        if name in table.features:
+            return name
+    raise BadLabels(f"{where}: has no column {' or '.join(map(repr, names[:2]))}, but {', '.join(table.features)}")
+
+
+def _targets(values: Sequence[Any], several: bool, names: Sequence[str] | None, where: str) -> tuple[Tensor, ClassNames]:
+    """Class numbers or names, one or several a row, as targets."""
+    flat = [one for value in values for one in value] if several else values
+    if names is None and any(isinstance(one, str) for one in flat):
+        names = sorted({str(one) for one in flat})
+    if names is not None and any(isinstance(one, str) for one in flat):
+        number = {word: place for place, word in enumerate(names)}
+        values = [[number[str(one)] for one in value] if several else number[str(value)] for value in values]
+        flat = [one for value in values for one in value] if several else values
+    count = len(names) if names is not None else max((int(one) for one in flat), default=-1) + 1
+    classes = ClassNames.from_words(names) if names is not None else ClassNames.numbered(count)
+    for row, value in enumerate(values):
+        for one in value if several else (value,):
+            if not 0 <= int(one) < count:
+                raise BadLabels(f"{where}: row {row} has label {one}, but the classes are numbered 0 to {count - 1}")
+    if not several:
+        return torch.tensor(values, dtype=torch.int64), classes
+    targets = torch.zeros(len(values), count, dtype=torch.bool)
+    for row, value in enumerate(values):
+        targets[row, list(value)] = True
+    return targets, classes
+
+
+def _checked(images: LabelledImages, where: str) -> LabelledImages:
+    if len(images.classes) < 2 and not images.multilabel:
+        there = f"only one class ({images.classes[0]})" if len(images.classes) else "no folders of classes"
+        raise BadLabels(f"{where}: has {there}; a classifier needs two or more")
+    if not len(images):
+        raise BadLabels(f"{where}: holds no images")
+    return images

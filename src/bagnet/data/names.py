@@ -110,6 +110,30 @@ class ClassNames(Sequence[ClassName]):
             raise UnknownClass(f"there is no class {index}: the indices are 0 to {len(self) - 1}")
         return index
 
+    def among(self, known: ClassNames) -> list[int]:
+        """For each class its index among the classes of another model or data set: by WordNet id where it has one, or by name.
+
+        Raises:
+            UnknownClass: some are not there; the message has the first of them.
+        """
+        by_wnid = {entry.wnid: index for index, entry in enumerate(known) if entry.wnid}
+        by_name = {_key(name): index for index, entry in reversed(list(enumerate(known))) for name in entry.names}
+        found: list[int] = []
+        missing: list[str] = []
+        for entry in self:
+            names = [by_name[key] for key in map(_key, entry.names) if key in by_name]
+            index = by_wnid.get(entry.wnid) if entry.wnid in by_wnid else next(iter(names), None)
+            if index is None:
+                missing.append(str(entry))
+            else:
+                found.append(index)
+        if missing:
+            more = ", ..." if len(missing) > 3 else ""
+            raise UnknownClass(
+                f"{len(missing)} of {len(self)} classes are not among the {len(known)} known: {', '.join(missing[:3])}{more}"
+            )
+        return found
+
     def _find_name(self, query: str) -> int:
         word = _key(query)
         for kind in ("wnid", "usual", "any"):

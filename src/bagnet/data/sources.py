@@ -11,6 +11,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..missing import needs
 from .decode import BadImage, Photo, decode, decode_bytes
 
@@ -32,6 +34,18 @@ class Images(Protocol):
         Raises:
             FileNotFoundError, BadImage: it cannot be read.
         """
+
+    def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The same as (H, W, channels) uint8; pictures have one channel (grey) or three.
+
+        Raises:
+            FileNotFoundError, BadImage: it cannot be read, or has not so many channels.
+        """
+        if channels not in (1, 3):
+            raise BadImage(f"a picture has no {channels} channels: keep such images as arrays, in a .npz file")
+        image = self.photo(row).image
+        found = np.array(image.convert("L") if channels == 1 else image, np.uint8)
+        return found.reshape(image.height, image.width, channels)
 
 
 def open_images(source: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Images:
@@ -67,7 +81,7 @@ def open_images(source: str | PathLike[str] | Sequence[str | PathLike[str]]) -> 
 
 
 @dataclass(frozen=True)
-class ImageFiles:
+class ImageFiles(Images):
     """Image files.
 
     Args:
@@ -87,7 +101,7 @@ class ImageFiles:
 
 
 @dataclass
-class ParquetImages:
+class ParquetImages(Images):
     """The rows of Parquet tables; a group of rows is in memory at a time. Names are `file:row`.
 
     Args:

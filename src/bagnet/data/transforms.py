@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite, prod
 from numbers import Integral
@@ -88,8 +89,27 @@ class Preprocessing:
         return Placement(axes[0], axes[1], orientation)
 
     def __call__(self, image: Image.Image) -> Tensor:
-        if len(self.mean) not in (1, 3):
-            raise ValueError(f"a picture has no {len(self.mean)} channels: prepare the (C, H, W) tensor yourself")
+        channels = len(self.mean)
+        if channels not in (1, 3):
+            raise ValueError(f"a picture has no {channels} channels: prepare an array of them with `of_pixels`")
+        rgb = to_rgb(image)
+        return self.normalise(_planes([self._cut(rgb.convert("L") if channels == 1 else rgb)]))
+
+    def of_pixels(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+        """The same of an array of (H, W, C) uint8 with as many channels as `mean` has.
+
+        Raises:
+            BadImage: it would become too large.
+            ValueError: it has another number of channels.
+        """
+        if pixels.shape[2] != len(self.mean):
+            raise ValueError(f"an image of {pixels.shape[2]} channels, where {len(self.mean)} are expected")
+        if pixels.shape[2] == 3:
+            return self.normalise(_planes([self._cut(Image.fromarray(pixels))]))
+        return self.normalise(_planes([self._cut(Image.fromarray(plane)) for plane in np.moveaxis(pixels, 2, 0)]))
+
+    def _cut(self, image: Image.Image) -> Image.Image:
+        """Resized and cropped."""
         placement = self.placement(image.size)
         resized = placement.horizontal.resized, placement.vertical.resized
         if max(prod(resized), prod(placement.input_size)) > LARGEST:
@@ -98,16 +118,13 @@ class Preprocessing:
                 f"to {placement.horizontal.length} x {placement.vertical.length}, more than {LARGEST:,} pixels; "
                 "cut it to a squarer shape or choose a smaller size"
             )
-        image = to_rgb(image)
-        if len(self.mean) == 1:
-            image = image.convert("L")
         if image.size != resized:
             image = image.resize(resized, _FILTERS[self.interpolation][0])
         left, top = placement.horizontal.start, placement.vertical.start
         height, width = placement.input_size
         if (left, top, width, height) != (0, 0, *resized):
             image = image.crop((left, top, left + width, top + height))  # outside the image Pillow's crop is black
-        return self.normalise(torch.from_numpy(np.array(image, np.uint8).reshape(height, width, -1).transpose(2, 0, 1)))
+        return image
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 pixels (..., C, H, W) -> float32, normalised."""
@@ -137,6 +154,13 @@ class Preprocessing:
         short, long = min(size), max(size)
         longer = int(self.resize * long / short)
         return (self.resize, longer) if size[0] <= size[1] else (longer, self.resize)
+
+
+def _planes(images: Sequence[Image.Image]) -> Tensor:
+    """(C, H, W) uint8 of pictures of one size, one after the other."""
+    width, height = images[0].size
+    planes = [np.array(image, np.uint8).reshape(height, width, -1).transpose(2, 0, 1) for image in images]
+    return torch.from_numpy(planes[0] if len(planes) == 1 else np.concatenate(planes))
 
 
 def _crop_start(pixels: int, crop: int) -> int:

@@ -36,7 +36,7 @@ class Prediction:
         index: place among the classes.
         name: its usual name.
         logit: the mean of its map.
-        probability: softmax of the logits.
+        probability: softmax of the logits; of a multi-label network, the sigmoid of this one.
     """
 
     index: int
@@ -75,6 +75,7 @@ class Evidence:
         image: the upright picture, RGB.
         model: name of the card.
         source: where the image came from; "" where it was never a file.
+        multilabel: each class is a question of its own.
 
     Raises:
         ValueError: the parts do not fit together, or a map's mean is not its logit.
@@ -88,6 +89,7 @@ class Evidence:
     image: Image.Image
     model: str = ""
     source: str = ""
+    multilabel: bool = False
 
     def __post_init__(self) -> None:
         expected = (len(self.classes), *self.geometry.grid(*self.placement.input_size))
@@ -107,7 +109,10 @@ class Evidence:
 
     @property
     def probabilities(self) -> Floats:
-        """(K,) softmax of the logits, float64."""
+        """(K,) softmax of the logits, or the sigmoid of each where `multilabel`, float64."""
+        if self.multilabel:
+            each: Floats = 1 / (1 + np.exp(-self.logits.astype(np.float64)))
+            return each
         powers = np.exp(self.logits.astype(np.float64) - self.logits.max())
         shares: Floats = powers / powers.sum()
         return shares
@@ -243,6 +248,7 @@ class Evidence:
             "classes": [{"names": list(entry.names), "wnid": entry.wnid} for entry in self.classes],
             "model": self.model,
             "source": self.source,
+            "multilabel": self.multilabel,
         }
         arrays = {
             "values": self.values,
@@ -277,6 +283,7 @@ class Evidence:
                     image=Image.open(io.BytesIO(arrays["image"].tobytes()), formats=["PNG"]).convert("RGB"),
                     model=record["model"],
                     source=record["source"],
+                    multilabel=record.get("multilabel", False),
                 )
         except FileNotFoundError:
             raise FileNotFoundError(f"{fspath(path)}: there is no such file") from None

@@ -68,6 +68,7 @@ def explain(
         image=picture,
         model=model.card.name if model.card else "",
         source=source,
+        multilabel=model.card is not None and model.card.multilabel,
     )
 
 

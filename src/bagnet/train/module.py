@@ -1,59 +1,157 @@
-"""The Lightning module: one step of training, one step of validation, the optimiser."""
+"""The Lightning module: one step of training, one step of selection, the optimiser and its learning rates."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torchmetrics.functional import accuracy
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..data.samples import Batch, Order
 from ..model import BagNet
+from .losses import classification, distillation, sparsity
 from .recipe import Recipe
 
 
+class Diverged(RuntimeError):
+    """The loss is no number any more. The message has the step, and where the last good checkpoint is."""
+
+
 class Training(LightningModule):
-    """Cross-entropy on the mean of the windows' logits, as the paper trains.
+    """A classifier in training: a BagNet, whose logits are the mean of its windows', or another network.
 
     Args:
-        model: the network, changed in place.
+        model: (B, C, H, W) -> (B, K) logits; changed in place.
         recipe: how.
-        steps: optimiser steps of the whole run, for the learning-rate cycle.
+        order: of the training batches, which a resumed run goes on in.
+        multilabel: each class is a question of its own (sigmoid and binary cross-entropy), not one of K (softmax).
+        class_weights: (K,) how much each class counts; all alike where None.
     """
 
-    def __init__(self, model: BagNet, recipe: Recipe, steps: int) -> None:
+    class_weights: Tensor | None
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, order: Order, *, multilabel: bool = False, class_weights: Tensor | None = None
+    ) -> None:
         super().__init__()
-        self.model, self.recipe, self.steps = model, recipe, steps
+        self.model, self.recipe, self.order, self.multilabel = model, recipe, order, multilabel
+        self.steps = recipe.epochs * order.steps
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.averaged = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True) if recipe.ema else None  # type: ignore[no-untyped-call]
+        )
+        self.unreadable: dict[int, str] = {}
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, _BatchNorm):
                 module.momentum = recipe.batchnorm_momentum
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        images, labels = batch
-        loss = F.cross_entropy(self.model(images), labels, label_smoothing=self.recipe.label_smoothing)
+    @property
+    def result(self) -> nn.Module:
+        """What the run is for: the moving average of the weights, where the recipe has one."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    def train(self, mode: bool = True) -> Training:
+        """Training mode, in which what is frozen keeps its statistics."""
+        super().train(mode)
+        if self.averaged is not None:
+            self.averaged.eval()
+        for module in self.model.modules():
+            if self.recipe.freeze or (self.recipe.freeze_norm and isinstance(module, _BatchNorm)):
+                module.training = False
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        self.train()  # Lightning restores the mode of each module by itself
+
+    def on_train_batch_start(self, batch: Batch, number: int) -> None:
+        self._number = number
+
+    def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
+        """After each optimiser step."""
+        if self.averaged is not None and self.global_step > int(self.averaged.n_averaged):
+            self.averaged.update_parameters(self.model)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        done = 0 if self._number + 1 == len(self.order) else self._number + 1
+        checkpoint["position"] = (self.current_epoch, done)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.order.go_on(*checkpoint["position"])
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        recipe = self.recipe
+        self.unreadable.update(batch.unreadable)
+        evidence = None
+        if recipe.sparsity and isinstance(self.model, BagNet):
+            logits, evidence = self.model.logits_and_evidence(batch.images)
+        else:
+            logits = self.model(batch.images)
+        loss = classification(logits, batch.targets, self.multilabel, recipe.label_smoothing, self.class_weights)
+        if recipe.distil:
+            taught = distillation(logits, batch.teacher, self.multilabel, recipe.temperature)
+            loss = torch.lerp(loss, taught, recipe.distil)
+        if evidence is not None:
+            absolute = sparsity(evidence)
+            self.log("train/evidence", absolute)
+            loss = loss + recipe.sparsity * absolute
+        if not torch.isfinite(loss):
+            raise Diverged(
+                f"the loss is {float(loss)} at step {self.global_step}: try a lower learning_rate than "
+                f"{recipe.learning_rate:g}, or clip"
+            )
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        images, labels = batch
-        logits = self.model(images)
-        size, classes = len(labels), logits.shape[1]
-        for k in (1, 5):
-            top = accuracy(logits, labels, task="multiclass", num_classes=classes, average="micro", top_k=min(k, classes))
-            self.log(f"select/top{k}", top, prog_bar=k == 1, batch_size=size)
-        self.log("select/loss", F.cross_entropy(logits, labels), batch_size=size)
+        images, targets = batch
+        logits = self.result(images).float()
+        measures = {"loss": classification(logits, targets, self.multilabel)}
+        if self.multilabel:
+            measures["right"] = ((logits > 0) == (targets > 0.5)).float().mean()
+        else:
+            label = targets.argmax(1, keepdim=True)
+            ranked = logits.topk(min(5, logits.shape[1])).indices == label
+            measures |= {"top1": ranked[:, 0].float().mean(), "top5": ranked.any(1).float().mean()}
+        for name, value in measures.items():
+            shown = name in ("top1", "right")
+            self.log(f"select/{name}", value, prog_bar=shown, batch_size=len(images), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
+        recipe = self.recipe
+        head = {id(parameter) for parameter in self.model.fc.parameters()} if isinstance(self.model, BagNet) else set()
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(id(parameter) in head or not recipe.freeze)
+            if parameter.requires_grad:
+                key = (id(parameter) in head, recipe.decay_all or parameter.ndim > 1)
+                groups.setdefault(key, []).append(parameter)
+        parameters = [
+            {
+                "params": members,
+                "lr": recipe.learning_rate * (1.0 if in_head else recipe.backbone_rate),
+                "weight_decay": recipe.weight_decay if decayed else 0.0,
+            }
+            for (in_head, decayed), members in groups.items()
         ]
-        optimiser = torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.recipe.learning_rate, total_steps=self.steps, pct_start=self.recipe.warm_up
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+        optimiser: torch.optim.Optimizer
+        if recipe.optimiser == "adamw":
+            optimiser = torch.optim.AdamW(parameters)
+        else:
+            optimiser = torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
+        rates = LambdaLR(optimiser, lambda step: learning_rate(recipe, step, self.steps))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """The learning rate of an optimiser step, as a share of the highest."""
+    rising = recipe.warm_up * steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    if recipe.schedule == "steps":
+        return float(0.1 ** (step * recipe.epochs // steps // recipe.step_epochs))
+    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - rising) / max(1.0, steps - rising)))

@@ -1,46 +1,168 @@
-"""What a training run does, as one record that is kept with its result."""
+"""What a training run does, as one record that is kept with its result: named recipes, and every field open to change."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_type_hints
+
+
+def _field(default: Any, text: str) -> Any:
+    """A field with its explanation, which `bagnet train --help` prints too."""
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """AdamW with one cycle of the learning rate, random crops and mirror images.
+    """How to train. Each field says what it is (`bagnet train --help` lists them); the defaults are "modern".
 
-    Args:
-        epochs: passes over the training images.
-        batch_size: images per step.
-        learning_rate: peak of the cycle.
-        weight_decay: decoupled, on weights of two and more dimensions.
-        warm_up: share of the steps in which the learning rate rises.
-        label_smoothing: share of the target spread over all classes.
-        crop: side of the random crops in pixels, at the image's own scale: a BagNet sees no more than its windows anyway,
-            so smaller crops train the same weights for less arithmetic.
-        final_epochs: how many of the epochs, at the end, use crops of the input size instead.
-        batchnorm_momentum: of all running statistics. The published 0.001 of the stem suits long runs only.
-        precision: Lightning's name: "32-true" or "bf16-mixed".
-        seed: of the initial weights, the order of images and the augmentation.
+    Raises:
+        ValueError: a field is out of range, or two do not fit together.
     """
 
-    epochs: int = 18
-    batch_size: int = 128
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.05
-    warm_up: float = 0.2
-    label_smoothing: float = 0.0
-    crop: int = 41
-    final_epochs: int = 1
-    batchnorm_momentum: float = 0.1
-    precision: str = "32-true"
-    seed: int = 0
+    epochs: int = _field(30, "Passes over the training images.")
+    batch_size: int = _field(128, "Images per optimiser step, over all processes and accumulated parts together.")
+    accumulate: int = _field(1, "Parts that a step's images are split into, one after the other, where memory is short.")
+    optimiser: Literal["adamw", "sgd"] = _field("adamw", "Optimiser.")
+    learning_rate: float = _field(3e-3, "Highest learning rate.")
+    momentum: float = _field(0.9, "Of SGD.")
+    weight_decay: float = _field(0.05, "Decoupled for AdamW, L2 for SGD.")
+    decay_all: bool = _field(False, "Decay normalisation and biases too, as torchvision's ImageNet script does.")
+    schedule: Literal["cosine", "steps"] = _field("cosine", "How the learning rate falls: to 0, or by 10 every few epochs.")
+    step_epochs: int = _field(30, "For steps: epochs between them.")
+    warm_up: float = _field(0.1, "Share of all steps in which the learning rate rises linearly.")
+    clip: float = _field(1.0, "Largest norm of the gradient; 0 for no limit.")
+    train_crop: int = _field(0, "Side of training crops in pixels; 0 for the input size.")
+    final_epochs: int = _field(0, "Epochs at the end with crops of the input size, where train_crop is smaller.")
+    scale: float = _field(0.0, "Smallest area of a random resized crop, as a share of the image; 0 crops without resizing.")
+    mirror: float = _field(0.5, "Share of images mirrored.")
+    augment: Literal["none", "trivial", "rand"] = _field("trivial", "Colours and shapes changed: TrivialAugment or RandAugment.")
+    mixup: float = _field(0.0, "Alpha of mixup; 0 for none.")
+    cutmix: float = _field(0.0, "Alpha of cutmix; 0 for none. With mixup, each has half of the images.")
+    label_smoothing: float = _field(0.1, "Share of the target spread over all classes.")
+    ema: float = _field(0.999, "Decay of the moving average of the weights, which is the result; 0 for none.")
+    batchnorm_momentum: float = _field(0.1, "Of all running statistics.")
+    head: Literal["softmax", "sigmoid"] = _field(
+        "softmax", "One of all classes, or each a yes or no by itself (always so with several labels)."
+    )
+    balance: Literal["none", "loss", "sampler"] = _field("none", "Rare classes count, or are drawn, as often as common ones.")
+    sparsity: float = _field(0.0, "Weight of the sum of absolute evidence over windows and classes (Djoumessi et al. 2023).")
+    freeze: bool = _field(False, "Fine-tuning: train the head alone.")
+    freeze_norm: bool = _field(False, "Batch normalisation keeps the statistics that it has.")
+    backbone_rate: float = _field(1.0, "Fine-tuning: learning rate of all but the head, as a share of the head's.")
+    distil: float = _field(0.0, "Share of the loss that asks for the teacher's answers.")
+    temperature: float = _field(1.0, "Of the teacher's and the student's probabilities where they are compared.")
+    patience: int = _field(0, "Stop after so many epochs without a lower selection loss, and keep the best; 0 never stops.")
+    unreadable: float = _field(0.01, "Largest share of images that may be unreadable.")
+    precision: Literal["float32", "bf16", "float64"] = _field("float32", "Of the arithmetic; with bf16 the weights are float32.")
+    seed: int = _field(0, "Of the first weights, the order of images and everything random done to them.")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.final_epochs <= self.epochs or self.epochs < 1:
-            raise ValueError(f"epochs={self.epochs} and final_epochs={self.final_epochs} do not fit together")
+        hints = get_type_hints(Recipe)
+        for one in fields(self):
+            value, kind = getattr(self, one.name), hints[one.name]
+            if choices := get_args(kind):
+                if value not in choices:
+                    raise ValueError(f"{one.name} must be one of {', '.join(choices)}, got {value!r}")
+                continue
+            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, one.name, float(value))
+            elif type(value) is not kind:
+                raise ValueError(f"{one.name} must be {_WORDS[kind]}, got {value!r}")
+            if (
+                kind is not bool
+                and not _RANGES.get(one.name, (0, float("inf")))[0] <= value <= _RANGES.get(one.name, (0, float("inf")))[1]
+            ):
+                raise ValueError(f"{one.name} must be {_in_words(one.name)}, got {value}")
+        if self.final_epochs > self.epochs:
+            raise ValueError(f"final_epochs={self.final_epochs} are more than epochs={self.epochs}")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size={self.batch_size} cannot be split into accumulate={self.accumulate} equal parts")
+
+    def changed(self, **values: Any) -> Recipe:
+        """The same with other values.
+
+        Raises:
+            ValueError: there is no such field, or a value does not fit.
+        """
+        names = [one.name for one in fields(self)]
+        for name in values:
+            if name not in names:
+                raise ValueError(f"a recipe has no field {name!r}: there are {', '.join(names)}")
+        return replace(self, **values)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them; `Recipe(**fields)` reads them back."""
-        return asdict(self)
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def to_toml(self) -> str:
+        """As a file that `recipe` reads."""
+        return "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.to_dict().items())
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "step_epochs"), (1, float("inf"))),
+    **dict.fromkeys(("momentum", "ema", "label_smoothing"), (0, 0.999999)),
+    **dict.fromkeys(("warm_up", "scale", "mirror", "distil", "unreadable", "batchnorm_momentum", "backbone_rate"), (0, 1)),
+    **dict.fromkeys(("learning_rate", "temperature"), (1e-12, float("inf"))),
+}
+
+
+def _in_words(name: str) -> str:
+    low, high = _RANGES.get(name, (0, float("inf")))
+    return f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        # Torchvision's ImageNet script with the paper's learning rate; what of it is known for sure: docs/training.md.
+        "paper": Recipe(
+            epochs=90,
+            batch_size=256,
+            optimiser="sgd",
+            learning_rate=0.01,
+            weight_decay=1e-4,
+            decay_all=True,
+            schedule="steps",
+            warm_up=0.0,
+            clip=0.0,
+            scale=0.08,
+            augment="none",
+            label_smoothing=0.0,
+            ema=0.0,
+        ),
+        "modern": Recipe(),
+    }
+)
+
+
+def recipe(name: str | Path = "modern", **values: Any) -> Recipe:
+    """A recipe by name or from a TOML file of its fields, with some values changed.
+
+    A file may name the recipe that it changes: `recipe = "paper"`; else it changes "modern".
+
+    Raises:
+        ValueError: there is no such recipe or field, the file is no TOML, or a value does not fit.
+        OSError: the file cannot be read.
+    """
+    if str(name) in RECIPES:
+        return RECIPES[str(name)].changed(**values)
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise ValueError(f"there is no recipe {str(name)!r}: there are {', '.join(RECIPES)}, or give a .toml file")
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is no TOML ({error})") from None
+    base = given.pop("recipe", "modern")
+    if base not in RECIPES:
+        raise ValueError(f"{path}: there is no recipe {base!r}: there are {', '.join(RECIPES)}")
+    try:
+        return RECIPES[base].changed(**given).changed(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -1,198 +1,254 @@
-"""A training run, from a folder of images to a file of weights with a card that says what they reach."""
+"""A training run, from labelled images to a file of weights with a card that says what they reach."""
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningDataModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import nn
 
-from ..card import Card, Score
-from ..data.labelled import Augmented, LabelledImages, Shuffled, read_parquet
+from ..batch.evaluate import Evaluation, evaluate
+from ..card import Card, Outside, Score
+from ..data.labelled import LabelledImages, has_split, open_labelled
 from ..data.transforms import Preprocessing
-from ..geometry import Box, ceil_div
+from ..files import replacing
 from ..model import Architecture, BagNet
 from ..zoo.checkpoint import write
 from ..zoo.convert import converted
-from ..zoo.load import load
-from .module import Training
+from ..zoo.load import with_head
+from ..zoo.others import OtherNetwork, build, open_classifier
+from .fitting import Say, fit
 from .recipe import Recipe
+from .recipe import recipe as named
+from .teacher import answers
+
+_FEW = 2_000  # images, for which starting processes that read them takes longer than reading them
 
 
-class Batches(LightningDataModule):
-    """Training batches whose crop follows the recipe, and validation batches of centre crops."""
-
-    trainer: Trainer
-
-    def __init__(self, fit: LabelledImages, select: LabelledImages, preprocessing: Preprocessing, recipe: Recipe) -> None:
-        super().__init__()
-        self.fit, self.select, self.preprocessing, self.recipe = fit, select, preprocessing, recipe
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Built anew for every epoch, since the last epochs use larger crops."""
-        epoch = self.trainer.current_epoch
-        final = epoch >= self.recipe.epochs - self.recipe.final_epochs
-        crop = min(self.preprocessing.crop or _side(self.fit), _side(self.fit)) if final else self.recipe.crop
-        images = Augmented(self.fit, self.preprocessing, self.recipe.seed, crop)
-        order = Shuffled(len(self.fit), self.recipe.seed)
-        order.set_epoch(epoch)
-        return DataLoader(images, self.recipe.batch_size, sampler=order, drop_last=True, collate_fn=_as_it_is)
-
-    def val_dataloader(self) -> CentreCrops:
-        return CentreCrops(self.select, self.preprocessing)
+class OtherRun(ValueError):
+    """The folder holds a run with another recipe, network or data. The message names the differences."""
 
 
 @dataclass(frozen=True, slots=True)
-class CentreCrops:
-    """Centre crops of the images in their order, as normalised batches of (B, C, H, W) and (B,) labels."""
-
-    images: LabelledImages
-    preprocessing: Preprocessing
-    batch_size: int = 250
-
-    def __len__(self) -> int:
-        return ceil_div(len(self.images), self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        height, width = self.images.pixels.shape[2:]
-        placement = replace(self.preprocessing, resize=None).placement((width, height))
-        crop = placement.display_box(Box(0, 0, *placement.input_size[::-1])).slices
-        for start in range(0, len(self.images), self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            pixels = self.preprocessing.normalise(self.images.pixels[rows, :, *crop])
-            yield pixels.contiguous(memory_format=torch.channels_last), self.images.labels[rows]
-
-
-def _side(images: LabelledImages) -> int:
-    return min(images.pixels.shape[2:])
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def fit(architecture: Architecture, images: LabelledImages, preprocessing: Preprocessing, recipe: Recipe, out: Path) -> BagNet:
-    """Train from random weights on all but a fixed 5 % of the images, on which each epoch is scored.
+class Run:
+    """A finished run.
 
     Args:
-        architecture: of the network.
-        images: training images, all of one size.
-        preprocessing: what the trained network will be used with; its crop is the input size of the final epochs.
-        recipe: how.
-        out: folder for checkpoints and logs. A run that was cut short goes on from `last.ckpt` there.
-
-    Raises:
-        ValueError: `out` holds a run of another recipe or architecture.
+        model: the result, in eval mode, as read back from its file.
+        path: of its file.
+        folder: of the run: recipe, log, checkpoints, unreadable images.
+        evaluation: of the result on the `val` split, where there is one.
+        unreadable: (image, reason) of training images that were skipped.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    record = {"recipe": recipe.to_dict(), "architecture": architecture.to_dict(), "images": len(images)}
-    _claim(out / "run.json", record)
-    seed_everything(recipe.seed, verbose=False)
-    model = BagNet(architecture)
-    training, select = images.hold_out()
-    steps = recipe.epochs * (len(training) // recipe.batch_size)
-    module = Training(model.to(memory_format=torch.channels_last), recipe, steps)
-    trainer = Trainer(
-        max_epochs=recipe.epochs,
-        precision=recipe.precision,  # type: ignore[arg-type]
-        callbacks=[ModelCheckpoint(out, "last", save_top_k=1, enable_version_counter=False)],
-        logger=CSVLogger(out, name="", version="log"),
-        reload_dataloaders_every_n_epochs=1,
-        gradient_clip_val=1.0,
-        log_every_n_steps=50,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-    last = out / "last.ckpt"
-    batches = Batches(training, select, preprocessing, recipe)
-    trainer.fit(module, datamodule=batches, ckpt_path=last if last.exists() else None)
-    return model
+
+    model: BagNet | OtherNetwork
+    path: Path
+    folder: Path
+    evaluation: Evaluation | None
+    unreadable: tuple[tuple[str, str], ...]
+
+    @property
+    def card(self) -> Card:
+        """What the weights are, and what they reach."""
+        assert self.model.card is not None
+        return self.model.card
 
 
 def train(
-    folder: Path,
-    out: Path,
-    name: str,
-    architecture: Architecture,
-    preprocessing: Preprocessing,
-    recipe: Recipe,
+    source: str | PathLike[str],
+    out: str | PathLike[str],
+    recipe: Recipe | str = "modern",
     *,
-    command: str = "",
+    shape: Architecture | Outside | None = None,
+    start: BagNet | None = None,
+    preprocessing: Preprocessing | None = None,
+    teacher: str | BagNet | OtherNetwork | None = None,
+    tag: str = "mine",
+    workers: int | None = None,
     licence: str = "unknown",
     trained_on: str = "",
+    command: str = "",
     notes: str = "",
-) -> Card:
-    """Train on the folder's `train` split, measure once on its `val` split, and write `<out>/<name>.safetensors`.
+    say: Say | None = None,
+) -> Run:
+    """Train on the `train` split of some labelled images and measure once on the `val` split, where there is one.
 
-    Convolutions are stored in float16. The accuracy on the card is that of the file read back.
+    A fixed 5 % of the training images are held out, and each epoch is measured on them. A run that was cut short goes on from
+    its last checkpoint when called again, to the same weights as if it had not been. Under torchrun all processes train
+    together.
 
     Args:
-        folder: Parquet files, see `read_parquet`.
-        out: folder for checkpoints, logs and the result; a run that was cut short goes on from there.
-        name: tag of the card; the architecture's name goes before it.
-        architecture: of the network; its number of classes is taken from the data.
-        preprocessing: what the network will be used with.
-        recipe: how to train.
-        command: for the card: what a person types to repeat the run.
+        source: as for `open_labelled`.
+        out: folder for checkpoints, log and result.
+        recipe: how.
+        shape: of the network, whose number of classes is taken from the data; BagNet-33 where None, or that of `start`.
+        start: weights to start from instead of random ones; its head is new where the classes are others.
+        preprocessing: what the network will be used with; that of `start`, or the paper's, where None.
+        teacher: whose answers are learned, where the recipe distils: a model, or its name as for `open_classifier`.
+        tag: of the card's name, after the architecture's.
+        workers: processes that prepare images; one per core but one, where None and there are many images.
         licence: for the card.
-        trained_on: for the card.
+        trained_on: for the card; the source's name where empty.
+        command: for the card: what a person types to repeat the run.
         notes: for the card.
+        say: told a line now and then.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_parquet` and `fit`.
+        FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit.
+        OtherRun: the folder holds another run.
+        Diverged: the loss is no number any more.
+        OSError: something cannot be written; the last checkpoint is intact.
     """
-    images = read_parquet(folder, "train")
-    if preprocessing.resize != _side(images):
-        raise ValueError(f"the images of {folder} are {_side(images)} pixels on the shorter side, not {preprocessing.resize}")
-    architecture = replace(architecture, num_classes=len(images.classes))
-    model = fit(architecture, images, preprocessing, recipe, out).eval()
-    model.card = Card(
-        name=f"{architecture.name}.{name}",
-        architecture=architecture,
+    say = say or (lambda line: None)
+    folder = Path(fspath(out))
+    recipe = named(recipe) if isinstance(recipe, str) else recipe
+    if recipe.distil and teacher is None:
+        raise ValueError(f"the recipe distils (distil={recipe.distil:g}): name a teacher")
+    images = open_labelled(source, "train")
+    if recipe.head == "sigmoid":
+        images = images.questions()
+    preprocessing = preprocessing or (start.transform if start is not None else Preprocessing())
+    torch.manual_seed(recipe.seed)
+    network, shape = _network(shape, start, images, len(preprocessing.mean))
+    training, select = images.hold_out()
+    workers = (max(0, (os.cpu_count() or 1) - 1) if len(images) > _FEW else 0) if workers is None else workers
+    taught = None
+    if recipe.distil:
+        teacher = open_classifier(teacher) if isinstance(teacher, str) else teacher
+        assert teacher is not None
+        say(f"asking the teacher about {len(training):,} images")
+        taught = answers(teacher.eval(), training, folder / "teacher", workers=workers)
+    _claim(folder, {"recipe": recipe.to_dict(), "network": shape.to_dict(), "data": _fingerprint(images)})
+    say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
+    fitted = fit(network, training, select, preprocessing, recipe, folder, teacher=taught, workers=workers, say=say)
+    names = training.images.names
+    unreadable = tuple((names[row], reason) for row, reason in sorted(fitted.unreadable.items()))
+    card = Card(
+        name=f"{shape.name}.{tag}",
+        architecture=shape,
         classes=images.classes,
         preprocessing=preprocessing,
+        multilabel=images.multilabel,
         licence=licence,
-        trained_on=trained_on,
+        trained_on=trained_on or Path(fspath(source)).name,
         command=command,
         notes=notes,
         more={"recipe": recipe.to_dict()},
     )
-    path = out / f"{model.card.name}.safetensors"
-    state, card = converted(model, half_convolutions=True)
-    write(path, state, card)
-    validation = read_parquet(folder, "val")
-    top1, top5 = score(load(path), validation)
-    measured = "measured here on these weights as stored, once, after training"
-    card = replace(card, scores=(Score(f"{folder.name} val", round(top1, 2), round(top5, 2), measured, len(validation)),))
-    write(path, state, card)
-    return card
+    return _finished(fitted.network, card, source, folder, unreadable, workers)
 
 
-@torch.inference_mode()
-def score(model: BagNet, images: LabelledImages) -> tuple[float, float]:
-    """(top-1, top-5) accuracy in percent on images of the size that the model's preprocessing resizes to."""
-    right = torch.zeros(2)
-    for pixels, labels in CentreCrops(images, model.transform):
-        best = model(pixels).topk(min(5, model.architecture.num_classes)).indices == labels[:, None]
-        right += torch.stack([best[:, 0].sum(), best.sum()])
-    top1, top5 = (100 * right / len(images)).tolist()
-    return top1, top5
+def finetune(
+    model: BagNet,
+    source: str | PathLike[str],
+    out: str | PathLike[str] = "finetuned",
+    recipe: Recipe | str = "modern",
+    **changes: Any,
+) -> Run:
+    """Go on training a BagNet on other images, with a new head where their classes are others.
+
+    Args:
+        model: with a card; not changed.
+        source: as for `open_labelled`.
+        out: folder for checkpoints, log and result.
+        recipe: how; by name with a tenth of its learning rate.
+        changes: fields of the recipe (`epochs=5`, `freeze=True`, `backbone_rate=0.1`), and arguments of `train` that are none.
+
+    Raises:
+        As `train`.
+    """
+    if isinstance(recipe, str):
+        recipe = named(recipe)
+        recipe = recipe.changed(learning_rate=recipe.learning_rate / 10)
+    fields = {name: value for name, value in changes.items() if name in recipe.to_dict()}
+    rest = {name: value for name, value in changes.items() if name not in fields}
+    return train(source, out, recipe.changed(**fields), start=model, **rest)
 
 
-def _claim(path: Path, record: dict[str, Any]) -> None:
-    """Write what the folder's run is, or see that it is the same run."""
+def _network(
+    shape: Architecture | Outside | None, start: BagNet | None, images: LabelledImages, channels: int
+) -> tuple[nn.Module, Architecture | Outside]:
+    """The network to train and its shape, with as many logits as there are classes."""
+    counts: dict[str, Any] = {"num_classes": len(images.classes), "in_channels": channels}
+    if start is not None:
+        if shape not in (None, start.architecture):
+            raise ValueError(f"weights of {start.name} cannot start another network: leave the shape out")
+        model = with_head(start, images.classes, channels)
+        return model, model.architecture
+    if isinstance(shape, Outside):
+        shape = replace(shape, **counts)
+        return build(shape), shape
+    shape = replace(shape or Architecture(), **counts)
+    return BagNet(shape), shape
+
+
+def _finished(
+    network: nn.Module,
+    card: Card,
+    source: str | PathLike[str],
+    folder: Path,
+    unreadable: tuple[tuple[str, str], ...],
+    workers: int,
+) -> Run:
+    """Write the weights, measure them as stored, and write them again with what they reach on the card."""
+    path = folder / f"{card.name}.safetensors"
+    if int(os.environ.get("RANK", "0")) == 0:
+        state, card = converted(network.state_dict(), card, half_convolutions=True)
+        write(path, state, card)
+        with replacing(folder / "unreadable.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("image", "reason"), *unreadable])
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    model = open_classifier(path)
+    evaluation = None
+    if has_split(source, "val"):
+        evaluation = evaluate(model, source, "val", workers=workers)
+    if evaluation is not None and not evaluation.multilabel:
+        measured = "measured here on these weights as stored, once, after training"
+        top1, top5 = (round(100 * evaluation.top(count), 2) for count in (1, 5))
+        card = replace(card, scores=(Score(evaluation.data, top1, top5, measured, evaluation.images),))
+        if int(os.environ.get("RANK", "0")) == 0:
+            write(path, state, card)
+        model.card = card
+    return Run(model, path, folder, evaluation, unreadable)
+
+
+def _fingerprint(images: LabelledImages) -> str:
+    """Of the names of the images and their labels."""
+    total = sha256("\n".join(images.images.names).encode())
+    total.update(images.targets.contiguous().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def _claim(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write what the folder's run is, or see that it is the same run.
+
+    Raises:
+        OtherRun: it is another one.
+    """
+    path = folder / "run.json"
     if not path.exists():
-        path.write_text(json.dumps(record, indent=1))
+        with replacing(path) as part:
+            part.write_text(json.dumps(record, indent=1))
+        with replacing(folder / "recipe.toml") as part:
+            part.write_text(Recipe(**record["recipe"]).to_toml())
         return
     there = json.loads(path.read_text())
-    differing = [key for key in record if there.get(key) != record[key]]
-    if differing:
-        raise ValueError(f"{path.parent} holds a run with another {' and '.join(differing)}: choose another folder")
+    differences = []
+    for key, value in record.items():
+        old = there.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            names = [name for name in {**old, **value} if old.get(name) != value.get(name)]
+            differences += [f"{name} {old.get(name)!r} instead of {value.get(name)!r}" for name in names]
+        elif old != value:
+            differences.append(f"other {key}")
+    if differences:
+        raise OtherRun(f"{folder}: holds a run with {', '.join(differences)}; choose another folder")

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..card import Card, digest
-from ..model import BagNet
 from .checkpoint import State
 
 
-def converted(model: BagNet, half_convolutions: bool = False) -> tuple[State, Card]:
+def converted(state: Mapping[str, Tensor], card: Card, half_convolutions: bool = False) -> tuple[State, Card]:
     """The tensors of a network as they are to be stored, and its card with their digest.
 
     Args:
-        model: with a card.
+        state: of the network.
+        card: of the network.
         half_convolutions: store convolutions and the linear head's matrix in float16, half the bytes; everything else stays
             float32. The network read back is not quite the same: measure it, not this one.
 
     Raises:
-        ValueError: the model has no card, or a number does not fit into float16.
+        ValueError: a number does not fit into float16.
     """
-    if model.card is None:
-        raise ValueError("this network has no card to write")
-    state = {key: value.detach().cpu() for key, value in model.state_dict().items()}
+    found = {key: value.detach().cpu() for key, value in state.items()}
     if half_convolutions:
-        for key, value in state.items():
+        for key, value in found.items():
             if value.ndim > 1:
-                state[key] = value.half()
-                if not torch.isfinite(state[key]).all():
+                found[key] = value.half()
+                if not torch.isfinite(found[key]).all():
                     raise ValueError(f"{key} has a weight of {value.abs().max():g}, too large for float16")
-    return state, replace(model.card, digest=digest(state))
+    return found, replace(card, digest=digest(found))

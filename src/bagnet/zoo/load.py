@@ -82,10 +82,10 @@ def load(
     if names is not None and num_classes not in (None, len(names)):
         raise ValueError(f"num_classes={num_classes}, but {len(names)} classes are named")
     counts: dict[str, Any] = {"num_classes": num_classes if names is None else len(names), "in_channels": in_channels}
-    architecture = replace(card.architecture, **{field: count for field, count in counts.items() if count is not None})
+    architecture = replace(card.bagnet, **{field: count for field, count in counts.items() if count is not None})
     model = BagNet(architecture).eval()
-    if architecture != card.architecture:
-        state = _adapted(state, model, card.architecture)
+    if architecture != card.bagnet:
+        state = _adapted(state, model, card.bagnet)
         card = replace(
             untrained(architecture, card),
             name=card.name,
@@ -97,6 +97,20 @@ def load(
     fit(state, model, fspath(name))
     model.card = card if names is None else replace(card, classes=names)
     return model
+
+
+def with_head(model: BagNet, classes: ClassNames, channels: int) -> BagNet:
+    """A copy of a BagNet for other classes, with a new random head, or for another number of channels.
+
+    Args:
+        model: with a card; not changed.
+        classes: what the logits are to stand for; the same ones keep the head.
+        channels: of the input; where it differs, as in `load`.
+    """
+    shape = replace(model.architecture, num_classes=len(classes), in_channels=channels)
+    copy = BagNet(shape)
+    copy.load_state_dict(_adapted(dict(model.state_dict()), copy, model.architecture, classes != model.classes))
+    return copy
 
 
 def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Progress | None) -> tuple[State, Card]:
@@ -114,8 +128,8 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Pro
         return _published(path, known)
     state, card = read(path)
     if card is not None:
-        if strides not in (None, card.architecture.strides):
-            raise ValueError(f"{name}: its card says strides {card.architecture.strides}, leave strides={strides} out")
+        if strides not in (None, card.bagnet.strides):
+            raise ValueError(f"{name}: its card says strides {card.bagnet.strides}, leave strides={strides} out")
         return state, card
     architecture = architecture_of(state, name, strides)
     card = replace(
@@ -134,10 +148,10 @@ def _published(path: Path, card: Card) -> tuple[State, Card]:
     return read(path)[0], replace(card, source_sha256=sha256)
 
 
-def _adapted(state: State, model: BagNet, old: Architecture) -> State:
-    """The same weights for another number of classes or channels."""
+def _adapted(state: State, model: BagNet, old: Architecture, new_head: bool = False) -> State:
+    """The same weights for another number of classes or channels; as many classes may be others, too."""
     state = dict(state)
-    if model.architecture.num_classes != old.num_classes:
+    if new_head or model.architecture.num_classes != old.num_classes:
         state |= {"fc.weight": model.fc.weight.detach(), "fc.bias": model.fc.bias.detach()}
     if model.architecture.in_channels != old.in_channels:
         state["conv1.weight"] = _other_channels(state["conv1.weight"], model.architecture.in_channels)

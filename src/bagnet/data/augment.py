@@ -1,0 +1,123 @@
+"""What training does to an image: crops, mirror images, changed colours; images mixed with others.
+
+Everything random is a function of a key, (seed, epoch, row): whoever asks for it, in whichever process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+POLICIES = ("none", "trivial", "rand")
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """A random view of an image.
+
+    Args:
+        crop: side of the square cut out at a random place; smaller images are padded with black.
+        scale: smallest area of the cut as a share of the image, resized to `crop` afterwards; 0 cuts without resizing.
+        mirror: share of images that are mirrored.
+        policy: "none", "trivial" (TrivialAugment, Mueller & Hutter 2021) or "rand" (RandAugment, Cubuk et al. 2020).
+    """
+
+    crop: int
+    scale: float = 0.0
+    mirror: float = 0.5
+    policy: str = "none"
+
+    def __call__(self, pixels: Tensor, key: Sequence[int]) -> Tensor:
+        """(C, H, W) uint8 -> (C, crop, crop) uint8.
+
+        Raises:
+            ValueError: the policy changes colours, and there are neither one nor three channels.
+        """
+        if self.policy != "none" and len(pixels) not in (1, 3):
+            raise ValueError(f"{self.policy} changes colours of pictures, not of {len(pixels)} channels: augment without")
+        with torch.random.fork_rng(devices=[]):  # CUDA's generators are not asked
+            torch.manual_seed(_number(key))
+            view: Tensor = self._transforms()(pixels)
+        return view
+
+    def _transforms(self) -> v2.Transform:
+        found = _TRANSFORMS.get(self)
+        if found is None:
+            cut = (
+                v2.RandomResizedCrop(self.crop, (self.scale, 1.0), antialias=True)
+                if self.scale
+                else v2.RandomCrop(self.crop, pad_if_needed=True)
+            )
+            policies = {"none": [], "trivial": [v2.TrivialAugmentWide()], "rand": [v2.RandAugment()]}
+            found = _TRANSFORMS[self] = v2.Compose([cut, v2.RandomHorizontalFlip(self.mirror), *policies[self.policy]])
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What is done to images in each epoch.
+
+    Args:
+        early: at first.
+        final: from epoch `final_from` on.
+        final_from: counted from 0.
+    """
+
+    early: Augmentation
+    final: Augmentation
+    final_from: int
+
+    def __call__(self, epoch: int) -> Augmentation:
+        """The augmentation of an epoch."""
+        return self.final if epoch >= self.final_from else self.early
+
+
+_TRANSFORMS: dict[Augmentation, v2.Transform] = {}  # built once in each process
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """Mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019): an image is blended with another, or gets a box of it.
+
+    Args:
+        mixup: alpha of mixup's Beta distribution; 0 for none.
+        cutmix: alpha of cutmix's; 0 for none. With both, each has half of the images.
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.mixup > 0 or self.cutmix > 0
+
+    def partner(self, key: Sequence[int], rows: int) -> int:
+        """The row of the image that is mixed in, any of the data set's."""
+        return int(_random(key, 1).integers(rows))
+
+    def mix(self, image: Tensor, other: Tensor, key: Sequence[int]) -> tuple[Tensor, float]:
+        """(the mixed image, the share that is still the first one's) of two (C, H, W) images of one size."""
+        random = _random(key, 2)
+        if self.mixup and (not self.cutmix or random.random() < 0.5):
+            share = float(random.beta(self.mixup, self.mixup))
+            return torch.lerp(other.float(), image.float(), share), share
+        share = float(random.beta(self.cutmix, self.cutmix))
+        height, width = image.shape[1:]
+        sides = [round(side * (1 - share) ** 0.5) for side in (height, width)]
+        top, left = (int(random.integers(whole - part + 1)) for whole, part in zip((height, width), sides, strict=True))
+        box = (slice(None), slice(top, top + sides[0]), slice(left, left + sides[1]))
+        mixed = image.float()
+        mixed[box] = other[box].float()
+        return mixed, 1 - sides[0] * sides[1] / (height * width)
+
+
+def _random(key: Sequence[int], purpose: int) -> np.random.Generator:
+    return np.random.default_rng((*key, purpose))
+
+
+def _number(key: Sequence[int]) -> int:
+    return int(np.random.SeedSequence(tuple(key)).generate_state(1, np.uint64)[0])

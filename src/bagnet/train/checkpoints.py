@@ -1,0 +1,164 @@
+"""What a run leaves on the disk while it goes on: a checkpoint to resume from, the best weights, and the log."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from ..files import replacing
+
+LAST, BEST, LOG = "last.ckpt", "best.ckpt", "log.csv"
+_COLUMNS = (
+    "step",
+    "epoch",
+    "seconds",
+    "learning_rate",
+    "loss",
+    "evidence",
+    "select_loss",
+    "select_top1",
+    "select_top5",
+    "select_right",
+)
+_LOG_LINES = 10_000  # of training, at most
+
+
+class Checkpoints(Callback):
+    """`last.ckpt`, from which a run goes on to the very weights it would have reached; written beside the old one, then renamed.
+
+    Args:
+        folder: of the run.
+        every: optimiser steps between two of them; the end of each epoch has one, too.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.path, self.every = folder / LAST, every
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        last = batch_idx + 1 == trainer.num_training_batches
+        if whole_step and not last and trainer.global_step % self.every == 0:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Log):
+                callback.flush()
+        try:
+            trainer.save_checkpoint(self.path)
+        except OSError as error:
+            old = " (the one before is intact)" if self.path.exists() else ""
+            raise OSError(f"{self.path}: the checkpoint cannot be written: {error.strerror or error}{old}") from None
+
+
+class Best(Callback):
+    """`best.ckpt`: the weights with the lowest selection loss; stops where it has not fallen for some epochs.
+
+    Args:
+        folder: of the run.
+        patience: how many epochs.
+    """
+
+    def __init__(self, folder: Path, patience: int) -> None:
+        self.path, self.patience = folder / BEST, patience
+        self.lowest, self.without = float("inf"), 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lowest": self.lowest, "without": self.without}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.lowest, self.without = state_dict["lowest"], state_dict["without"]
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        loss = float(trainer.callback_metrics["select/loss"])
+        if loss < self.lowest:
+            self.lowest, self.without = loss, 0
+            if trainer.is_global_zero:
+                with replacing(self.path) as part:
+                    torch.save(module.result.state_dict(), part)  # type: ignore[union-attr]
+        else:
+            self.without += 1
+            trainer.should_stop = self.without >= self.patience
+
+
+class Log(Callback):
+    """`log.csv`: the loss of training steps and the measures of each epoch, each once, however often the run was cut short.
+
+    Args:
+        folder: of the run.
+        steps: of the whole run; of very many not each is written.
+        say: told a line after each epoch.
+    """
+
+    def __init__(self, folder: Path, steps: int, say: Any = None) -> None:
+        self.path, self.every, self.say = folder / LOG, max(1, steps // _LOG_LINES), say
+        self.rows: list[dict[str, Any]] = []
+        self.seconds, self.since = 0.0, time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = state_dict["seconds"]
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Drop what an interrupted run wrote after its last checkpoint: it will be done again."""
+        self.since = time.perf_counter()
+        if not trainer.is_global_zero:
+            return
+        kept = [row for row in read_log(self.path) if int(row["step"]) <= trainer.global_step]
+        with replacing(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(kept)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if whole_step and trainer.global_step % self.every == 0:
+            metrics = trainer.callback_metrics
+            rate = trainer.optimizers[0].param_groups[-1]["lr"]
+            self._add(trainer, learning_rate=rate, loss=metrics["train/loss"], evidence=metrics.get("train/evidence"))
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("select/")}
+        self._add(trainer, **{name.replace("/", "_"): value for name, value in metrics.items()})
+        self.flush()
+        if self.say is not None and trainer.is_global_zero:
+            words = ", ".join(f"{name.removeprefix('select/')} {float(value):.4f}" for name, value in metrics.items())
+            self.say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: {words} ({self._elapsed() / 60:.1f} min)")
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.flush()
+
+    def flush(self) -> None:
+        """Put what is known on the disk."""
+        if self.rows and self.path.exists():
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, _COLUMNS).writerows(self.rows)
+        self.rows = []
+
+    def _add(self, trainer: Trainer, **values: Any) -> None:
+        if trainer.is_global_zero:
+            known = {name: f"{float(value):.6g}" for name, value in values.items() if value is not None}
+            seconds = round(self._elapsed(), 1)
+            self.rows.append({"step": trainer.global_step, "epoch": trainer.current_epoch, "seconds": seconds, **known})
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.perf_counter() - self.since
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """The rows of a log; a line that was cut short is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes()
+    text = lines[: lines.rfind(b"\n") + 1].decode()
+    return list(csv.DictReader(text.splitlines()))

@@ -1,0 +1,236 @@
+"""The Lightning trainer on labelled images: batches in, a trained network out, resumed where it was cut short."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..data.augment import Augmentation, Mixing, Views
+from ..data.decode import BadImage
+from ..data.labelled import LabelledImages
+from ..data.samples import Batch, Order, Pixels, Prepared, Samples
+from ..data.transforms import Preprocessing
+from .checkpoints import BEST, LAST, Best, Checkpoints, Log
+from .losses import balanced, drawing_weights
+from .module import Diverged, Training
+from .recipe import Recipe
+
+_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "float64": "64-true"}
+_SELECT_BATCH = 250
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What came of it.
+
+    Args:
+        network: the result: the moving average of the weights, or the best, where the recipe has that.
+        unreadable: row of the training images -> why it was skipped.
+    """
+
+    network: nn.Module
+    unreadable: dict[int, str]
+
+
+def fit(
+    network: nn.Module,
+    training: LabelledImages,
+    select: LabelledImages,
+    preprocessing: Preprocessing,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    teacher: Tensor | None = None,
+    workers: int = 0,
+    checkpoint_steps: int = 500,
+    say: Say | None = None,
+) -> Fitted:
+    """Train a network; a run that was cut short goes on from `last.ckpt` in its folder.
+
+    Args:
+        network: (B, C, H, W) -> (B, K) logits; changed.
+        training: images to train on.
+        select: images that each epoch is measured on.
+        preprocessing: what the network will be used with.
+        recipe: how.
+        folder: for checkpoints and logs.
+        teacher: (N, K) logits of a teacher for the training images, where the recipe distils.
+        workers: processes that prepare images.
+        checkpoint_steps: optimiser steps between checkpoints; the end of each epoch has one, too.
+        say: told a line after each epoch.
+
+    Raises:
+        ValueError: the images do not fit the recipe, or too many cannot be read.
+        Diverged: the loss is no number any more; the last checkpoint is good.
+        OSError: a checkpoint cannot be written; the one before is intact.
+    """
+    batches = _Batches(training, select, preprocessing, recipe, teacher, workers)
+    _check_unreadable(batches.pixels.unreadable, len(training), recipe)
+    weights = None
+    if recipe.balance == "loss":
+        weights = balanced(training.counts, len(training), training.multilabel)
+    module = Training(
+        network.to(memory_format=torch.channels_last),
+        recipe,
+        batches.order,
+        multilabel=training.multilabel,
+        class_weights=weights,
+    )
+    callbacks = [Log(folder, module.steps, say), Checkpoints(folder, checkpoint_steps)]
+    if recipe.patience:
+        callbacks.insert(0, Best(folder, recipe.patience))
+    last = folder / LAST
+    with _quiet():
+        trainer = Trainer(
+            max_epochs=recipe.epochs,
+            precision=_PRECISIONS[recipe.precision],  # type: ignore[arg-type]
+            accumulate_grad_batches=recipe.accumulate,
+            gradient_clip_val=recipe.clip or None,
+            callbacks=callbacks,
+            logger=_logger(folder, last),
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            log_every_n_steps=50,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            **_processes(),
+        )
+        try:
+            trainer.fit(module, datamodule=batches, ckpt_path=last if last.exists() else None, weights_only=False)
+        except Diverged as error:
+            kept = f"the last good checkpoint is {last}" if last.exists() else "it had no checkpoint yet"
+            raise Diverged(f"{error}; {kept}") from None
+    unreadable = batches.pixels.unreadable | module.unreadable
+    _check_unreadable(unreadable, len(training), recipe)
+    if recipe.patience and (folder / BEST).exists():
+        module.result.load_state_dict(torch.load(folder / BEST, weights_only=True))
+    return Fitted(module.result.eval(), unreadable)
+
+
+class _Batches(LightningDataModule):
+    """Training batches as the recipe says, and selection batches as the network will be used."""
+
+    def __init__(
+        self,
+        training: LabelledImages,
+        select: LabelledImages,
+        preprocessing: Preprocessing,
+        recipe: Recipe,
+        teacher: Tensor | None,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.select, self.preprocessing, self.workers = select, preprocessing, workers
+        self.pixels = Pixels(training.images, len(preprocessing.mean), None if recipe.scale else preprocessing.resize)
+        self.order = Order(
+            len(training),
+            recipe.batch_size,
+            recipe.seed,
+            rank=int(os.environ.get("RANK", "0")),
+            ranks=int(os.environ.get("WORLD_SIZE", "1")),
+            parts=recipe.accumulate,
+            weights=drawing_weights(training.targets) if recipe.balance == "sampler" else None,
+        )
+        self.samples = Samples(
+            training,
+            self.pixels,
+            preprocessing,
+            _views(recipe, preprocessing),
+            Mixing(recipe.mixup, recipe.cutmix),
+            recipe.seed,
+            None if teacher is None else _probabilities(teacher, recipe.temperature, training.multilabel),
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(
+            self.samples,
+            batch_size=None,
+            sampler=self.order,
+            num_workers=self.workers,
+            multiprocessing_context="spawn" if self.workers else None,  # forking a process that runs threads may hang it
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        prepared = Prepared(self.select.images, self.preprocessing)
+        return DataLoader(prepared, _SELECT_BATCH, collate_fn=self._targets)
+
+    def _targets(self, batch: Sequence[tuple[int, Tensor | str]]) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) images and (B, K) shares of those that can be read."""
+        good = [(row, x) for row, x in batch if isinstance(x, Tensor)]
+        if not good:
+            raise BadImage(f"none of {len(batch)} images to select on can be read: {batch[0][1]}")
+        return torch.stack([x for _, x in good]), torch.stack([self.select.shares(row) for row, _ in good])
+
+
+def _views(recipe: Recipe, preprocessing: Preprocessing) -> Views:
+    size = preprocessing.crop or 0
+    crop = recipe.train_crop or size
+    if not crop:
+        raise ValueError("the preprocessing cuts no square out of images: give the recipe a train_crop")
+    early = Augmentation(crop, recipe.scale, recipe.mirror, recipe.augment)
+    return Views(early, replace(early, crop=size or crop), recipe.epochs - recipe.final_epochs)
+
+
+def _probabilities(logits: Tensor, temperature: float, multilabel: bool) -> Tensor:
+    """(N, K) float16 of a teacher's logits; of images that it could not read, undecided."""
+    scaled = torch.nan_to_num(logits.float() / temperature)
+    return (scaled.sigmoid() if multilabel else scaled.softmax(1)).half()
+
+
+def _check_unreadable(found: Mapping[int, str], images: int, recipe: Recipe) -> None:
+    if len(found) > recipe.unreadable * images:
+        raise BadImage(
+            f"{len(found)} of {images} images cannot be read, more than {recipe.unreadable:.0%} (unreadable in the recipe); "
+            f"the first: {next(iter(found.values()))}"
+        )
+
+
+def _processes() -> dict[str, Any]:
+    """One process, or those that torchrun started."""
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks == 1:
+        return {"devices": 1}
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
+    # SyncBatchNorm is for GPUs alone: on CPUs each process normalises over its own part of the batch.
+    return {"devices": local, "num_nodes": ranks // local, "strategy": "ddp", "sync_batchnorm": torch.cuda.is_available()}
+
+
+def _logger(folder: Path, last: Path) -> Logger | bool:
+    """TensorBoard's, where it is installed; what an interrupted run wrote after its last checkpoint is dropped."""
+    if find_spec("tensorboard") is None:
+        return False
+    step = torch.load(last, map_location="cpu", weights_only=False, mmap=True)["global_step"] if last.exists() else 0
+    return TensorBoardLogger(folder, "", "tensorboard", purge_step=step or None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Lightning says of itself, of idle cores and of how to load checkpoints."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,76 @@
+"""What training asks of logits and of evidence. Everything is computed in float32."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def classification(
+    logits: Tensor, targets: Tensor, multilabel: bool = False, smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy with shares of classes as targets, or binary cross-entropy for each class by itself.
+
+    Args:
+        logits: (B, K).
+        targets: (B, K) in [0, 1]; the shares of an image add up to 1 unless `multilabel`.
+        multilabel: each class is a question of its own.
+        smoothing: share of the target that is spread over all classes (Szegedy et al. 2016); for questions of their own, of
+            the way to one half.
+        class_weights: (K,) how much each class counts; for questions of their own, each one's yes.
+
+    Returns:
+        The mean over images, and over classes where `multilabel`.
+    """
+    logits, targets = logits.float(), targets.float()
+    if not multilabel:
+        return F.cross_entropy(logits, targets, weight=class_weights, label_smoothing=smoothing)
+    targets = targets + smoothing * (0.5 - targets)
+    return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=class_weights)
+
+
+def distillation(logits: Tensor, teacher: Tensor, multilabel: bool = False, temperature: float = 1.0) -> Tensor:
+    """Cross-entropy with a teacher's probabilities (Hinton et al. 2015), times temperature squared, as its gradients shrink.
+
+    Args:
+        logits: (B, K) of the student.
+        teacher: (B, K) probabilities at the same temperature.
+        multilabel: each class is a question of its own.
+        temperature: the student's logits are divided by it.
+    """
+    return classification(logits.float() / temperature, teacher, multilabel) * temperature**2
+
+
+def sparsity(evidence: Tensor) -> Tensor:
+    """The sum of absolute evidence over windows and classes, mean over images (Djoumessi et al. 2023).
+
+    Args:
+        evidence: (B, K, h, w).
+    """
+    return evidence.float().abs().sum((1, 2, 3)).mean()
+
+
+def balanced(counts: Tensor, images: int, multilabel: bool = False) -> Tensor:
+    """(K,) class weights under which rare classes count as much as common ones.
+
+    Args:
+        counts: (K,) images of each class.
+        images: in all.
+        multilabel: weights of the yes of each question: (images without) / (images with).
+    """
+    seen = counts.clamp(min=1).float()
+    return (images - counts).clamp(min=1).float() / seen if multilabel else images / (len(counts) * seen)
+
+
+def drawing_weights(targets: Tensor) -> Tensor:
+    """(N,) how likely each image is drawn, so that all classes are seen alike often.
+
+    Args:
+        targets: (N,) indices, or (N, K) bool; an image counts with the mean of its classes, one without any as the commonest.
+    """
+    if targets.ndim == 1:
+        return 1.0 / torch.bincount(targets)[targets].double()
+    share = 1.0 / targets.sum(0).clamp(min=1).double()
+    weight = (targets * share).sum(1) / targets.sum(1).clamp(min=1)
+    return torch.where(targets.any(1), weight, share.min())
