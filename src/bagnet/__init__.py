@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .batch.evaluate import evaluate
     from .batch.predict import predict
     from .card import Card
     from .engine.prepare import prepare
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .evidence.dense import dense
     from .geometry import Box, Geometry, Placement
     from .model import BagNet
+    from .train.run import finetune
     from .zoo.load import create, load
 
 __all__ = [
@@ -30,7 +32,9 @@ __all__ = [
     "Placement",
     "create",
     "dense",
+    "evaluate",
     "explain",
+    "finetune",
     "load",
     "predict",
     "prepare",
@@ -51,7 +55,9 @@ _ROOMS = {
     "Placement": "geometry",
     "create": "zoo.load",
     "dense": "evidence.dense",
+    "evaluate": "batch.evaluate",
     "explain": "evidence",
+    "finetune": "train.run",
     "load": "zoo.load",
     "predict": "batch.predict",
     "prepare": "engine.prepare",

@@ -199,3 +199,48 @@ def test_it_is_a_sequence(animals: ClassNames) -> None:
     assert animals != ClassNames(reversed(animals))
     assert repr(animals) == "ClassNames(5: tabby, Egyptian cat, tiger, ...)"
     assert repr(animals[:2]) == "ClassNames(2: tabby, Egyptian cat)"
+
+
+def test_classes_are_found_among_others_by_id_and_by_name(animals: ClassNames) -> None:
+    mine = ClassNames([ClassName(("LION",)), ClassName(("striped cat",), "n02123045"), ClassName(("Mau",)), animals[4]])
+    assert mine.among(animals) == [3, 0, 1, 4]
+    assert animals.among(animals) == [0, 1, 2, 3, 4]
+    assert animals[3:1:-1].among(animals) == [3, 2]
+    assert ClassNames([]).among(animals) == []
+    assert ClassNames.numbered(2).among(ClassNames.numbered(4)) == [0, 1]
+    assert imagenet1k()[::-100].among(imagenet1k()) == list(range(999, -1, -100))
+
+
+def test_an_id_that_only_one_of_both_has_does_not_count(animals: ClassNames) -> None:
+    plain = ClassNames.from_words(["tiger", "tabby"])
+    assert plain.among(animals) == [2, 0]
+    assert ClassNames([ClassName(("tiger",), "n02129604"), animals[0]]).among(plain) == [0, 1]
+
+
+def test_classes_of_one_name_and_two_ids_are_two() -> None:
+    crane, other = imagenet1k()[134], imagenet1k()[517]
+    assert ClassNames([crane]).among(ClassNames([other, crane])) == [1]
+    with pytest.raises(UnknownClass, match="1 of 1 classes are not among the 1 known: crane"):
+        ClassNames([crane]).among(ClassNames([other]))
+
+
+def test_among_others_a_usual_name_goes_before_a_lesser_one() -> None:
+    known = ClassNames([ClassName(("tank suit", "maillot")), ClassName(("maillot",)), ClassName(("swimwear", "tank suit"))])
+    assert ClassNames.from_words(["maillot", "tank suit"]).among(known) == [1, 0]
+    assert ClassNames([ClassName(("unheard of", "swimwear"))]).among(known) == [2]
+
+
+def test_a_name_that_several_others_go_by_is_ambiguous(animals: ClassNames) -> None:
+    with pytest.raises(AmbiguousClass, match=r"'crane' names 2 classes: 134 n02012849 \(crane\); 517 n03126707 .*WordNet ids"):
+        ClassNames.from_words(["crane"]).among(imagenet1k())
+    with pytest.raises(AmbiguousClass, match=r"'big cat' names 2 classes: 2 \(tiger, big cat\); 3 \(lion, big cat\)"):
+        ClassNames.from_words(["big cat"]).among(animals)
+    letters = ClassNames.from_words(["A", "B", "a", "b"])
+    assert ClassNames.from_words(["a", "B"]).among(letters) == [2, 1]  # as they are spelled
+
+
+def test_classes_that_are_not_among_others_are_named(animals: ClassNames) -> None:
+    with pytest.raises(UnknownClass, match=r"^2 of 3 classes are not among the 5 known: dog, 2$"):
+        ClassNames.from_words(["dog", "lion", "2"]).among(animals)
+    with pytest.raises(UnknownClass, match=r"^4 of 4 classes are not among the 5 known: a, b, c, \.\.\.$"):
+        ClassNames.from_words(["a", "b", "c", "d"]).among(animals)

@@ -6,6 +6,7 @@ import io
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -92,3 +93,38 @@ def test_what_is_no_source(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded(1))
     with pytest.raises(ValueError, match="holds images and tables"):
         open_images(tmp_path)
+
+
+def test_pixels_are_those_of_the_picture(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    Image.fromarray(noise[..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(np.dstack([noise, np.zeros((4, 6), np.uint8)])).save(tmp_path / "clear.png")
+    images = open_images([tmp_path / name for name in ("a.png", "grey.png", "clear.png")])
+    assert np.array_equal(images.pixels(0, 3), noise)
+    grey = images.pixels(0, 1)
+    assert grey.shape == (4, 6, 1)
+    assert grey.dtype == np.uint8
+    assert np.array_equal(grey[..., 0], np.asarray(Image.fromarray(noise).convert("L")))
+    assert np.array_equal(images.pixels(1, 1)[..., 0], noise[..., 0])
+    assert np.array_equal(images.pixels(1, 3), noise[..., :1].repeat(3, 2))
+    assert (images.pixels(2, 3) == 255).all()  # over white
+    again = images.pixels(0, 3)
+    again[:] = 0  # it is the caller's own
+    assert np.array_equal(images.pixels(0, 3), noise)
+
+
+def test_pixels_of_a_table_are_those_of_its_pictures(tmp_path: Path) -> None:
+    images = open_images(table(tmp_path / "val.parquet", [40, 50]))
+    assert images.pixels(1, 3).tolist() == [[[50, 0, 205]] * 5] * 4
+    assert images.pixels(1, 1).shape == (4, 5, 1)
+
+
+def test_pixels_that_cannot_be_had(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(1))
+    images = open_images([tmp_path / "a.png", tmp_path / "nowhere.png"])
+    for channels in (0, 2, 4, 5):
+        with pytest.raises(BadImage, match=rf"a picture has no {channels} channels: keep such images as arrays, in a \.npz file"):
+            images.pixels(0, channels)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
+        images.pixels(1, 3)

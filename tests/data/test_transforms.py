@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -142,6 +143,44 @@ def test_picture_shows_what_a_picture_can() -> None:
 def test_a_picture_has_not_five_channels() -> None:
     with pytest.raises(ValueError, match=r"a picture has no 5 channels: prepare an array of them with `of_pixels`"):
         Preprocessing(mean=(0,) * 5, std=(1,) * 5)(picture(300, 300))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.sampled_from([1, 3]),
+    st.builds(Preprocessing, st.none() | st.integers(1, 60), st.none() | st.integers(1, 60), st.sampled_from(list(MODES))),
+)
+def test_pixels_are_prepared_as_pictures_are(width: int, height: int, channels: int, step: Preprocessing) -> None:
+    step = replace(step, mean=step.mean[:channels], std=step.std[:channels])
+    image = picture(width, height)
+    pixels = np.array(image if channels == 3 else image.convert("L")).reshape(height, width, channels)
+    before = pixels.copy()
+    assert torch.equal(step.of_pixels(pixels), step(image))
+    assert torch.equal(step.of_pixels(pixels[:, ::-1]), step(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))  # a view
+    assert np.array_equal(pixels, before)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_each_of_many_channels_is_prepared_as_a_grey_picture(channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 31, channels), np.uint8)
+    mean, std = np.linspace(0.1, 0.9, channels), np.linspace(0.2, 0.6, channels)
+    step = Preprocessing(12, 10, "bicubic", tuple(mean), tuple(std))
+    x = step.of_pixels(pixels)
+    assert (x.shape, x.dtype) == ((channels, 10, 10), torch.float32)
+    for channel in range(channels):
+        grey = replace(step, mean=(mean[channel],), std=(std[channel],))
+        assert torch.equal(x[channel], grey(Image.fromarray(pixels[..., channel]))[0])
+
+
+def test_pixels_of_other_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="an image of 5 channels, where 3 are expected"):
+        Preprocessing().of_pixels(np.zeros((4, 4, 5), np.uint8))
+    with pytest.raises(ValueError, match="an image of 3 channels, where 5 are expected"):
+        Preprocessing(mean=(0,) * 5, std=(1,) * 5).of_pixels(np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(BadImage, match="an image of 1 x 60000 pixels would be resized to 256 x 15360000"):
+        Preprocessing(mean=(0,) * 5, std=(1,) * 5).of_pixels(np.zeros((60000, 1, 5), np.uint8))
 
 
 def test_the_default_type_of_torch_does_not_matter() -> None:

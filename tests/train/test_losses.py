@@ -61,5 +61,3 @@ def test_drawing_weights_make_classes_equal() -> None:
     assert float(weights[targets == 0].sum()) == pytest.approx(float(weights[targets == 1].sum()))
     several = torch.tensor([[True, False], [True, False], [True, True], [False, False]])
     assert drawing_weights(several).tolist() == pytest.approx([1 / 3, 1 / 3, (1 / 3 + 1) / 2, 1 / 3])
-
-

@@ -63,7 +63,9 @@ def test_fine_tuning_a_new_head(trained: Run, tmp_path: Path) -> None:
     images, labels = textures(120, 2)
     np.savez(tmp_path / "two.npz", train_images=images, train_labels=labels > 0, val_images=images, val_labels=labels > 0)
     assert isinstance(trained.model, BagNet)
-    run = finetune(trained.model, tmp_path / "two.npz", tmp_path / "run", epochs=6, batch_size=24, learning_rate=0.05, freeze=True)
+    run = finetune(
+        trained.model, tmp_path / "two.npz", tmp_path / "run", epochs=6, batch_size=24, learning_rate=0.05, freeze=True
+    )
     assert accuracy(run) > 0.95
     assert len(run.model.classes) == 2
     before, after = trained.model.state_dict(), run.model.state_dict()
@@ -145,7 +147,7 @@ def test_another_network_by_the_same_recipe(data: Path, tmp_path: Path, quick: R
     assert isinstance(run.model, OtherNetwork)
     assert run.path.name == "small_vgg.mine.safetensors"
     assert accuracy(run) > 0.95
-    with pytest.raises(ValueError, match="is no BagNet but a bagnet.zoo.comparison:small_vgg"):
+    with pytest.raises(ValueError, match=r"is no BagNet but a bagnet\.zoo\.comparison:small_vgg"):
         bagnet.load(run.path)
 
 
@@ -163,7 +165,13 @@ def test_rare_classes_count_as_much(balance: str, tmp_path: Path, quick: Recipe)
         val_images=val[only],
         val_labels=val_labels[only],
     )
-    run = train(tmp_path / "rare.npz", tmp_path / "run", quick.changed(balance=balance, epochs=5), shape=SMALL, preprocessing=PREPROCESSING)
+    run = train(
+        tmp_path / "rare.npz",
+        tmp_path / "run",
+        quick.changed(balance=balance, epochs=5),
+        shape=SMALL,
+        preprocessing=PREPROCESSING,
+    )
     assert run.evaluation is not None
     assert run.evaluation.by_class.min() > 0.95
 
@@ -225,7 +233,7 @@ def test_a_teacher_is_asked_for(data: Path, tmp_path: Path, quick: Recipe) -> No
 
 
 def test_a_teacher_that_lacks_a_class(trained: Run, tmp_path: Path, quick: Recipe) -> None:
-    images, labels = textures(40, 0)
+    images, _labels = textures(40, 0)
     np.savez(tmp_path / "four.npz", train_images=images, train_labels=np.arange(40) % 4)
     arguments = {"shape": SMALL, "preprocessing": PREPROCESSING, "teacher": trained.model}
     with pytest.raises(ValueError, match="1 of 4 classes are not among the 3 known: class 3"):

@@ -91,7 +91,7 @@ def test_safetensors_without_a_card_is_known_by_its_content(state: State, tmp_pa
 
 
 def test_safetensors_with_its_card(model: BagNet, tmp_path: Path) -> None:
-    tensors, card = converted(model.state_dict(), model.card)
+    tensors, card = converted(model)
     write(tmp_path / "new folder" / "weights.safetensors", tensors, card)
     found, found_card = read(tmp_path / "new folder" / "weights.safetensors")
     assert same(found, tensors)
@@ -279,7 +279,7 @@ def test_published_file_name_is_held_to_its_hash_before_anything_is_unpickled(tm
 
 
 def test_tensors_that_do_not_match_the_digest_on_their_card(model: BagNet, tmp_path: Path) -> None:
-    tensors, card = converted(model.state_dict(), model.card)
+    tensors, card = converted(model)
     path = tmp_path / "weights.safetensors"
     write(path, tensors, card)
     content = bytearray(path.read_bytes())
@@ -307,7 +307,7 @@ def test_existing_file_survives_a_failed_write(model: BagNet, tmp_path: Path, mo
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"weights\.safetensors: cannot be written .*No space left"):
-        write(path, *converted(model.state_dict(), model.card))
+        write(path, *converted(model))
     assert path.read_bytes() == b"what was there"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -317,7 +317,7 @@ def test_place_that_cannot_be_written(model: BagNet, tmp_path: Path, place: str)
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(OSError, match=f"{place}: cannot be written"):
-        write(tmp_path / place, *converted(model.state_dict(), model.card))
+        write(tmp_path / place, *converted(model))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.safetensors"]
 
 

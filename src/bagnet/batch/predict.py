@@ -18,6 +18,7 @@ from ..data.sources import open_images
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
 from ..engine.prepare import Prepared
+from ..evidence.explain import exactly, like_weights
 from ..files import replacing
 from ..model import BagNet
 from .batches import read_batches
@@ -58,6 +59,7 @@ def predict(
     """Classify a folder of images, a Parquet table or a list of image files into a table with a row for each.
 
     A run that was interrupted goes on where it stopped when it is called again with the same images, model and settings.
+    Runs in eval mode and with TF32 off, as `explain` does.
 
     Args:
         model: a BagNet or a prepared one.
@@ -91,7 +93,7 @@ def predict(
         "maps": maps is not None,
     }
     folder = None if maps is None else Path(fspath(maps))
-    with Journal(Path(fspath(out)), settings) as journal:
+    with Journal(Path(fspath(out)), settings) as journal, exactly(model):
         resumed = len(journal.done)
         todo = [row for row, name in enumerate(names) if name not in journal.done]
         for batch in read_batches(images, todo, transform, batch_size, workers):
@@ -116,6 +118,7 @@ def _weights_digest(model: BagNet | Prepared) -> str:
 def _classified(model: Classifier, rows: Sequence[int], x: Tensor, top: int, maps: Path | None) -> Iterator[tuple[int, Row]]:
     """The table's row for each image of a (B, C, H, W) batch."""
     evidence = None
+    x = like_weights(x, model)
     if maps is None:
         logits = model(x).cpu().double()
     else:

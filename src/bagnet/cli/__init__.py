@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .bench import bench
+from .evaluate import evaluate
 from .explain import explain
 from .models import models
 from .predict import predict
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(explain)
 app.command()(predict)
 app.command()(train)
+app.command()(evaluate)
 app.command()(bench)
 app.add_typer(models, name="models")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..engine.prepare import Prepared
     from ..model import BagNet
+    from ..zoo.others import OtherNetwork
 
 Model = Annotated[
     str, typer.Option("--model", help="A model's name (`bagnet models list`) or file.", show_default="the bundled one")
@@ -33,6 +34,32 @@ def network(name: str, runtime: str = "torch", precision: str = "float32", calib
 
     with download_progress(name) as progress:
         model = load(name or DEFAULT, progress=progress)
+    return _on_runtime(model, runtime, precision, calibration)
+
+
+def classifier(
+    name: str, runtime: str = "torch", precision: str = "float32", calibration: Path | None = None
+) -> BagNet | Prepared | OtherNetwork:
+    """The same, or a network that is no BagNet, as torch runs it in float32.
+
+    Raises:
+        ValueError: another runtime or precision is asked for, for a network that is no BagNet.
+    """
+    from ..zoo.catalogue import DEFAULT
+    from ..zoo.others import OtherNetwork, open_classifier
+
+    with download_progress(name) as progress:
+        model = open_classifier(name or DEFAULT, progress=progress)
+    if not isinstance(model, OtherNetwork):
+        return _on_runtime(model, runtime, precision, calibration)
+    if (runtime, precision) != ("torch", "float32"):
+        raise ValueError(
+            f"{name}: is no BagNet, and runs on torch in float32 only: leave --runtime {runtime} --precision {precision} out"
+        )
+    return model
+
+
+def _on_runtime(model: BagNet, runtime: str, precision: str, calibration: Path | None) -> BagNet | Prepared:
     if (runtime, precision) == ("torch", "float32"):
         return model
     from ..engine.prepare import prepare

@@ -155,8 +155,7 @@ def convert(
             with steps_progress("measuring") as step:
                 report = measure(model, x, tolerance, step)
                 mended = mend(model, x, report, step) if repair else None
-        assert model.card is not None  # whatever `load` returns has one
-        state, card = converted(model.state_dict(), model.card, half_convolutions=half)
+        state, card = converted(model, half_convolutions=half)
         write(part, state, card)
     if as_json:
         result = {"file": str(out), "digest": card.digest, "diagnosis": report and report.to_dict()}

@@ -48,7 +48,7 @@ def _four(text: str) -> tuple[int, int, int, int]:
     try:
         a, b, c, d = (int(word) for word in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not four whole numbers such as 2,2,1,1") from None
+        raise ValueError(f"{text!r} is not four whole numbers such as 2,2,1,1") from None
     return a, b, c, d
 
 

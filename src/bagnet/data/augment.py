@@ -40,8 +40,8 @@ class Augmentation:
         """
         if self.policy != "none" and len(pixels) not in (1, 3):
             raise ValueError(f"{self.policy} changes colours of pictures, not of {len(pixels)} channels: augment without")
-        with torch.random.fork_rng(devices=[]):  # CUDA's generators are not asked
-            torch.manual_seed(_number(key))
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(_number(key))  # torch.manual_seed would seed CUDA's generators, too
             view: Tensor = self._transforms()(pixels)
         return view
 
@@ -110,7 +110,7 @@ class Mixing:
         sides = [round(side * (1 - share) ** 0.5) for side in (height, width)]
         top, left = (int(random.integers(whole - part + 1)) for whole, part in zip((height, width), sides, strict=True))
         box = (slice(None), slice(top, top + sides[0]), slice(left, left + sides[1]))
-        mixed = image.float()
+        mixed = image.to(torch.float32, copy=True)
         mixed[box] = other[box].float()
         return mixed, 1 - sides[0] * sides[1] / (height * width)
 

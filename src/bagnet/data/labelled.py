@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -18,9 +19,10 @@ from .names import ClassNames
 from .sources import IMAGE_ENDINGS, TABLE_ENDING, ImageFiles, Images
 
 HUB = "hub:"  # before the name of a data set on the hub
-SHARD_ENDING = ".tar"
 ARRAY_ENDING = ".npz"
+_TABLES = {TABLE_ENDING: "parquet", ".tar": "webdataset"}  # ending -> what `datasets` calls the kind
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "test")}
+_PICTURES = (1, 3, 4)  # channels of grey, RGB and RGBA
 _IN_MEMORY = 2 << 30  # bytes of tables that are read whole rather than mapped from a cache on the disk
 
 
@@ -123,7 +125,9 @@ class TableImages(Images):
         name = f"{self.name}:{row}"
         if value is None or (value["bytes"] is None and value["path"] is None):
             raise BadImage(f"{name}: the table holds no image there")
-        return decode_bytes(value["bytes"] or Path(value["path"]).read_bytes(), name)
+        if value["bytes"] is None:
+            return replace(decode(value["path"]), name=name)
+        return decode_bytes(value["bytes"], name)
 
 
 @dataclass(frozen=True)
@@ -143,12 +147,18 @@ class ArrayImages(Images):
         return [f"{self.name}:{row}" for row in range(len(self.values))]
 
     def photo(self, row: int) -> Photo:
-        return replace(decode(self.values[row]), name=f"{self.name}:{row}")
+        name = f"{self.name}:{row}"
+        if self.values.shape[3] not in _PICTURES:
+            raise BadImage(f"{name}: {self.values.shape[3]} channels are no picture: ask for its pixels")
+        return replace(decode(self.values[row]), name=name)
 
     def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        if channels == self.values.shape[3]:
+        there = self.values.shape[3]
+        if channels == there:
             found: np.ndarray[Any, np.dtype[np.uint8]] = self.values[row]
             return found
+        if there not in _PICTURES or channels not in (1, 3):
+            raise BadImage(f"{self.name}:{row}: has {there} channels, where {channels} are expected")
         return super().pixels(row, channels)
 
 
@@ -166,8 +176,8 @@ def open_labelled(source: str | PathLike[str], split: str = "train") -> Labelled
 
     Raises:
         FileNotFoundError: there is no such folder or split.
-        BadLabels: labels are missing, out of range or all alike, or a class has no images.
-        ValueError: a table cannot be read.
+        BadLabels: labels are missing or out of range, there is only one class, or a class has an empty folder.
+        ValueError: a table, a data set of the hub or a .npz file cannot be read.
         ImportError: `datasets` is missing, for all but folders of images.
     """
     text = fspath(source)
@@ -178,15 +188,16 @@ def open_labelled(source: str | PathLike[str], split: str = "train") -> Labelled
         return _from_arrays(root, split)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder, nor a {ARRAY_ENDING} file")
-    for ending, kind in ((TABLE_ENDING, "parquet"), (SHARD_ENDING, "webdataset")):
+    for ending, kind in _TABLES.items():
         if found := _files_of(root, split, ending):
             return _from_tables(found, kind, f"{root.name} {split}")
+    folder = _folder_of(root, split)
+    if folder is not None:
+        return _from_folders(folder)
+    for ending in _TABLES:
         if any(root.glob(f"*{ending}")):
             raise FileNotFoundError(f"{root}: has no {split}{ending} and no {split}-0{ending}, ...")
-    folder = _folder_of(root, split)
-    if folder is None:
-        raise FileNotFoundError(f"{root}: has no folder called {' or '.join(_SPLITS.get(split, (split,)))}")
-    return _from_folders(folder)
+    raise FileNotFoundError(f"{root}: has no folder called {' or '.join(_words(split))}")
 
 
 def has_split(source: str | PathLike[str], split: str) -> bool:
@@ -195,28 +206,42 @@ def has_split(source: str | PathLike[str], split: str) -> bool:
     if text.startswith(HUB):
         return _hub_split(text.removeprefix(HUB), split) is not None
     root = Path(text)
-    if root.suffix == ARRAY_ENDING:
+    if root.suffix == ARRAY_ENDING and root.is_file():
         return _array_split(root, split) is not None
-    return any(_files_of(root, split, ending) for ending in (TABLE_ENDING, SHARD_ENDING)) or _folder_of(root, split) is not None
+    return any(_files_of(root, split, ending) for ending in _TABLES) or _folder_of(root, split) is not None
+
+
+def _words(split: str) -> Sequence[str]:
+    """What people call a split; where a source has several of them, the first counts."""
+    return _SPLITS.get(split, (split,))
 
 
 def _files_of(root: Path, split: str, ending: str) -> list[Path]:
-    words = _SPLITS.get(split, (split,))
-    return sorted(path for word in words for path in [*root.glob(f"{word}{ending}"), *root.glob(f"{word}-*{ending}")])
+    for word in _words(split):
+        if found := sorted([*root.glob(f"{word}{ending}"), *root.glob(f"{word}-*{ending}")]):
+            return found
+    return []
 
 
 def _folder_of(root: Path, split: str) -> Path | None:
     """The folder that holds the class folders of a split."""
-    folders = {path.name.lower(): path for path in root.iterdir() if path.is_dir()}
-    for word in _SPLITS.get(split, (split,)):
-        if word in folders:
-            return folders[word]
-    has_splits = any(word in folders for word in _SPLITS["train"])
-    return root if split == "train" and not has_splits else None
+    folders = {path.name.lower(): path for path in _folders_in(root)}
+    called = {word: folders[word] for words in (*_SPLITS.values(), (split,)) for word in words if word in folders}
+    # "train" may be a vehicle and "test" a class: they are splits where one holds folders, or nothing else is there.
+    if called and (len(called) == len(folders) or any(_folders_in(path) for path in called.values())):
+        return next((called[word] for word in _words(split) if word in called), None)
+    only_tables = not folders and any(True for ending in _TABLES for _ in root.glob(f"*{ending}"))
+    return root if split == "train" and not only_tables else None
+
+
+def _folders_in(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _from_folders(root: Path) -> LabelledImages:
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = _folders_in(root)
+    if not folders:
+        raise BadLabels(f"{root}: has no folders of classes; a classifier needs two or more")
     paths: list[Path] = []
     targets: list[int] = []
     for label, folder in enumerate(folders):
@@ -235,12 +260,14 @@ def _from_arrays(path: Path, split: str) -> LabelledImages:
     word = _array_split(path, split)
     if word is None:
         raise FileNotFoundError(f"{path}: has no {split}_images")
-    with np.load(path) as arrays:
+    with _arrays(path) as arrays:
         if f"{word}_labels" not in arrays:
             raise BadLabels(f"{path}: has {word}_images but no {word}_labels")
         values, labels = arrays[f"{word}_images"], arrays[f"{word}_labels"]
     if values.dtype != np.uint8 or values.ndim not in (3, 4):
         raise ValueError(f"{path}: {word}_images must be uint8 of (N, H, W) or (N, H, W, C), got {values.dtype} {values.shape}")
+    if labels.ndim not in (1, 2) or labels.shape[1:] == (0,):
+        raise BadLabels(f"{path}: {word}_labels must be of shape (N,) or (N, K), got {labels.shape}")
     if len(values) != len(labels):
         raise BadLabels(f"{path}: holds {len(values)} {word}_images, but {len(labels)} {word}_labels")
     images = ArrayImages(values[..., None] if values.ndim == 3 else values, f"{path.name} {word}")
@@ -254,11 +281,20 @@ def _from_arrays(path: Path, split: str) -> LabelledImages:
 
 
 def _array_split(path: Path, split: str) -> str | None:
+    with _arrays(path) as arrays:
+        return next((word for word in _words(split) if f"{word}_images" in arrays), None)
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[Any]:
+    """The arrays of a .npz file, each read when it is asked for."""
     try:
         with np.load(path) as arrays:
-            return next((word for word in _SPLITS.get(split, (split,)) if f"{word}_images" in arrays), None)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: is no .npz file, or a broken one ({error})") from None
+            yield arrays
+    except BadLabels:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise whatever they stumble over in a broken file
+        raise ValueError(f"{path}: is no .npz file, or a broken one ({_reason(error)})") from None
 
 
 def _from_tables(paths: Sequence[Path], kind: str, name: str) -> LabelledImages:
@@ -271,11 +307,8 @@ def _from_tables(paths: Sequence[Path], kind: str, name: str) -> LabelledImages:
             table = datasets.Dataset.from_parquet(files, keep_in_memory=whole)
         else:
             table = datasets.load_dataset(kind, data_files=files, split="train", keep_in_memory=whole)
-    except (
-        Exception
-    ) as error:  # whatever pyarrow, the tar reader and the cache raise; chained causes say more than their wrappers
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
-        raise ValueError(f"{paths[0]}: cannot be read as {kind} ({reason})") from None
+    except Exception as error:  # whatever pyarrow, the tar reader and the cache raise
+        raise ValueError(f"{paths[0]}: cannot be read as {kind} ({_reason(error)})") from None
     return _labelled(table, name, str(paths[0]))
 
 
@@ -283,8 +316,12 @@ def _from_hub(name: str, split: str) -> LabelledImages:
     datasets = needs("datasets", "train")
     found = _hub_split(name, split)
     if found is None:
-        raise FileNotFoundError(f"{HUB}{name}: has no split called {' or '.join(_SPLITS.get(split, (split,)))}")
-    return _labelled(datasets.load_dataset(name, split=found), f"{name} {found}", f"{HUB}{name}")
+        raise FileNotFoundError(f"{HUB}{name}: has no split called {' or '.join(_words(split))}")
+    try:
+        table = datasets.load_dataset(name, split=found)
+    except Exception as error:  # of the network, the hub and the data set's own files
+        raise ValueError(f"{HUB}{name}: cannot be read ({_reason(error)})") from None
+    return _labelled(table, f"{name} {found}", f"{HUB}{name}")
 
 
 def _hub_split(name: str, split: str) -> str | None:
@@ -292,8 +329,13 @@ def _hub_split(name: str, split: str) -> str | None:
     try:
         there = datasets.get_dataset_split_names(name)
     except Exception as error:  # of the network, the hub and the data set's own files
-        raise FileNotFoundError(f"{HUB}{name}: cannot be found ({' '.join(str(error).split())[:200]})") from None
-    return next((word for word in _SPLITS.get(split, (split,)) if word in there), None)
+        raise FileNotFoundError(f"{HUB}{name}: cannot be found ({_reason(error)})") from None
+    return next((word for word in _words(split) if word in there), None)
+
+
+def _reason(error: Exception) -> str:
+    """On one line; the cause says more than what wraps it."""
+    return (" ".join(str(error.__cause__ or error).split()) or type(error).__name__)[:200]
 
 
 def _labelled(table: Any, name: str, where: str) -> LabelledImages:
@@ -305,12 +347,13 @@ def _labelled(table: Any, name: str, where: str) -> LabelledImages:
     if label == "json":
         values = [value.get("label", value.get("labels")) if isinstance(value, dict) else value for value in values]
         feature = None
-    table = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    try:
+        table = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    except Exception as error:  # pyarrow's, and TypeError
+        raise ValueError(f"{where}: its column {image!r} holds no images ({_reason(error)})") from None
     if image != "image":
         table = table.rename_column(image, "image")
-    if any(value is None for value in values):
-        raise BadLabels(f"{where}: row {next(row for row, value in enumerate(values) if value is None)} has no label")
-    several = isinstance(values[0], (list, tuple)) if values else False
+    several = any(isinstance(value, (list, tuple)) for value in values)
     names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
     targets, classes = _targets(values, several, names, where)
     return _checked(LabelledImages(TableImages(table, name), targets, classes), where)
@@ -325,31 +368,41 @@ def _column(table: Any, names: Sequence[str], where: str) -> str:
 
 def _targets(values: Sequence[Any], several: bool, names: Sequence[str] | None, where: str) -> tuple[Tensor, ClassNames]:
     """Class numbers or names, one or several a row, as targets."""
-    flat = [one for value in values for one in value] if several else values
-    if names is None and any(isinstance(one, str) for one in flat):
-        names = sorted({str(one) for one in flat})
-    if names is not None and any(isinstance(one, str) for one in flat):
-        number = {word: place for place, word in enumerate(names)}
-        values = [[number[str(one)] for one in value] if several else number[str(value)] for value in values]
-        flat = [one for value in values for one in value] if several else values
-    count = len(names) if names is not None else max((int(one) for one in flat), default=-1) + 1
+    rows = [value if several else (value,) for value in values]
+    for row, labels in enumerate(rows):
+        if labels is None or None in labels:
+            raise BadLabels(f"{where}: row {row} has no label")
+    if any(isinstance(label, str) for labels in rows for label in labels):
+        names = sorted({str(label) for labels in rows for label in labels})
+        number = {name: place for place, name in enumerate(names)}
+        rows = [[number[str(label)] for label in labels] for labels in rows]
+    for row, labels in enumerate(rows):
+        for label in labels:
+            if not isinstance(label, (int, float)) or not float(label).is_integer():
+                raise BadLabels(f"{where}: row {row} has label {label!r}, which is neither the number of a class nor its name")
+    numbers = [[int(label) for label in labels] for labels in rows]
+    flat = [label for labels in numbers for label in labels]
+    count = len(names) if names is not None else max(flat, default=-1) + 1
+    for row, labels in enumerate(numbers):
+        for label in labels:
+            if not 0 <= label < count:
+                raise BadLabels(f"{where}: row {row} has label {label}, but the classes are numbered 0 to {count - 1}")
     classes = ClassNames.from_words(names) if names is not None else ClassNames.numbered(count)
-    for row, value in enumerate(values):
-        for one in value if several else (value,):
-            if not 0 <= int(one) < count:
-                raise BadLabels(f"{where}: row {row} has label {one}, but the classes are numbered 0 to {count - 1}")
     if not several:
-        return torch.tensor(values, dtype=torch.int64), classes
-    targets = torch.zeros(len(values), count, dtype=torch.bool)
-    for row, value in enumerate(values):
-        targets[row, list(value)] = True
+        if names is None and len(set(flat)) == 1:
+            raise BadLabels(f"{where}: has only one class ({classes[flat[0]]}); a classifier needs two or more")
+        return torch.tensor(flat, dtype=torch.int64), classes
+    targets = torch.zeros(len(rows), count, dtype=torch.bool)
+    for row, labels in enumerate(numbers):
+        targets[row, labels] = True
     return targets, classes
 
 
 def _checked(images: LabelledImages, where: str) -> LabelledImages:
-    if len(images.classes) < 2 and not images.multilabel:
-        there = f"only one class ({images.classes[0]})" if len(images.classes) else "no folders of classes"
-        raise BadLabels(f"{where}: has {there}; a classifier needs two or more")
     if not len(images):
         raise BadLabels(f"{where}: holds no images")
+    if not len(images.classes):
+        raise BadLabels(f"{where}: not one of its images has a label")
+    if len(images.classes) < 2 and not images.multilabel:
+        raise BadLabels(f"{where}: has only one class ({images.classes[0]}); a classifier needs two or more")
     return images

@@ -111,28 +111,47 @@ class ClassNames(Sequence[ClassName]):
         return index
 
     def among(self, known: ClassNames) -> list[int]:
-        """For each class its index among the classes of another model or data set: by WordNet id where it has one, or by name.
+        """For each class its index among the classes of another model or data set: by WordNet id where both have one, or by name.
 
         Raises:
             UnknownClass: some are not there; the message has the first of them.
+            AmbiguousClass: several go by the name of one; the message lists them.
         """
         by_wnid = {entry.wnid: index for index, entry in enumerate(known) if entry.wnid}
-        by_name = {_key(name): index for index, entry in reversed(list(enumerate(known))) for name in entry.names}
+        by_name = known._by_name()
         found: list[int] = []
         missing: list[str] = []
         for entry in self:
-            names = [by_name[key] for key in map(_key, entry.names) if key in by_name]
-            index = by_wnid.get(entry.wnid) if entry.wnid in by_wnid else next(iter(names), None)
-            if index is None:
-                missing.append(str(entry))
+            words = [word for name in entry.names for word in _ranked(name)]
+            # Two classes with ids of their own are two, whatever they are called.
+            free = ([index for index in by_name.get(word, ()) if not (entry.wnid and known[index].wnid)] for word in words)
+            choices = [by_wnid[entry.wnid]] if entry.wnid in by_wnid else next(filter(None, free), [])
+            if len(choices) > 1:
+                raise AmbiguousClass(f"{str(entry)!r} names {len(choices)} classes: {known._listed(choices)}; give WordNet ids")
+            if choices:
+                found += choices
             else:
-                found.append(index)
+                missing.append(str(entry))
         if missing:
             more = ", ..." if len(missing) > 3 else ""
             raise UnknownClass(
                 f"{len(missing)} of {len(self)} classes are not among the {len(known)} known: {', '.join(missing[:3])}{more}"
             )
         return found
+
+    def _by_name(self) -> Mapping[tuple[str, str], list[int]]:
+        """What `_ranked` makes of the names of the classes -> their indices."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for index, entry in enumerate(self):
+            words = [*_ranked(entry.names[0]), *(_ranked(name)[-1] for name in entry.names[1:])]
+            for word in dict.fromkeys(words):
+                found.setdefault(word, []).append(index)
+        return found
+
+    def _listed(self, indices: Iterable[int]) -> str:
+        """Classes with all that tells them apart, for messages."""
+        entries = ((str(index), self[index].wnid, f"({', '.join(self[index].names)})") for index in indices)
+        return "; ".join(" ".join(filter(None, entry)) for entry in entries)
 
     def _find_name(self, query: str) -> int:
         word = _key(query)
@@ -141,10 +160,7 @@ class ClassNames(Sequence[ClassName]):
             if len(found) == 1:
                 return found[0]
             if found:
-                choices = "; ".join(
-                    " ".join(filter(None, (str(index), self[index].wnid, f"({', '.join(self[index].names)})"))) for index in found
-                )
-                raise AmbiguousClass(f"{query!r} names {len(found)} classes: {choices}; ask by index or WordNet id")
+                raise AmbiguousClass(f"{query!r} names {len(found)} classes: {self._listed(found)}; ask by index or WordNet id")
         if word.isascii() and word.isdigit():
             return self.find(int(word))
         names = {_key(name): name for entry in reversed(self._classes) for name in entry.names}
@@ -197,6 +213,11 @@ def _answers(entry: ClassName, kind: str) -> tuple[str, ...]:
     if kind == "wnid":
         return (entry.wnid,) if entry.wnid else ()
     return entry.names[:1] if kind == "usual" else entry.names
+
+
+def _ranked(name: str) -> list[tuple[str, str]]:
+    """What a name is looked up as, best first: the usual name as it is spelled, the usual name, any name."""
+    return [("spelled", name), ("usual", _key(name)), ("any", _key(name))]
 
 
 def _key(name: str) -> str:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from torchvision.transforms.v2.functional import resize
 
 from .augment import Augmentation, Mixing
-from .decode import BadImage
+from .decode import LARGEST, BadImage
 from .labelled import LabelledImages
 from .sources import Images
 from .transforms import Preprocessing
@@ -137,6 +137,12 @@ class Pixels:
         except OSError as error:
             raise BadImage(" ".join(str(error).split())) from None
         if self.shorter not in (None, min(pixels.shape[1:])):
+            height, width = pixels.shape[1:]
+            if self.shorter**2 * max(height, width) > LARGEST * min(height, width):
+                raise BadImage(
+                    f"{self.images.names[row]}: {width} x {height} pixels would be more than {LARGEST:,} with a shorter side of "
+                    f"{self.shorter}; cut it to a squarer shape"
+                )
             pixels = resize(pixels, [self.shorter], antialias=True)
         return pixels
 
@@ -206,7 +212,8 @@ class Samples(Dataset[Batch]):
         view, row = self._view(row, key, unreadable)
         target, teacher = self.images.shares(row), self.teacher[row].float()
         if self.mixing:
-            other, other_row = self._view(self.mixing.partner(key, len(self)), (*key, 0), unreadable)
+            # 3, as Mixing takes 1 and 2; to numpy (1, 2, 3) and (1, 2, 3, 0) are one seed, and the views would be alike.
+            other, other_row = self._view(self.mixing.partner(key, len(self)), (*key, 3), unreadable)
             view, share = self.mixing.mix(view, other, key)
             target = torch.lerp(self.images.shares(other_row), target, share)
             teacher = torch.lerp(self.teacher[other_row].float(), teacher, share)

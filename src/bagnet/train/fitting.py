@@ -31,6 +31,7 @@ from .recipe import Recipe
 
 _PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "float64": "64-true"}
 _SELECT_BATCH = 250
+CHECKPOINT_STEPS = 500  # between checkpoints, for long epochs; the end of each epoch has one, too
 Say = Callable[[str], None]
 
 
@@ -57,7 +58,6 @@ def fit(
     *,
     teacher: Tensor | None = None,
     workers: int = 0,
-    checkpoint_steps: int = 500,
     say: Say | None = None,
 ) -> Fitted:
     """Train a network; a run that was cut short goes on from `last.ckpt` in its folder.
@@ -71,7 +71,6 @@ def fit(
         folder: for checkpoints and logs.
         teacher: (N, K) logits of a teacher for the training images, where the recipe distils.
         workers: processes that prepare images.
-        checkpoint_steps: optimiser steps between checkpoints; the end of each epoch has one, too.
         say: told a line after each epoch.
 
     Raises:
@@ -91,7 +90,7 @@ def fit(
         multilabel=training.multilabel,
         class_weights=weights,
     )
-    callbacks = [Log(folder, module.steps, say), Checkpoints(folder, checkpoint_steps)]
+    callbacks = [Log(folder, module.steps, say), Checkpoints(folder, CHECKPOINT_STEPS)]
     if recipe.patience:
         callbacks.insert(0, Best(folder, recipe.patience))
     last = folder / LAST

@@ -42,9 +42,10 @@ class Training(LightningModule):
         self.model, self.recipe, self.order, self.multilabel = model, recipe, order, multilabel
         self.steps = recipe.epochs * order.steps
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.averaged = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True) if recipe.ema else None  # type: ignore[no-untyped-call]
-        )
+        self.averaged: AveragedModel | None = None
+        if recipe.ema:
+            mean = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
+            self.averaged = AveragedModel(model, multi_avg_fn=mean, use_buffers=True).requires_grad_(False)
         self.unreadable: dict[int, str] = {}
         for module in model.modules():
             if isinstance(module, _BatchNorm):
@@ -101,7 +102,7 @@ class Training(LightningModule):
             loss = loss + recipe.sparsity * absolute
         if not torch.isfinite(loss):
             raise Diverged(
-                f"the loss is {float(loss)} at step {self.global_step}: try a lower learning_rate than "
+                f"the loss is {float(loss.detach())} at step {self.global_step}: try a lower learning_rate than "
                 f"{recipe.learning_rate:g}, or clip"
             )
         self.log("train/loss", loss, prog_bar=True)

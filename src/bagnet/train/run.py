@@ -28,6 +28,7 @@ from ..zoo.others import OtherNetwork, build, open_classifier
 from .fitting import Say, fit
 from .recipe import Recipe
 from .recipe import recipe as named
+from .report import report
 from .teacher import answers
 
 _FEW = 2_000  # images, for which starting processes that read them takes longer than reading them
@@ -118,6 +119,9 @@ def train(
     preprocessing = preprocessing or (start.transform if start is not None else Preprocessing())
     torch.manual_seed(recipe.seed)
     network, shape = _network(shape, start, images, len(preprocessing.mean))
+    if isinstance(network, BagNet):
+        for side in filter(None, (preprocessing.crop, recipe.train_crop)):
+            network.geometry.grid(side, side)  # raises where a window does not fit
     training, select = images.hold_out()
     workers = (max(0, (os.cpu_count() or 1) - 1) if len(images) > _FEW else 0) if workers is None else workers
     taught = None
@@ -143,7 +147,11 @@ def train(
         notes=notes,
         more={"recipe": recipe.to_dict()},
     )
-    return _finished(fitted.network, card, source, folder, unreadable, workers)
+    run = _finished(fitted.network, card, source, folder, unreadable, workers)
+    if _leads():
+        shown = open_labelled(source, "val") if run.evaluation is not None else select
+        report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)
+    return run
 
 
 def finetune(
@@ -200,8 +208,11 @@ def _finished(
 ) -> Run:
     """Write the weights, measure them as stored, and write them again with what they reach on the card."""
     path = folder / f"{card.name}.safetensors"
-    if int(os.environ.get("RANK", "0")) == 0:
-        state, card = converted(network.state_dict(), card, half_convolutions=True)
+    if _leads():
+        if isinstance(network, BagNet):
+            network.card = card
+        result = network if isinstance(network, BagNet) else OtherNetwork(network, card)
+        state, card = converted(result, half_convolutions=True)
         write(path, state, card)
         with replacing(folder / "unreadable.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("image", "reason"), *unreadable])
@@ -215,10 +226,15 @@ def _finished(
         measured = "measured here on these weights as stored, once, after training"
         top1, top5 = (round(100 * evaluation.top(count), 2) for count in (1, 5))
         card = replace(card, scores=(Score(evaluation.data, top1, top5, measured, evaluation.images),))
-        if int(os.environ.get("RANK", "0")) == 0:
+        if _leads():
             write(path, state, card)
         model.card = card
     return Run(model, path, folder, evaluation, unreadable)
+
+
+def _leads() -> bool:
+    """Whether this is the one of several processes that writes files."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _fingerprint(images: LabelledImages) -> str:

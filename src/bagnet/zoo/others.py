@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from math import floor
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from ..data.names import ClassNames, imagenet1k
 from ..data.transforms import Preprocessing
 from ..missing import needs
 from ..model import BagNet
-from .catalogue import UnknownModel, bundled, published
+from .catalogue import UnknownModel, bundled, published, published_as
 from .checkpoint import BadCheckpoint, read
+from .fetch import DownloadFailed, Progress
 from .load import load
 
 FORMS = "timm:NAME, torchvision:NAME or package.module:function"
@@ -29,19 +31,12 @@ class OtherNetwork(nn.Module):
         card: what it is.
     """
 
+    card: Card | None
+
     def __init__(self, network: nn.Module, card: Card) -> None:
         super().__init__()
         self.network, self.card = network, card
-
-    @property
-    def classes(self) -> ClassNames:
-        """What the logits stand for."""
-        return self.card.classes
-
-    @property
-    def transform(self) -> Preprocessing:
-        """PIL image -> (C, H, W) input tensor."""
-        return self.card.preprocessing
+        self.classes, self.transform = card.classes, card.preprocessing
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of prepared images (B, C, H, W)."""
@@ -49,31 +44,35 @@ class OtherNetwork(nn.Module):
         return logits
 
 
-def open_classifier(name: str | PathLike[str]) -> BagNet | OtherNetwork:
+def open_classifier(name: str | PathLike[str], *, progress: Progress | None = None) -> BagNet | OtherNetwork:
     """Any classifier with known weights, in eval mode.
 
     Args:
         name: a BagNet's name or file, a file of another network that `bagnet train --network` wrote, or a network with its
             authors' weights: "timm:NAME", "torchvision:NAME", or "package.module:function", a function without arguments that
             returns the network, whose attributes `preprocessing` (a `Preprocessing`) and `classes` (a list of names) are
-            taken over where it has them.
+            taken over where it has them. An import path runs the code it names, also where a file's card has it.
+        progress: told while a BagNet's weights are fetched.
 
     Raises:
         UnknownModel: no network goes by that name.
+        DownloadFailed: its weights cannot be fetched.
         BadCheckpoint: the file holds other weights.
         ImportError: the library is missing.
+        ValueError: what it names is no classifier of images.
     """
     text = fspath(name)
-    if ":" in text and not Path(text).exists():
+    path = Path(text)
+    if ":" in text and not path.exists():
         return _with_authors_weights(text)
-    if text in bundled() or text in published() or not Path(text).is_file():
-        return load(text)
-    state, card = read(Path(text))
+    if text in bundled() or text in published() or not path.is_file() or published_as(path) is not None:
+        return load(text, progress=progress)
+    state, card = read(path)
     if card is None or not isinstance(card.architecture, Outside):
-        return load(text)
+        return load(text, progress=progress)
     network = OtherNetwork(build(card.architecture), card)
     try:
-        network.network.load_state_dict({key: value.float() for key, value in state.items()})
+        network.load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise BadCheckpoint(f"{text}: these are not weights of {card.architecture.network} ({reason})") from None
@@ -86,6 +85,7 @@ def build(shape: Outside) -> nn.Module:
     Raises:
         UnknownModel: nobody builds it.
         ImportError: its library is missing.
+        ValueError: it cannot have so many channels, or what it names is no network.
     """
     library, name = _parts(shape.network)
     if library == "timm":
@@ -95,31 +95,30 @@ def build(shape: Outside) -> nn.Module:
             raise ValueError(f"torchvision's networks take 3 channels, not {shape.in_channels}")
         network = _torchvision(name, num_classes=shape.num_classes)
     else:
-        network = _imported(shape.network)(num_classes=shape.num_classes, in_channels=shape.in_channels)
-    assert isinstance(network, nn.Module)
+        network = _imported(shape.network, num_classes=shape.num_classes, in_channels=shape.in_channels)
     return network
 
 
 def _with_authors_weights(text: str) -> OtherNetwork:
     library, name = _parts(text)
-    preprocessing, classes = Preprocessing(), None
+    title, preprocessing, classes = name, Preprocessing(), None
     if library == "timm":
         network = _timm(name, pretrained=True)
         settings = needs("timm", "compare").data.resolve_model_data_config(network)
         crop = settings["input_size"][1]
-        preprocessing = Preprocessing(
-            round(crop / settings["crop_pct"]), crop, settings["interpolation"], settings["mean"], settings["std"]
-        )
+        resize = floor(crop / settings["crop_pct"])  # as timm rounds it
+        preprocessing = Preprocessing(resize, crop, settings["interpolation"], settings["mean"], settings["std"])
     elif library == "torchvision":
-        network = _torchvision(name, weights="DEFAULT")
         from torchvision.models import get_model_weights
 
-        settings = get_model_weights(name).DEFAULT.transforms()
+        network = _torchvision(name, weights="DEFAULT")
+        weights = get_model_weights(name).DEFAULT
+        title, settings = f"{name}.{weights.name.lower()}", weights.transforms()
         preprocessing = Preprocessing(
             settings.resize_size[0], settings.crop_size[0], settings.interpolation.value, settings.mean, settings.std
         )
     else:
-        network = _imported(text)()
+        network = _imported(text)
         preprocessing = getattr(network, "preprocessing", preprocessing)
         classes = getattr(network, "classes", None)
     count = _logits(network.eval(), preprocessing)
@@ -127,7 +126,7 @@ def _with_authors_weights(text: str) -> OtherNetwork:
     if names is None:
         names = ClassNames.numbered(count) if classes is None else ClassNames.from_words(classes)
     shape = Outside(text, count, len(preprocessing.mean))
-    return OtherNetwork(network, Card(shape.name, shape, names, preprocessing, licence="as its authors say")).eval()
+    return OtherNetwork(network, Card(title, shape, names, preprocessing, licence="as its authors say")).eval()
 
 
 def _logits(network: nn.Module, preprocessing: Preprocessing) -> int:
@@ -155,6 +154,8 @@ def _timm(name: str, **options: Any) -> nn.Module:
         network: nn.Module = timm.create_model(name, **options)
     except RuntimeError as error:
         raise UnknownModel(f"timm:{name}: {' '.join(str(error).split())[:200]}") from None
+    except OSError as error:
+        raise _not_fetched(f"timm:{name}", error) from None
     return network
 
 
@@ -165,16 +166,31 @@ def _torchvision(name: str, **options: Any) -> nn.Module:
         network: nn.Module = get_model(name, **options)
     except ValueError as error:
         raise UnknownModel(f"torchvision:{name}: {error}") from None
+    except OSError as error:
+        raise _not_fetched(f"torchvision:{name}", error) from None
     return network
 
 
-def _imported(text: str) -> Any:
-    module, _, function = text.partition(":")
+def _not_fetched(text: str, error: OSError) -> DownloadFailed:
+    reason = " ".join(str(error).split())[:200]
+    return DownloadFailed(f"{text}: its weights cannot be fetched ({reason}); is this machine connected?")
+
+
+def _imported(text: str, **options: Any) -> nn.Module:
+    """What a function by its import path returns."""
+    path, _, name = text.partition(":")
     try:
-        return getattr(import_module(module), function)
+        module = import_module(path)
     except ModuleNotFoundError as error:
-        if error.name and module.startswith(error.name):
-            raise UnknownModel(f"{text}: there is no module {error.name}; networks are named {FORMS}") from None
-        raise
-    except AttributeError:
-        raise UnknownModel(f"{text}: {module} has no {function}") from None
+        if error.name and f"{path}.".startswith(f"{error.name}."):  # otherwise a module that this one imports
+            raise UnknownModel(
+                f"{text}: there is no module {error.name} (is its folder on PYTHONPATH?); networks are named {FORMS}"
+            ) from None
+        raise ImportError(f"{text}: cannot be imported: {error}") from None
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UnknownModel(f"{text}: {path} has no function {name}")
+    network = function(**options)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{text}: returns a {type(network).__name__}, not a torch.nn.Module")
+    return network

@@ -1,0 +1,57 @@
+"""Evaluations as files: all figures as JSON, accuracy by class side by side, and charts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import replacing
+from .charts import chart, compare
+from .evaluate import Evaluation
+from .sparseness import Sparseness
+
+
+def record(evaluation: Evaluation, sparseness: Sparseness | None = None) -> dict[str, Any]:
+    """All that was found of one model, as JSON can hold it."""
+    found = evaluation.to_dict()
+    return found if sparseness is None else {**found, "sparseness": sparseness.to_dict()}
+
+
+def write_model(folder: Path, evaluation: Evaluation, sparseness: Sparseness | None = None) -> tuple[Path, Path]:
+    """`MODEL.json` and `MODEL.png` in a folder, which is made where there is none.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    stem = re.sub(r"[^\w.+-]+", "_", evaluation.model).strip("._") or "model"
+    figures, picture = folder / f"{stem}.json", folder / f"{stem}.png"
+    with replacing(figures) as part:
+        part.write_text(json.dumps(record(evaluation, sparseness), indent=1), encoding="utf-8")
+    chart(evaluation).save(picture)
+    return figures, picture
+
+
+def write_comparison(folder: Path, evaluations: Sequence[Evaluation]) -> list[Path]:
+    """`by_class.csv`, a row a class and a column a model, and of several models `compare.png`. Raises as `write_model`.
+
+    The models have names of their own and were measured on the same images; an empty cell is a class without images.
+    """
+    table = folder / "by_class.csv"
+    columns = [one.by_class for one in evaluations]
+    with replacing(table) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", "wnid", "images", *(one.model for one in evaluations)])
+        for place, entry in enumerate(evaluations[0].classes):
+            cells = ["" if np.isnan(column[place]) else f"{column[place]:.6f}" for column in columns]
+            writer.writerow([entry, entry.wnid or "", evaluations[0].counts[place], *cells])
+    if len(evaluations) == 1:
+        return [table]
+    picture = folder / "compare.png"
+    compare(evaluations).save(picture)
+    return [table, picture]

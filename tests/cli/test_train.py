@@ -1,0 +1,102 @@
+"""`bagnet train`: every field a flag, one-line errors, a result that the other commands take."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bagnet
+from bagnet.train.recipe import Recipe, recipe
+
+from .conftest import Run, assert_refused
+
+NETWORK = [
+    "--kernel3",
+    "1,1,0,0",
+    "--strides",
+    "2,2,1,1",
+    "--layers",
+    "1,1,1,1",
+    "--width",
+    "4",
+    "--resize",
+    "20",
+    "--crop",
+    "17",
+]
+QUICK = ["--epochs", "4", "--batch-size", "12", "--learning-rate", "0.02", "--ema", "0.8", "--augment", "none"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of files: dark ones and light ones."""
+    root = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 60), ("val", 20)):
+        for name, shade in (("dark", 40), ("light", 180)):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(shade, shade + 40, (20, 24, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{number}.png")
+    return root
+
+
+def test_a_folder(run: Run, folder: Path, tmp_path: Path) -> None:
+    result = run("train", folder, "--out", tmp_path, *NETWORK, *QUICK, "--tag", "shades")
+    assert result.code == 0, result.err
+    assert "bagnet9s4.shades: 100.00 % top-1" in result.out
+    assert "epoch 4 of 4: loss" in result.err
+    assert "<h2>Recipe</h2>" in (tmp_path / "report.html").read_text()
+    assert recipe(tmp_path / "recipe.toml").learning_rate == 0.02
+    weights = tmp_path / "bagnet9s4.shades.safetensors"
+    assert bagnet.explain(bagnet.load(weights), folder / "val" / "dark" / "0.png").top(1)[0].name == "dark"
+
+
+def test_from_a_toml_file_and_a_start(run: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('recipe = "paper"\nepochs = 1\nbatch_size = 30\nlearning_rate = 0.01\n')
+    command = ("train", folder, "--recipe", tmp_path / "mine.toml", "--start", "bagnet25s4.tiny_in200", "--freeze")
+    result = run(*command, "--crop", "25", "--out", tmp_path / "run", "--json")
+    assert result.code == 0, result.err
+    printed = json.loads(result.out)
+    assert printed["unreadable"] == 0
+    assert printed["val"]["images"] == 40
+    there = recipe(tmp_path / "run" / "recipe.toml")
+    assert (there.optimiser, there.epochs, there.freeze) == ("sgd", 1, True)
+
+
+def test_every_field_of_a_recipe_is_a_flag() -> None:
+    import typer
+
+    from bagnet.cli import app
+
+    command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    flags = {flag for parameter in command.params for flag in parameter.opts}
+    assert {f"--{field.name.replace('_', '-')}" for field in fields(Recipe)} <= flags
+    assert all(field.metadata["help"] for field in fields(Recipe))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["missing"], "missing: there is no such folder"),
+        (["{folder}", "--recipe", "best"], "there is no recipe 'best'"),
+        (["{folder}", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["{folder}", "--optimiser", "adam"], "optimiser must be one of adamw, sgd"),
+        (["{folder}", "--distil", "0.5"], "name a teacher"),
+        (["{folder}", "--start", "bagnet34"], "no model is called 'bagnet34'"),
+        (["{folder}", "--network", "timm:nothing"], "timm:nothing"),
+        (["{folder}", "--strides", "2,2"], "is not four whole numbers"),
+        (["{folder}/train/dark"], "has no folders of classes"),
+        (["{folder}/train/dark/0.png"], "there is no such folder"),
+        (["{folder}", *NETWORK[:-2], "--crop", "3"], "too small for windows of 9 pixels"),
+    ],
+)
+def test_wrong_usage(run: Run, words: list[str], reason: str, folder: Path, tmp_path: Path) -> None:
+    words = [word.replace("{folder}", str(folder)) for word in words]
+    assert_refused(run("train", *words, "--out", tmp_path / "run"), reason)
+    assert not (tmp_path / "run").exists()
