@@ -8,7 +8,7 @@ import pickle
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -446,6 +446,35 @@ def test_a_folder_may_be_called_like_a_file_of_arrays(tmp_path: Path) -> None:
     assert (reds(open_labelled(root)), has_split(root, "train"), has_split(root, "val")) == ([1, 2], True, False)
 
 
+def grouped(path: Path, numbers: Sequence[int], rows: int) -> Path:
+    """A table of images in groups of so many rows."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {"img": pictures(numbers), "label": [number % 3 for number in numbers]}
+    parquet.write_table(arrow.table(columns), path, row_group_size=rows)
+    return path
+
+
+def test_a_stream_reads_groups_where_they_lie(tmp_path: Path, datasets: Any) -> None:
+    grouped(tmp_path / "train-0.parquet", range(5), 2)
+    grouped(tmp_path / "train-1.parquet", range(5, 9), 3)
+    whole, stream = open_labelled(tmp_path), open_labelled(tmp_path, stream=True)
+    assert reds(stream) == reds(whole) == list(range(9))
+    assert stream.targets.tolist() == whole.targets.tolist()
+    assert stream.classes == whole.classes
+    assert stream.images.starts == [0, 2, 4, 5, 8]
+    assert list(whole.images.starts) == [0]
+    assert stream.take([1, 2, 5, 7]).images.starts == [0, 1, 2]
+    (tmp_path / "train-1.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(ValueError, match=r"train-1\.parquet: cannot be read as parquet"):
+        open_labelled(tmp_path, stream=True)
+
+
+def test_what_cannot_be_streamed(tmp_path: Path) -> None:
+    folders(tmp_path, {"cat": [1], "dog": [2]})
+    with pytest.raises(ValueError, match="only Parquet tables can be streamed"):
+        open_labelled(tmp_path, stream=True)
+
+
 @pytest.fixture
 def hub(datasets: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A hub with one data set in two splits, without a network."""
@@ -487,3 +516,19 @@ def test_what_the_hub_does_not_give(hub: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(hub, "load_dataset", cut)
     with pytest.raises(ValueError, match=r"hub:someone/birds: cannot be read \(the line is cut\)"):
         open_labelled("hub:someone/birds")
+
+
+def test_the_hub_as_a_stream(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From addresses instead of files; none is copied."""
+    path = grouped(tmp_path / "part.parquet", range(4), 2)
+
+    class Builder:
+        class config:  # noqa: N801
+            data_files: ClassVar = {"train": [f"file://{path}"], "test": ["file:///nothing.csv"]}
+
+    monkeypatch.setattr(hub, "load_dataset_builder", lambda name: Builder)
+    stream = open_labelled("hub:someone/birds", stream=True)
+    assert reds(stream) == [0, 1, 2, 3]
+    assert stream.images.starts == [0, 2]
+    with pytest.raises(ValueError, match="hub:someone/birds: its files are no Parquet tables"):
+        open_labelled("hub:someone/birds", "val", stream=True)

@@ -460,3 +460,13 @@ def test_prepared_says_why_it_is_not(tmp_path: Path) -> None:
         assert "\n" not in found
     row, found = Prepared(flat(2, channels=5), Preprocessing())[1]
     assert (row, found) == (1, "flat:1: has 5 channels, where 3 are expected")
+
+
+def test_groups_that_are_read_together_stay_together() -> None:
+    """40 groups of 5 rows: at most 16 of them are open at a time, each row comes once, in another order each epoch."""
+    order = Order(200, 10, seed=1, starts=range(0, 200, 5))
+    rows = [row for batch in order for _, row in batch]
+    assert sorted(rows) == list(range(200))
+    assert [len({row // 5 for row in rows[first : first + 80]}) for first in (0, 80)] == [16, 16]
+    order.set_epoch(1)
+    assert [row for batch in order for _, row in batch] != rows

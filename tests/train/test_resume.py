@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from bagnet.train import fitting, module
@@ -26,8 +28,8 @@ class Cut(BaseException):
     """Nobody expects it."""
 
 
-def run(data: Path, out: Path, recipe: Recipe) -> Run:
-    return train(data, out, recipe, shape=SMALL, preprocessing=PREPROCESSING)
+def run(data: Path, out: Path, recipe: Recipe, stream: bool = False) -> Run:
+    return train(data, out, recipe, shape=SMALL, preprocessing=PREPROCESSING, stream=stream)
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -45,10 +47,27 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "CHECKPOINT_STEPS", 4)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_cut_at_random_steps(accumulate: int, data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def table(data: Path, folder: Path) -> Path:
+    """The same images as a Parquet table, in groups of 20 rows."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    with np.load(data) as arrays:
+        files = [io.BytesIO() for _ in arrays["train_labels"]]
+        for file, image in zip(files, arrays["train_images"], strict=True):
+            Image.fromarray(image).save(file, "PNG")
+        columns = {"image": [file.getvalue() for file in files], "label": arrays["train_labels"]}
+    folder.mkdir()
+    parquet.write_table(arrow.table(columns), folder / "train.parquet", row_group_size=20)
+    return folder
+
+
+@pytest.mark.parametrize(("accumulate", "stream"), [(1, False), (2, False), (1, True)])
+def test_cut_at_random_steps(
+    accumulate: int, stream: bool, data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if stream:
+        data = table(data, tmp_path / "table")
     recipe = quick.changed(epochs=2, mixup=0.2, augment="trivial", accumulate=accumulate)
-    run(data, tmp_path / "whole", recipe)
+    run(data, tmp_path / "whole", recipe, stream)
     random = np.random.default_rng(accumulate)
     real, left = module.classification, 0
 
@@ -64,11 +83,11 @@ def test_cut_at_random_steps(accumulate: int, data: Path, tmp_path: Path, quick:
     for _ in range(4):
         left = int(random.integers(2, 16 * accumulate))
         try:
-            run(data, tmp_path / "cut", recipe)
+            run(data, tmp_path / "cut", recipe, stream)
         except Cut:
             cuts += 1
     left = -1
-    run(data, tmp_path / "cut", recipe)
+    run(data, tmp_path / "cut", recipe, stream)
     assert cuts >= 2
     assert same_weights(tmp_path / "whole", tmp_path / "cut")
     assert steps_and_losses(tmp_path / "whole") == steps_and_losses(tmp_path / "cut")

@@ -142,15 +142,15 @@ def _many_classes(axes: Axes, evaluation: Evaluation) -> None:
     edges = np.arange(len(order) + 1)
     axes.stairs(values, edges, fill=True, color=_PALE)
     axes.stairs(values, edges, color=_BLUE, linewidth=1.6, baseline=None)
-    middle = values.mean()
+    middle = values.mean() if order else np.nan
     axes.hlines(middle, 0.55 * len(order), len(order), color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.text(0.985 * len(order), middle - 1.5, f"mean {middle:.1f}", fontsize=8.5, color=_INK, ha="right", va="top")
-    hardest, easiest = range(_ENDS), range(len(order) - 1, len(order) - 1 - _ENDS, -1)
-    for title, chosen, y in (("hardest", hardest, 0.97), ("easiest", easiest, 0.63)):
+    ranked = list(zip(order, values, strict=True))
+    for title, chosen, y in (("hardest", ranked[:_ENDS], 0.97), ("easiest", ranked[: -_ENDS - 1 : -1], 0.63)):
         axes.text(0.03, y, title, fontsize=8, fontweight="bold", color=_INK, va="top", transform=axes.transAxes)
-        lines = [f"{values[place]:.0f} %  {_short(str(evaluation.classes[order[place]]), _NAME)}" for place in chosen]
+        lines = [f"{value:.0f} %  {_short(str(evaluation.classes[place]), _NAME)}" for place, value in chosen]
         axes.text(0.03, y - 0.045, "\n".join(lines), fontsize=8, color=_INK, va="top", transform=axes.transAxes, linespacing=1.35)
-    axes.set_xlim(0, len(order))
+    axes.set_xlim(0, max(1, len(order)))
     axes.set_ylim(0, 100)
     axes.set_xlabel(f"{len(order)} classes, from the hardest to the easiest", fontsize=9, color=_SOFT)
     axes.set_ylabel(f"{_measure(evaluation)}, per cent", fontsize=9, color=_SOFT)

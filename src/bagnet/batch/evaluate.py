@@ -215,7 +215,7 @@ def evaluate(
     Raises:
         FileNotFoundError, BadLabels, ValueError: as `open_labelled`; no image can be read.
         UnknownClass: the model lacks a class of the images.
-        AmbiguousClass: two classes of the images are one of the model's.
+        AmbiguousClass: a class of the images may be several of the model's, or two are the same one.
         NotANumber: a logit is NaN.
     """
     data, images, columns = matched(model, source, split)
@@ -273,8 +273,8 @@ def matched(model: Any, source: str | PathLike[str] | LabelledImages, split: str
         return data, images, list(range(len(images.classes)))
     try:
         columns = images.classes.among(model.classes)
-    except UnknownClass as error:
-        raise UnknownClass(f"{_name(model)} cannot be measured on {data}: {error}") from None
+    except (UnknownClass, AmbiguousClass) as error:
+        raise type(error)(f"{_name(model)} cannot be measured on {data}: {error}") from None
     for place, column in enumerate(columns):
         if column in columns[:place]:
             first, second = images.classes[columns.index(column)], images.classes[place]

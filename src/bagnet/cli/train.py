@@ -105,6 +105,9 @@ def train(
     ] = "",
     notes: Annotated[str, typer.Option(help="Anything else.", rich_help_panel=_CARD)] = "",
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that prepare images.", show_default="cores - 1")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Leave Parquet tables where they are, also the hub's, and read as training goes on.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     *,
     changes: dict[str, Any],
@@ -150,6 +153,7 @@ def train(
         teacher=teacher or None,
         tag=tag,
         workers=workers,
+        stream=stream,
         licence=licence,
         trained_on=trained_on,
         command=shlex.join(["bagnet", *sys.argv[1:]]),

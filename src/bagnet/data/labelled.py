@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
@@ -16,13 +17,16 @@ from torch import Tensor
 from ..missing import needs
 from .decode import BadImage, Photo, decode, decode_bytes
 from .names import ClassNames
-from .sources import IMAGE_ENDINGS, TABLE_ENDING, ImageFiles, Images
+from .sources import IMAGE_ENDINGS, TABLE_ENDING, ImageFiles, Images, ParquetImages, opened
 
 HUB = "hub:"  # before the name of a data set on the hub
 ARRAY_ENDING = ".npz"
 _TABLES = {TABLE_ENDING: "parquet", ".tar": "webdataset"}  # ending -> what `datasets` calls the kind
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "test")}
 _PICTURES = (1, 3, 4)  # channels of grey, RGB and RGBA
+_IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img")  # what columns of images are called
+_LABELS = ("label", "labels", "cls", "json", "fine_label")
+STREAMED_GROUPS = 16  # groups of rows that a stream holds, and mixes
 _IN_MEMORY = 2 << 30  # bytes of tables that are read whole rather than mapped from a cache on the disk
 
 
@@ -97,6 +101,11 @@ class Subset(Images):
         every = self.images.names
         return [every[row] for row in self.rows]
 
+    @property
+    def starts(self) -> Sequence[int]:
+        """Of the whole collection's groups, as far as these rows, in rising order, have a part in them."""
+        return sorted({bisect_left(self.rows, start) for start in self.images.starts} - {len(self.rows)})
+
     def photo(self, row: int) -> Photo:
         return self.images.photo(self.rows[row])
 
@@ -162,7 +171,7 @@ class ArrayImages(Images):
         return super().pixels(row, channels)
 
 
-def open_labelled(source: str | PathLike[str], split: str = "train") -> LabelledImages:
+def open_labelled(source: str | PathLike[str], split: str = "train", stream: bool = False) -> LabelledImages:
     """Labelled images from wherever they are kept.
 
     Args:
@@ -173,6 +182,8 @@ def open_labelled(source: str | PathLike[str], split: str = "train") -> Labelled
             "hub:NAME", a data set of the hub. Tables have a column `image` and a column `label` (a class: number or name) or
             `labels` (a list of classes).
         split: "train" or "val"; a folder without splits is all "train".
+        stream: leave Parquet tables where they are, also those of the hub, and read them in groups of rows while they are
+            used; otherwise `datasets` keeps a copy from which any row is read at once.
 
     Raises:
         FileNotFoundError: there is no such folder or split.
@@ -182,8 +193,13 @@ def open_labelled(source: str | PathLike[str], split: str = "train") -> Labelled
     """
     text = fspath(source)
     if text.startswith(HUB):
-        return _from_hub(text.removeprefix(HUB), split)
+        return (_streamed_from_hub if stream else _from_hub)(text.removeprefix(HUB), split)
     root = Path(text)
+    if stream:
+        found = _files_of(root, split, TABLE_ENDING) if root.is_dir() else []
+        if not found:
+            raise ValueError(f"{root}: only Parquet tables can be streamed, and there is no {split}{TABLE_ENDING}, {split}-0...")
+        return _streamed(found, f"{root.name} {split}")
     if root.suffix == ARRAY_ENDING and root.is_file():
         return _from_arrays(root, split)
     if not root.is_dir():
@@ -324,6 +340,38 @@ def _from_hub(name: str, split: str) -> LabelledImages:
     return _labelled(table, f"{name} {found}", f"{HUB}{name}")
 
 
+def _streamed_from_hub(name: str, split: str) -> LabelledImages:
+    """Of a data set whose files are Parquet tables: each is read where it lies."""
+    found = _hub_split(name, split)
+    if found is None:
+        raise FileNotFoundError(f"{HUB}{name}: has no split called {' or '.join(_words(split))}")
+    files = needs("datasets", "train").load_dataset_builder(name).config.data_files[found]
+    if not all(str(file).endswith(TABLE_ENDING) for file in files):
+        raise ValueError(f"{HUB}{name}: its files are no Parquet tables; take it without streaming")
+    return _streamed([str(file) for file in files], f"{name} {found}")
+
+
+def _streamed(paths: Sequence[Path | str], name: str) -> LabelledImages:
+    """The labels of all rows are read now, the images when they are asked for."""
+    arrow, datasets = needs("pyarrow", "train"), needs("datasets", "train")
+    parquet = needs("pyarrow.parquet", "train")
+    values: list[Any] = []
+    for path in paths:
+        try:
+            with opened(path) as file:
+                table = parquet.ParquetFile(file)
+                features = datasets.Features.from_arrow_schema(table.schema_arrow)
+                label = _column(features, _LABELS, str(path))
+                image = _column(features, _IMAGES, str(path))
+                values += table.read(columns=[label])[label].to_pylist()
+        except (OSError, arrow.ArrowException) as error:
+            raise ValueError(f"{path}: cannot be read as parquet ({_reason(error)})") from None
+    several = any(isinstance(value, (list, tuple)) for value in values)
+    targets, classes = _targets(values, several, _names_of(features[label]), str(paths[0]))
+    images = ParquetImages(tuple(paths), column=image, keep=STREAMED_GROUPS)
+    return _checked(LabelledImages(images, targets, classes), name)
+
+
 def _hub_split(name: str, split: str) -> str | None:
     datasets = needs("datasets", "train")
     try:
@@ -341,8 +389,7 @@ def _reason(error: Exception) -> str:
 def _labelled(table: Any, name: str, where: str) -> LabelledImages:
     """Of a `datasets` table, whichever of the usual names its columns have."""
     datasets = needs("datasets", "train")
-    image = _column(table, ("image", "jpg", "jpeg", "png", "webp", "img"), where)
-    label = _column(table, ("label", "labels", "cls", "json", "fine_label"), where)
+    image, label = _column(table.features, _IMAGES, where), _column(table.features, _LABELS, where)
     feature, values = table.features[label], table[label][:]
     if label == "json":
         values = [value.get("label", value.get("labels")) if isinstance(value, dict) else value for value in values]
@@ -354,16 +401,20 @@ def _labelled(table: Any, name: str, where: str) -> LabelledImages:
     if image != "image":
         table = table.rename_column(image, "image")
     several = any(isinstance(value, (list, tuple)) for value in values)
-    names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
-    targets, classes = _targets(values, several, names, where)
+    targets, classes = _targets(values, several, _names_of(feature), where)
     return _checked(LabelledImages(TableImages(table, name), targets, classes), where)
 
 
-def _column(table: Any, names: Sequence[str], where: str) -> str:
+def _column(features: Mapping[str, Any], names: Sequence[str], where: str) -> str:
     for name in names:
-        if name in table.features:
+        if name in features:
             return name
-    raise BadLabels(f"{where}: has no column {' or '.join(map(repr, names[:2]))}, but {', '.join(table.features)}")
+    raise BadLabels(f"{where}: has no column {' or '.join(map(repr, names[:2]))}, but {', '.join(features)}")
+
+
+def _names_of(feature: Any) -> Sequence[str] | None:
+    """Of the classes of a column, or of the lists in it."""
+    return getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
 
 
 def _targets(values: Sequence[Any], several: bool, names: Sequence[str] | None, where: str) -> tuple[Tensor, ClassNames]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torchvision.transforms.v2.functional import resize
 
 from .augment import Augmentation, Mixing
 from .decode import LARGEST, BadImage
-from .labelled import LabelledImages
+from .labelled import STREAMED_GROUPS, LabelledImages
 from .sources import Images
 from .transforms import Preprocessing
 
@@ -51,6 +52,8 @@ class Order(Sampler[list[Key]]):
         ranks: of how many.
         parts: into which each process splits its share of a step.
         weights: (N,) how likely each row is drawn, with replacement; each once where None.
+        starts: first rows of groups that are read together: a few groups at a time are mixed, in an order of chance; all rows
+            with each other where None.
     """
 
     def __init__(
@@ -63,8 +66,10 @@ class Order(Sampler[list[Key]]):
         ranks: int = 1,
         parts: int = 1,
         weights: Tensor | None = None,
+        starts: Sequence[int] | None = None,
     ) -> None:
         self.rows, self.seed = rows, seed
+        self.starts = None if starts is None else [*starts, rows]
         self.batch_size = min(batch_size, rows // (ranks * parts) * ranks * parts)
         self.rank, self.ranks, self.parts = rank, ranks, parts
         self.weights = None if weights is None else weights.double().numpy() / weights.double().sum().item()
@@ -94,12 +99,23 @@ class Order(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         random = np.random.default_rng((self.seed, self.epoch))
-        order = random.permutation(self.rows) if self.weights is None else random.choice(self.rows, self.rows, p=self.weights)
+        order = self._order(random)
         share = self.batch_size // self.parts
         first = self._from[1] if self.epoch == self._from[0] else 0
         for part in range(first, len(self)):
             rows = order[part * share : (part + 1) * share]
             yield [(self.epoch, int(row)) for row in rows[self.rank :: self.ranks]]
+
+    def _order(self, random: np.random.Generator) -> np.ndarray[Any, Any]:
+        """(N,) all rows of an epoch."""
+        if self.weights is not None:
+            return random.choice(self.rows, self.rows, p=self.weights)
+        if self.starts is None:
+            return random.permutation(self.rows)
+        groups = random.permutation(len(self.starts) - 1)
+        mixed = [groups[first : first + STREAMED_GROUPS] for first in range(0, len(groups), STREAMED_GROUPS)]
+        rows = [np.concatenate([np.arange(self.starts[one], self.starts[one + 1]) for one in some]) for some in mixed]
+        return np.concatenate([random.permutation(some) for some in rows])
 
 
 class Pixels:
@@ -176,6 +192,7 @@ class Samples(Dataset[Batch]):
         mixing: of images with each other.
         seed: with epoch and row, the only source of randomness.
         teacher: (N, K) probabilities that a teacher gave, where there is one.
+        starts: first rows of groups within which images are mixed with each other.
 
     Raises:
         BadImage: not one image can be read.
@@ -190,11 +207,13 @@ class Samples(Dataset[Batch]):
         mixing: Mixing,
         seed: int,
         teacher: Tensor | None = None,
+        starts: Sequence[int] = (0,),
     ) -> None:
         if len(pixels.unreadable) == len(pixels):
             raise BadImage(f"none of the {len(pixels)} images can be read: {next(iter(pixels.unreadable.values()))}")
         self.images, self.pixels, self.preprocessing = images, pixels, preprocessing
         self.views, self.mixing, self.seed = views, mixing, seed
+        self.starts = starts
         self.teacher = torch.zeros(len(images), 0) if teacher is None else teacher
 
     def __len__(self) -> int:
@@ -213,11 +232,17 @@ class Samples(Dataset[Batch]):
         target, teacher = self.images.shares(row), self.teacher[row].float()
         if self.mixing:
             # 3, as Mixing takes 1 and 2; to numpy (1, 2, 3) and (1, 2, 3, 0) are one seed, and the views would be alike.
-            other, other_row = self._view(self.mixing.partner(key, len(self)), (*key, 3), unreadable)
+            first, end = self._group(row)
+            other, other_row = self._view(first + self.mixing.partner(key, end - first), (*key, 3), unreadable)
             view, share = self.mixing.mix(view, other, key)
             target = torch.lerp(self.images.shares(other_row), target, share)
             teacher = torch.lerp(self.teacher[other_row].float(), teacher, share)
         return view, target, teacher
+
+    def _group(self, row: int) -> tuple[int, int]:
+        """(first row, end) of those that a row may be mixed with: what is read together with it, where that matters."""
+        place = bisect_right(self.starts, row)
+        return self.starts[place - 1], self.starts[place] if place < len(self.starts) else len(self)
 
     def _view(self, row: int, key: Sequence[int], unreadable: list[tuple[int, str]]) -> tuple[Tensor, int]:
         """(a view of a row, the row): of the next readable one where it cannot be read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -18,7 +19,6 @@ from .decode import BadImage, Photo, decode, decode_bytes
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp")
 TABLE_ENDING = ".parquet"
-_COLUMN = "image"
 
 
 class Images(Protocol):
@@ -27,6 +27,11 @@ class Images(Protocol):
     @property
     def names(self) -> Sequence[str]:
         """One a row, all different."""
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """The first row of each group of rows that are read together, where reading in groups is cheap."""
+        return (0,)
 
     def photo(self, row: int) -> Photo:
         """The image of a row, decoded.
@@ -102,34 +107,39 @@ class ImageFiles(Images):
 
 @dataclass
 class ParquetImages(Images):
-    """The rows of Parquet tables; a group of rows is in memory at a time. Names are `file:row`.
+    """The rows of Parquet tables, read in groups as the files have them. Names are `file:row`.
 
     Args:
-        paths: of the tables.
+        paths: of the tables; or addresses, such as "hf://datasets/...", of which only what is needed is fetched.
         root: names are relative to it; the file's name alone where None.
+        column: of the images.
+        keep: groups in memory at a time.
 
     Raises:
         ValueError: a table cannot be read or has no column `image`.
         ImportError: `pyarrow` is missing.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Path | str, ...]
     root: Path | None = None
+    column: str = "image"
+    keep: int = 1
     _starts: list[int] = field(init=False, repr=False)  # first row of each group of each file, and the end
     _groups: list[tuple[int, int]] = field(init=False, repr=False)  # (file, group)
-    _held: tuple[int, Any] | None = field(default=None, init=False, repr=False)
+    _held: OrderedDict[int, Any] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         parquet = needs("pyarrow.parquet", "train")
         self._groups, counts = [], []
         for file, path in enumerate(self.paths):
             try:
-                metadata = parquet.read_metadata(path)
-                columns = parquet.read_schema(path).names
+                with opened(path) as file_:
+                    table = parquet.ParquetFile(file_)
+                    metadata, columns = table.metadata, table.schema_arrow.names
             except (OSError, ValueError) as error:  # pyarrow's own errors are both
                 raise ValueError(f"{path}: is no Parquet table, or a broken one ({type(error).__name__})") from None
-            if _COLUMN not in columns:
-                raise ValueError(f"{path}: has no column {_COLUMN!r}, but {', '.join(columns)}")
+            if self.column not in columns:
+                raise ValueError(f"{path}: has no column {self.column!r}, but {', '.join(columns)}")
             for group in range(metadata.num_row_groups):
                 self._groups.append((file, group))
                 counts.append(metadata.row_group(group).num_rows)
@@ -142,20 +152,39 @@ class ParquetImages(Images):
         found = []
         numbers = dict.fromkeys(range(len(self.paths)), 0)
         for place, (file, _) in enumerate(self._groups):
-            title = self.paths[file].name if self.root is None else self.paths[file].relative_to(self.root).as_posix()
+            path = Path(self.paths[file])
+            title = path.name if self.root is None else path.relative_to(self.root).as_posix()
             count = self._starts[place + 1] - self._starts[place]
             found += [f"{title}:{numbers[file] + row}" for row in range(count)]
             numbers[file] += count
         return found
 
+    @property
+    def starts(self) -> Sequence[int]:
+        return self._starts[:-1]
+
     def photo(self, row: int) -> Photo:
         place = bisect_right(self._starts, row) - 1
-        if self._held is None or self._held[0] != place:
-            file, group = self._groups[place]
-            table = needs("pyarrow.parquet", "train").ParquetFile(self.paths[file])
-            self._held = place, table.read_row_group(group, columns=[_COLUMN])[_COLUMN]
-        value = self._held[1][row - self._starts[place]].as_py()
+        if place not in self._held:
+            number, group = self._groups[place]
+            with opened(self.paths[number]) as file:
+                table = needs("pyarrow.parquet", "train").ParquetFile(file)
+                self._held[place] = table.read_row_group(group, columns=[self.column])[self.column]
+            if len(self._held) > self.keep:
+                self._held.popitem(last=False)
+        self._held.move_to_end(place)
+        value = self._held[place][row - self._starts[place]].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
             raise BadImage(f"row {row}: the table holds no bytes of an image there")
         return decode_bytes(content, f"row {row}")
+
+
+def opened(path: Path | str) -> Any:
+    """A file, or what lies at an address, to read from; a context manager.
+
+    Raises:
+        OSError: it cannot be opened.
+        ImportError: an address needs `fsspec`, which `datasets` brings.
+    """
+    return path.open("rb") if isinstance(path, Path) else needs("fsspec", "train").open(path, "rb")

@@ -58,6 +58,7 @@ def fit(
     *,
     teacher: Tensor | None = None,
     workers: int = 0,
+    stream: bool = False,
     say: Say | None = None,
 ) -> Fitted:
     """Train a network; a run that was cut short goes on from `last.ckpt` in its folder.
@@ -71,6 +72,7 @@ def fit(
         folder: for checkpoints and logs.
         teacher: (N, K) logits of a teacher for the training images, where the recipe distils.
         workers: processes that prepare images.
+        stream: the images are read in groups, and none is kept.
         say: told a line after each epoch.
 
     Raises:
@@ -78,7 +80,7 @@ def fit(
         Diverged: the loss is no number any more; the last checkpoint is good.
         OSError: a checkpoint cannot be written; the one before is intact.
     """
-    batches = _Batches(training, select, preprocessing, recipe, teacher, workers)
+    batches = _Batches(training, select, preprocessing, recipe, teacher, workers, stream)
     _check_unreadable(batches.pixels.unreadable, len(training), recipe)
     weights = None
     if recipe.balance == "loss":
@@ -133,10 +135,13 @@ class _Batches(LightningDataModule):
         recipe: Recipe,
         teacher: Tensor | None,
         workers: int,
+        stream: bool,
     ) -> None:
         super().__init__()
         self.select, self.preprocessing, self.workers = select, preprocessing, workers
-        self.pixels = Pixels(training.images, len(preprocessing.mean), None if recipe.scale else preprocessing.resize)
+        shorter = None if recipe.scale else preprocessing.resize
+        self.pixels = Pixels(training.images, len(preprocessing.mean), shorter, **({"keep": 0} if stream else {}))
+        starts = training.images.starts if stream else None
         self.order = Order(
             len(training),
             recipe.batch_size,
@@ -145,6 +150,7 @@ class _Batches(LightningDataModule):
             ranks=int(os.environ.get("WORLD_SIZE", "1")),
             parts=recipe.accumulate,
             weights=drawing_weights(training.targets) if recipe.balance == "sampler" else None,
+            starts=starts,
         )
         self.samples = Samples(
             training,
@@ -154,6 +160,7 @@ class _Batches(LightningDataModule):
             Mixing(recipe.mixup, recipe.cutmix),
             recipe.seed,
             None if teacher is None else _probabilities(teacher, recipe.temperature, training.multilabel),
+            starts or (0,),
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -74,6 +74,7 @@ def train(
     teacher: str | BagNet | OtherNetwork | None = None,
     tag: str = "mine",
     workers: int | None = None,
+    stream: bool = False,
     licence: str = "unknown",
     trained_on: str = "",
     command: str = "",
@@ -96,6 +97,7 @@ def train(
         teacher: whose answers are learned, where the recipe distils: a model, or its name as for `open_classifier`.
         tag: of the card's name, after the architecture's.
         workers: processes that prepare images; one per core but one, where None and there are many images.
+        stream: read tables in groups of rows while training, see `open_labelled`; only so many groups are mixed at a time.
         licence: for the card.
         trained_on: for the card; the source's name where empty.
         command: for the card: what a person types to repeat the run.
@@ -113,7 +115,7 @@ def train(
     recipe = named(recipe) if isinstance(recipe, str) else recipe
     if recipe.distil and teacher is None:
         raise ValueError(f"the recipe distils (distil={recipe.distil:g}): name a teacher")
-    images = open_labelled(source, "train")
+    images = open_labelled(source, "train", stream)
     if recipe.head == "sigmoid":
         images = images.questions()
     preprocessing = preprocessing or (start.transform if start is not None else Preprocessing())
@@ -132,7 +134,9 @@ def train(
         taught = answers(teacher.eval(), training, folder / "teacher", workers=workers)
     _claim(folder, {"recipe": recipe.to_dict(), "network": shape.to_dict(), "data": _fingerprint(images)})
     say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
-    fitted = fit(network, training, select, preprocessing, recipe, folder, teacher=taught, workers=workers, say=say)
+    fitted = fit(
+        network, training, select, preprocessing, recipe, folder, teacher=taught, workers=workers, stream=stream, say=say
+    )
     names = training.images.names
     unreadable = tuple((names[row], reason) for row, reason in sorted(fitted.unreadable.items()))
     card = Card(
