@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ import typer
 
 if TYPE_CHECKING:
     from ..bench import Bench
+
+_WIDE = 120  # letters
 
 
 def bench(
@@ -83,7 +86,8 @@ def show(result: Bench) -> None:
             else:
                 cells += ["not measured"] + [""] * 5
             table.add_row(*cells)
-        Console().print(table)
+        # A file or pipe has no width: none of its columns is to be cut.
+        Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
         for timing, _ in chosen:
             if timing.note:
                 typer.echo(f"{timing.case.title}: {timing.note}")

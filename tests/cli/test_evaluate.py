@@ -1,0 +1,164 @@
+"""bagnet evaluate: what it prints and writes, and how it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from bagnet.engine import torch_runner
+from bagnet.zoo.checkpoint import write
+from bagnet.zoo.convert import converted
+
+from ..batch.colours import arrays_of, folder_of, reader
+from .conftest import Run, assert_refused
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three of the five classes of `weights`."""
+    return folder_of(tmp_path / "photos", {"dog": ["red", "green"], "house": ["blue"], "n02123045": ["green"]}, side=70)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A network that is no BagNet, in a file: right about all photos but one dog."""
+    path = tmp_path / "other.safetensors"
+    write(path, *converted(reader(["dog", "n02123045", "house"])))
+    return path
+
+
+def test_one_model(run: Run, weights: Path, photos: Path) -> None:
+    result = run("evaluate", photos, "--model", weights, "--workers", 0)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert lines[0] == "photos val: 4 images of 3 classes"
+    assert lines[1].split() == ["model", "top-1", "calibration", "error", "images/s"]  # of three classes top-5 says nothing
+    assert lines[2].split()[0] == "bagnet17.test"
+    assert lines[4] == "most often confused"
+    assert "of 2" in result.out or "of 1" in result.out
+
+
+def test_the_bundled_model_knows_its_classes(run: Run, tmp_path: Path) -> None:
+    data = folder_of(tmp_path / "set", {"n01443537": ["red"], "n02123045": ["green"]}, side=64)
+    result = run("evaluate", data, "--workers", 0, "--json")
+    (record,) = json.loads(result.out)["models"]
+    assert record["model"] == "bagnet25s4.tiny_in200"
+    assert [entry["class"] for entry in record["by_class"]] == ["goldfish", "tabby"]
+
+
+def test_json_of_several_models(run: Run, weights: Path, other: Path, photos: Path) -> None:
+    result = run("evaluate", photos, "--model", weights, "--model", other, "--workers", 0, "--json", "--sparsity")
+    assert result.code == 0, result.err
+    first, second = json.loads(result.out)["models"]
+    assert (first["model"], first["window"], first["images"]) == ("bagnet17.test", 17, 4)
+    assert (second["model"], second["window"], second["top1"]) == ("reader.colours", None, 0.75)
+    assert second["confused"] == [{"true": "dog", "taken_for": "tabby", "images": 1}]
+    assert "sparseness" not in second
+    assert first["sparseness"]["mean"]["shown"] > 0
+    assert [entry["images"] for entry in first["sparseness"]["by_class"]] == [2, 1, 1]
+
+
+def test_a_report(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "report"
+    result = run("evaluate", photos, "--model", weights, "--model", other, "--workers", 0, "--out", out, "--sparsity")
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == f"-> {out}"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "bagnet17.test.json",
+        "bagnet17.test.png",
+        "by_class.csv",
+        "compare.png",
+        "reader.colours.json",
+        "reader.colours.png",
+    ]
+    assert "quiet windows" in result.out
+    with (out / "by_class.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["class", "wnid", "images", "bagnet17.test", "reader.colours"]
+    assert [row[4] for row in rows[1:]] == ["0.500000", "1.000000", "1.000000"]
+    assert json.loads((out / "bagnet17.test.json").read_text())["sparseness"]["by_class"]
+    assert Image.open(out / "compare.png").width > 500
+
+
+def test_models_of_one_name_go_by_their_files(run: Run, weights: Path, photos: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "twin.safetensors"
+    twin.write_bytes(weights.read_bytes())
+    result = run("evaluate", photos, "--model", weights, "--model", twin, "--workers", 0, "--json")
+    assert [record["model"] for record in json.loads(result.out)["models"]] == [str(weights), str(twin)]
+    assert_refused(run("evaluate", photos, "--model", twin, "--model", twin), "given twice")
+
+
+def test_another_size_and_precision(
+    run: Run, weights: Path, photos: Path, photograph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.open(photograph).save(photos / "val" / "dog" / "1.png")  # a plain colour is the same at any size
+    words = ("evaluate", photos, "--model", weights, "--workers", 0, "--json")
+    (whole,) = json.loads(run(*words).out)["models"]
+    (smaller,) = json.loads(run(*words, "--size", 33).out)["models"]
+    assert smaller["calibration_error"] != whole["calibration_error"]
+    monkeypatch.setattr(torch_runner, "cpu_has_bf16", lambda: True)  # slow without, but this network is small
+    (rough,) = json.loads(run(*words, "--precision", "bf16").out)["models"]
+    assert (rough["runtime"], rough["precision"]) == ("torch", "bf16")
+    assert rough["calibration_error"] == pytest.approx(whole["calibration_error"], abs=0.02)
+    assert "bagnet17.test (torch bf16)" in run(*words[:-1], "--precision", "bf16").out
+
+
+def test_several_labels(run: Run, tmp_path: Path) -> None:
+    classes = ["class 0", "class 1"]
+    write(tmp_path / "yes-no.safetensors", *converted(reader(classes, multilabel=True)))
+    write(tmp_path / "choice.safetensors", *converted(reader(classes)))
+    data = arrays_of(tmp_path / "set.npz", ["red", "green", "blue"], [[1, 0], [1, 1], [0, 0]])
+    result = run("evaluate", data, "--model", tmp_path / "yes-no.safetensors", "--workers", 0, "--out", tmp_path / "report")
+    assert result.code == 0, result.err
+    title, values = result.out.splitlines()[1:3]
+    assert title.split() == ["model", "mean", "average", "precision", "calibration", "error", "images/s"]
+    assert values.split()[1:3] == ["91.67", "%"]  # class 0: (1 + 2/3) / 2, class 1: 1
+    assert (tmp_path / "report" / "reader.colours.png").exists()
+    both = ("--model", tmp_path / "yes-no.safetensors", "--model", tmp_path / "choice.safetensors")
+    assert run("evaluate", data, *both, "--workers", 0).code == 0
+    one_label = arrays_of(tmp_path / "one.npz", ["red", "green", "blue"], [0, 1, 1])
+    assert_refused(run("evaluate", one_label, *both, "--workers", 0), "measure them one by one")
+
+
+def test_bad_images_are_named_once(run: Run, weights: Path, other: Path, photos: Path) -> None:
+    (photos / "val" / "dog" / "1.png").write_bytes(b"no image")
+    result = run("evaluate", photos, "--model", weights, "--model", other, "--workers", 0)
+    assert_refused(result, "1.png")
+    assert result.out.startswith("photos val: 3 images")
+
+
+def test_a_missing_class_and_missing_labels(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
+    folder_of(photos, {"zebra": ["red"]})
+    assert_refused(run("evaluate", photos, "--model", weights, "--workers", 0), "bagnet17.test", "zebra")
+    assert_refused(run("evaluate", tmp_path / "nowhere"), "nowhere")
+    (tmp_path / "plain").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "plain" / "photo.png")
+    assert_refused(run("evaluate", tmp_path / "plain", "--split", "train"), "plain")
+    assert_refused(run("evaluate", tmp_path / "plain"), "plain", "val")
+
+
+def test_unknown_models(run: Run, photos: Path, tmp_path: Path) -> None:
+    assert_refused(run("evaluate", photos, "--model", "bagnet34"), "no model is called 'bagnet34'")
+    assert_refused(run("evaluate", photos, "--model", "keras:resnet50"), "no module keras", "timm:NAME")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
+    assert_refused(run("evaluate", photos, "--model", tmp_path / "a.pth"), "a.pth")
+
+
+def test_what_only_bagnets_can(run: Run, other: Path, photos: Path) -> None:
+    words = ("evaluate", photos, "--model", other, "--workers", 0)
+    assert_refused(run(*words, "--runtime", "openvino"), "no BagNet", "--runtime openvino")
+    assert_refused(run(*words, "--precision", "bf16"), "no BagNet", "--precision bf16")
+    assert_refused(run(*words, "--sparsity"), "no BagNet", "--sparsity")
+
+
+def test_a_report_that_cannot_be_written(run: Run, weights: Path, photos: Path) -> None:
+    assert_refused(run("evaluate", photos, "--model", weights, "--out", weights), "is a file")
+
+
+def test_images_too_small_for_a_window(run: Run, weights: Path, photos: Path) -> None:
+    assert_refused(run("evaluate", photos, "--model", weights, "--workers", 0, "--size", 9), "17")
