@@ -86,7 +86,7 @@ def test_a_network_of_timm(timm: Any) -> None:
 
 def test_timm_with_its_authors_weights(timm: Any) -> None:
     """Preprocessing as timm has it: 224 / 0.95 = 235.8 is cut to 235."""
-    model = open_classifier("timm:resnet10t.c3_in1k")
+    model = open_classifier("timm:resnet18.a1_in1k")
     assert isinstance(model, OtherNetwork)
     settings = timm.data.resolve_model_data_config(model.network)
     theirs = timm.data.create_transform(**settings, is_training=False)
@@ -96,7 +96,7 @@ def test_timm_with_its_authors_weights(timm: Any) -> None:
     assert model.transform.interpolation == settings["interpolation"]
     assert model.classes == imagenet1k()
     assert model.card is not None
-    assert (model.card.name, model.card.architecture) == ("resnet10t.c3_in1k", Outside("timm:resnet10t.c3_in1k"))
+    assert (model.card.name, model.card.architecture) == ("resnet18.a1_in1k", Outside("timm:resnet18.a1_in1k"))
     assert not model.training
 
 
@@ -118,7 +118,7 @@ def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None
         raise URLError("no route to host")
 
     monkeypatch.setattr(torchvision.models, "get_model", fail)
-    with pytest.raises(DownloadFailed, match="torchvision:resnet18: its weights cannot be fetched .*no route"):
+    with pytest.raises(DownloadFailed, match=r"torchvision:resnet18: its weights cannot be fetched .*no route"):
         open_classifier("torchvision:resnet18")
 
 
@@ -177,7 +177,7 @@ def misnamed():
 def test_missing_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is misspelled is an unknown model; one that a known module needs is a missing library."""
     for name in ("nowhere:network", "bagnet.nowhere:network"):
-        with pytest.raises(UnknownModel, match=f"there is no module {name.split(':')[0]}.*PYTHONPATH"):
+        with pytest.raises(UnknownModel, match=rf"there is no module {name.split(':')[0]}.*PYTHONPATH"):
             open_classifier(name)
     write_module(tmp_path, "nowhere_near", "import nowhere", monkeypatch)
     with pytest.raises(ImportError, match="nowhere_near:network: cannot be imported: No module named 'nowhere'"):
@@ -207,7 +207,9 @@ def small_file(path: Path) -> OtherNetwork:
     """A stored network with lively batch norms."""
     network = build(SMALL_RESNET)
     network(torch.randn(8, 1, 16, 16))
-    card = Card("small_resnet.test", SMALL_RESNET, ClassNames.from_words("abc"), Preprocessing(16, 16, mean=(0.5,), std=(0.5,)))
+    card = Card(
+        "small_resnet.test", SMALL_RESNET, ClassNames.from_words(["a", "b", "c"]), Preprocessing(16, 16, mean=(0.5,), std=(0.5,))
+    )
     model = OtherNetwork(network, card).eval()
     write(path, *converted(model))
     return model
