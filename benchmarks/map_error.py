@@ -2,8 +2,8 @@
 
 python benchmarks/map_error.py PHOTOGRAPH...
 
-BagNet-33 with random weights (three seeds, 20 classes, 224 x 224 noise), then the bundled model on photographs, for the class that
-it takes each for. Errors are the largest over the map, as a share of the largest value of that class's own map.
+BagNet-33 with random weights (three seeds, 20 classes, 224 x 224 noise), then the bundled model on photographs, for the class
+that it takes each for. Errors are the largest over the map, as a share of the largest value of that class's own map.
 """
 
 from __future__ import annotations

@@ -37,9 +37,7 @@ def bars(axes: Any) -> Sequence[float]:
     return [bar.get_width() for bar in axes.patches]
 
 
-@pytest.mark.parametrize(
-    ("classes", "multilabel"), [(2, False), (FEW, False), (FEW + 1, False), (1, True), (FEW, True), (200, True)]
-)
+@pytest.mark.parametrize(("classes", "multilabel"), [(2, False), (FEW, False), (200, False), (1, True), (200, True)])
 def test_any_number_of_classes_can_be_drawn(classes: int, multilabel: bool) -> None:
     image = chart(evaluation(classes, multilabel=multilabel)).image
     assert image.width > image.height > 400

@@ -7,7 +7,7 @@ from math import log
 import pytest
 import torch
 
-from bagnet.train.losses import balanced, classification, distillation, drawing_weights, sparsity
+from bagnet.train.losses import balanced, classification, distillation, drawing_weights, logit_distance, sparsity
 
 LOGITS = torch.tensor([[0.0, log(3.0)], [log(4.0), 0.0]])  # probabilities 1/4, 3/4 and 4/5, 1/5
 
@@ -43,6 +43,13 @@ def test_distillation_is_least_where_the_student_agrees() -> None:
     assert agreed.grad.abs().max() < 1e-7
     entropy = -(teacher * teacher.log()).sum(1).mean()
     assert float(distillation(LOGITS, teacher, temperature=2.0)) == pytest.approx(4 * float(entropy))
+
+
+def test_the_distance_of_logits_is_blind_to_a_constant() -> None:
+    teacher = LOGITS + torch.tensor([[5.0], [-3.0]])
+    assert float(logit_distance(LOGITS, teacher)) == pytest.approx(0, abs=1e-10)
+    assert float(logit_distance(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 0.0]]))) == 1.0
+    assert float(logit_distance(torch.tensor([[1.0]]), torch.tensor([[4.0]]))) == 9.0  # one logit has no constant to lose
 
 
 def test_sparsity_sums_over_windows_and_classes() -> None:

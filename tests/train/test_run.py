@@ -79,9 +79,10 @@ def test_fine_tuning_all_of_it_at_two_rates(trained: Run, data: Path, tmp_path: 
     assert accuracy(run) > 0.95
 
 
-def test_distillation(trained: Run, data: Path, tmp_path: Path, quick: Recipe) -> None:
+@pytest.mark.parametrize("what", ["probabilities", "logits"])
+def test_distillation(what: str, trained: Run, data: Path, tmp_path: Path, quick: Recipe) -> None:
     """From a teacher alone, whose answers are kept and asked for once."""
-    told = quick.changed(distil=1.0, temperature=2.0, epochs=5)
+    told = quick.changed(distil=1.0, distil_on=what, temperature=2.0, epochs=5)
     said: list[str] = []
     arguments = {"shape": SMALL, "preprocessing": PREPROCESSING, "teacher": str(trained.path), "say": said.append}
     assert accuracy(train(data, tmp_path, told, **arguments)) > 0.95  # type: ignore[arg-type]

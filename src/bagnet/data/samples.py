@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     Args:
         images: (B, C, H, W) float32, normalised.
         targets: (B, K) float32 shares of the classes; of one label, all 1 in one place.
-        teacher: (B, K) probabilities that a teacher gave, or (B, 0).
+        teacher: (B, K) probabilities or logits that a teacher gave, or (B, 0).
         unreadable: (row, reason) of images that could not be read; another image stands in their place.
     """
 
@@ -191,7 +191,7 @@ class Samples(Dataset[Batch]):
         views: epoch -> what is done to each image.
         mixing: of images with each other.
         seed: with epoch and row, the only source of randomness.
-        teacher: (N, K) probabilities that a teacher gave, where there is one.
+        teacher: (N, K) probabilities or logits that a teacher gave, where there is one.
         starts: first rows of groups within which images are mixed with each other.
 
     Raises:

@@ -159,7 +159,7 @@ class _Batches(LightningDataModule):
             _views(recipe, preprocessing),
             Mixing(recipe.mixup, recipe.cutmix),
             recipe.seed,
-            None if teacher is None else _probabilities(teacher, recipe.temperature, training.multilabel),
+            None if teacher is None else _taught(teacher, recipe, training.multilabel),
             starts or (0,),
         )
 
@@ -195,9 +195,11 @@ def _views(recipe: Recipe, preprocessing: Preprocessing) -> Views:
     return Views(early, replace(early, crop=size or crop), recipe.epochs - recipe.final_epochs)
 
 
-def _probabilities(logits: Tensor, temperature: float, multilabel: bool) -> Tensor:
-    """(N, K) float16 of a teacher's logits; of images that it could not read, undecided."""
-    scaled = torch.nan_to_num(logits.float() / temperature)
+def _taught(logits: Tensor, recipe: Recipe, multilabel: bool) -> Tensor:
+    """(N, K) float16: what of a teacher's logits the recipe compares; of images that it could not read, undecided."""
+    if recipe.distil_on == "logits":
+        return torch.nan_to_num(logits)
+    scaled = torch.nan_to_num(logits.float() / recipe.temperature)
     return (scaled.sigmoid() if multilabel else scaled.softmax(1)).half()
 
 

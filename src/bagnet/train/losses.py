@@ -42,6 +42,19 @@ def distillation(logits: Tensor, teacher: Tensor, multilabel: bool = False, temp
     return classification(logits.float() / temperature, teacher, multilabel) * temperature**2
 
 
+def logit_distance(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference from a teacher's logits (Ba & Caruana 2014), both without their mean over the classes.
+
+    Args:
+        logits: (B, K) of the student.
+        teacher: (B, K) of the teacher.
+    """
+    centred = [
+        each.float() - each.float().mean(1, keepdim=True) if each.shape[1] > 1 else each.float() for each in (logits, teacher)
+    ]
+    return F.mse_loss(*centred)
+
+
 def sparsity(evidence: Tensor) -> Tensor:
     """The sum of absolute evidence over windows and classes, mean over images (Djoumessi et al. 2023).
 

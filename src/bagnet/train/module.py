@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..data.samples import Batch, Order
 from ..model import BagNet
-from .losses import classification, distillation, sparsity
+from .losses import classification, distillation, logit_distance, sparsity
 from .recipe import Recipe
 
 
@@ -94,7 +94,10 @@ class Training(LightningModule):
             logits = self.model(batch.images)
         loss = classification(logits, batch.targets, self.multilabel, recipe.label_smoothing, self.class_weights)
         if recipe.distil:
-            taught = distillation(logits, batch.teacher, self.multilabel, recipe.temperature)
+            if recipe.distil_on == "logits":
+                taught = logit_distance(logits, batch.teacher)
+            else:
+                taught = distillation(logits, batch.teacher, self.multilabel, recipe.temperature)
             loss = torch.lerp(loss, taught, recipe.distil)
         if evidence is not None:
             absolute = sparsity(evidence)

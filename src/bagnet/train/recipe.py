@@ -55,7 +55,10 @@ class Recipe:
     freeze_norm: bool = _field(False, "Batch normalisation keeps the statistics that it has.")
     backbone_rate: float = _field(1.0, "Fine-tuning: learning rate of all but the head, as a share of the head's.")
     distil: float = _field(0.0, "Share of the loss that asks for the teacher's answers.")
-    temperature: float = _field(1.0, "Of the teacher's and the student's probabilities where they are compared.")
+    distil_on: Literal["probabilities", "logits"] = _field(
+        "probabilities", "What of the teacher's is compared: soft labels (Hinton et al. 2015) or logits (Ba & Caruana 2014)."
+    )
+    temperature: float = _field(1.0, "Of both probabilities, where these are compared.")
     patience: int = _field(0, "Stop after so many epochs without a lower selection loss, and keep the best; 0 never stops.")
     unreadable: float = _field(0.01, "Largest share of images that may be unreadable.")
     precision: Literal["float32", "bf16", "float64"] = _field("float32", "Of the arithmetic; with bf16 the weights are float32.")
