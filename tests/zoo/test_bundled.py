@@ -1,7 +1,7 @@
 """What lies in the package is whole, small, offline, and as good as its card says.
 
-The accuracy needs Tiny-ImageNet, which is not ours to hand on: its folder of Parquet tables is looked for as `tiny-imagenet` beside
-the tests, or where TINY_IMAGENET says.
+The accuracy needs Tiny-ImageNet, which is not ours to hand on: its folder of Parquet tables is looked for as `tiny-imagenet`
+beside the tests, or where TINY_IMAGENET says.
 """
 
 from __future__ import annotations

@@ -49,10 +49,10 @@ def logit_distance(logits: Tensor, teacher: Tensor) -> Tensor:
         logits: (B, K) of the student.
         teacher: (B, K) of the teacher.
     """
-    centred = [
-        each.float() - each.float().mean(1, keepdim=True) if each.shape[1] > 1 else each.float() for each in (logits, teacher)
-    ]
-    return F.mse_loss(*centred)
+    difference = logits.float() - teacher.float()
+    if difference.shape[1] > 1:
+        difference = difference - difference.mean(1, keepdim=True)
+    return difference.square().mean()
 
 
 def sparsity(evidence: Tensor) -> Tensor:
