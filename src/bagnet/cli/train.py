@@ -127,6 +127,7 @@ def train(
     chosen = named(recipe, **changes)
     for package in ("lightning", "torchmetrics"):
         needs(package, "train")
+    from ..train.processes import rank
     from ..train.run import train as run
     from ..zoo.load import load
 
@@ -161,6 +162,8 @@ def train(
         say=lambda line: typer.echo(line, err=True),
     )
     card = result.card
+    if rank() != 0:  # of several processes one speaks
+        return
     if as_json:
         found = result.evaluation.to_dict() if result.evaluation is not None else None
         typer.echo(json.dumps({"model": str(result.path), "unreadable": len(result.unreadable), "val": found}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from ..data.transforms import Preprocessing
 from .checkpoints import BEST, LAST, Best, Checkpoints, Log
 from .losses import balanced, drawing_weights
 from .module import Diverged, Training
+from .processes import rank, ranks, trainer_options
 from .recipe import Recipe
 
 _PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "float64": "64-true"}
@@ -110,7 +110,7 @@ def fit(
             log_every_n_steps=50,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            **_processes(),
+            **trainer_options(),
         )
         try:
             trainer.fit(module, datamodule=batches, ckpt_path=last if last.exists() else None, weights_only=False)
@@ -146,8 +146,8 @@ class _Batches(LightningDataModule):
             len(training),
             recipe.batch_size,
             recipe.seed,
-            rank=int(os.environ.get("RANK", "0")),
-            ranks=int(os.environ.get("WORLD_SIZE", "1")),
+            rank=rank(),
+            ranks=ranks(),
             parts=recipe.accumulate,
             weights=drawing_weights(training.targets) if recipe.balance == "sampler" else None,
             starts=starts,
@@ -209,16 +209,6 @@ def _check_unreadable(found: Mapping[int, str], images: int, recipe: Recipe) -> 
             f"{len(found)} of {images} images cannot be read, more than {recipe.unreadable:.0%} (unreadable in the recipe); "
             f"the first: {next(iter(found.values()))}"
         )
-
-
-def _processes() -> dict[str, Any]:
-    """One process, or those that torchrun started."""
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if ranks == 1:
-        return {"devices": 1}
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
-    # SyncBatchNorm is for GPUs alone: on CPUs each process normalises over its own part of the batch.
-    return {"devices": local, "num_nodes": ranks // local, "strategy": "ddp", "sync_batchnorm": torch.cuda.is_available()}
 
 
 def _logger(folder: Path, last: Path) -> Logger | bool:

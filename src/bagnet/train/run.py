@@ -26,6 +26,7 @@ from ..zoo.convert import converted
 from ..zoo.load import with_head
 from ..zoo.others import OtherNetwork, build, open_classifier
 from .fitting import Say, fit
+from .processes import rank, ranks
 from .recipe import Recipe
 from .recipe import recipe as named
 from .report import report
@@ -110,7 +111,7 @@ def train(
         Diverged: the loss is no number any more.
         OSError: something cannot be written; the last checkpoint is intact.
     """
-    say = say or (lambda line: None)
+    say = say if say is not None and rank() == 0 else lambda line: None
     folder = Path(fspath(out))
     recipe = named(recipe) if isinstance(recipe, str) else recipe
     if recipe.distil and teacher is None:
@@ -131,7 +132,7 @@ def train(
         teacher = open_classifier(teacher) if isinstance(teacher, str) else teacher
         assert teacher is not None
         say(f"asking the teacher about {len(training):,} images")
-        taught = answers(teacher.eval(), training, folder / "teacher", workers=workers)
+        taught = answers(teacher.eval(), training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
     _claim(folder, {"recipe": recipe.to_dict(), "network": shape.to_dict(), "data": _fingerprint(images)})
     say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
     fitted = fit(
@@ -152,7 +153,7 @@ def train(
         more={"recipe": recipe.to_dict()},
     )
     run = _finished(fitted.network, card, source, folder, unreadable, workers)
-    if _leads():
+    if rank() == 0:
         shown = open_labelled(source, "val") if run.evaluation is not None else select
         report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)
     return run
@@ -212,7 +213,7 @@ def _finished(
 ) -> Run:
     """Write the weights, measure them as stored, and write them again with what they reach on the card."""
     path = folder / f"{card.name}.safetensors"
-    if _leads():
+    if rank() == 0:
         if isinstance(network, BagNet):
             network.card = card
         result = network if isinstance(network, BagNet) else OtherNetwork(network, card)
@@ -230,15 +231,10 @@ def _finished(
         measured = "measured here on these weights as stored, once, after training"
         top1, top5 = (round(100 * evaluation.top(count), 2) for count in (1, 5))
         card = replace(card, scores=(Score(evaluation.data, top1, top5, measured, evaluation.images),))
-        if _leads():
+        if rank() == 0:
             write(path, state, card)
         model.card = card
     return Run(model, path, folder, evaluation, unreadable)
-
-
-def _leads() -> bool:
-    """Whether this is the one of several processes that writes files."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _fingerprint(images: LabelledImages) -> str:

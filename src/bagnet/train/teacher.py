@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
+from ..batch.batches import read_batches
 from ..card import digest
 from ..data.labelled import LabelledImages
-from ..data.samples import Prepared
 from ..files import replacing
 
 _PART = 2048  # images whose answers are written at a time
@@ -28,7 +28,9 @@ def answers(
     folder: Path,
     *,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
+    rank: int = 0,
+    ranks: int = 1,
     progress: Progress | None = None,
 ) -> Tensor:
     """A teacher's logits for the classes of some images, from its own preprocessing of the whole image.
@@ -41,7 +43,9 @@ def answers(
         images: N of them.
         folder: in which to keep them.
         batch_size: images at a time.
-        workers: processes that decode.
+        workers: processes that decode; one per core but one, where None and there are many images.
+        rank: which process this is; each asks about its share and waits for the others'.
+        ranks: of how many.
         progress: told after every part.
 
     Returns:
@@ -58,24 +62,48 @@ def answers(
         "columns": columns,
     }
     home = folder / sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    found = []
+    parts = [range(start, min(start + _PART, len(images))) for start in range(0, len(images), _PART)]
+    files = [home / f"{rows.start:09d}.npy" for rows in parts]
+    mine = [place for place, path in enumerate(files) if place % ranks == rank and not path.exists()]
+    _ask(
+        teacher,
+        images,
+        columns,
+        [parts[place] for place in mine],
+        [files[place] for place in mine],
+        batch_size,
+        workers,
+        progress,
+    )
+    while not all(path.exists() for path in files):  # the other processes' parts
+        time.sleep(1)
+    return torch.cat([torch.from_numpy(np.load(path)) for path in files])
+
+
+@torch.inference_mode()
+def _ask(
+    teacher: Any,
+    images: LabelledImages,
+    columns: Sequence[int],
+    parts: Sequence[range],
+    files: Sequence[Path],
+    batch_size: int,
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    """Write a file for each part; each as soon as it is complete."""
     device = next(teacher.parameters()).device
-    prepared = Prepared(images.images, teacher.transform)
-    for start in range(0, len(images), _PART):
-        path = home / f"{start:09d}.npy"
-        if not path.exists():
-            rows = range(start, min(start + _PART, len(images)))
-            logits = torch.full((len(rows), len(columns)), torch.nan)
-            loader: DataLoader[Any] = DataLoader(Subset(prepared, rows), batch_size, num_workers=workers, collate_fn=list)
-            with torch.inference_mode():
-                for batch in loader:
-                    good = [(row - start, x) for row, x in batch if isinstance(x, Tensor)]
-                    if good:
-                        x = torch.stack([x for _, x in good]).to(device)
-                        logits[[place for place, _ in good]] = teacher(x).float().cpu()[:, columns]
-            with replacing(path) as part, part.open("wb") as file:
+    todo = [row for part in parts for row in part]
+    known: dict[int, Tensor] = {}
+    place = done = 0
+    for batch in read_batches(images.images, todo, teacher.transform, batch_size, workers):
+        for group, x in batch.groups:
+            known.update(zip(group, teacher(x.to(device)).float().cpu()[:, columns], strict=True))
+        known.update((row, torch.full((len(columns),), torch.nan)) for row, _ in batch.bad)
+        while place < len(parts) and all(row in known for row in parts[place]):
+            logits = torch.stack([known.pop(row) for row in parts[place]])
+            with replacing(files[place]) as part, part.open("wb") as file:
                 np.save(file, logits.half().numpy())
-        found.append(torch.from_numpy(np.load(path)))
-        if progress is not None:
-            progress(min(start + _PART, len(images)), len(images))
-    return torch.cat(found)
+            place, done = place + 1, done + len(logits)
+            if progress is not None:
+                progress(done, len(todo))
