@@ -260,3 +260,19 @@ def test_bagnets_are_opened_as_ever(tmp_path: Path) -> None:
         found: Tensor = read_back(x)
         assert torch.equal(found, model(x))
     assert isinstance(open_classifier("bagnet25s4.tiny_in200"), BagNet)
+
+
+def test_a_file_does_not_choose_which_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card may name any installed function; it runs where the user has trusted it by name, and not before."""
+    text = "from bagnet.zoo.comparison import small_vgg\ndef build(**counts):\n    return small_vgg(**counts)\n"
+    write_module(tmp_path, "some_code", text, monkeypatch)
+    path = tmp_path / "small.safetensors"
+    shape = Outside("some_code:build", 3, 1)
+    card = small_file(path).card
+    assert card is not None
+    write(path, *converted(OtherNetwork(build(shape), replace(card, architecture=shape))))
+    sys.modules.pop("some_code")
+    with pytest.raises(ValueError, match="its card says that some_code:build builds the network, which would run that code"):
+        open_classifier(path)
+    assert "some_code" not in sys.modules
+    assert isinstance(open_classifier(path, trust=["some_code:build"]), OtherNetwork)

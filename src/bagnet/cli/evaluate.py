@@ -42,6 +42,10 @@ def evaluate(
     precision: Precision = "float32",
     calibration: Calibration = None,
     size: Annotated[int | None, typer.Option(min=1, help="Input size in pixels, instead of the model's own.")] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(help="An import path whose code may be run where a model's file names it.", show_default=False),
+    ] = None,
     sparsity: Annotated[bool, typer.Option("--sparsity", help="Also measure how clean the maps of BagNets are.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 1")] = None,
@@ -62,7 +66,7 @@ def evaluate(
     words = model or [""]
     if out is not None and out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; name a folder for the report")
-    ready = [classifier(word, runtime, precision, calibration) for word in words]
+    ready = [classifier(word, runtime, precision, calibration, trust or ()) for word in words]
     names = _names(words, [one.card.name if one.card is not None else "" for one in ready])
     with_maps = [sparsity and hasattr(one, "evidence") for one in ready]
     if sparsity and not any(with_maps):

@@ -38,7 +38,7 @@ def network(name: str, runtime: str = "torch", precision: str = "float32", calib
 
 
 def classifier(
-    name: str, runtime: str = "torch", precision: str = "float32", calibration: Path | None = None
+    name: str, runtime: str = "torch", precision: str = "float32", calibration: Path | None = None, trust: Sequence[str] = ()
 ) -> BagNet | Prepared | OtherNetwork:
     """The same, or a network that is no BagNet, as torch runs it in float32.
 
@@ -49,7 +49,7 @@ def classifier(
     from ..zoo.others import OtherNetwork, open_classifier
 
     with download_progress(name) as progress:
-        model = open_classifier(name or DEFAULT, progress=progress)
+        model = open_classifier(name or DEFAULT, trust=trust, progress=progress)
     if not isinstance(model, OtherNetwork):
         return _on_runtime(model, runtime, precision, calibration)
     if (runtime, precision) != ("torch", "float32"):

@@ -223,7 +223,7 @@ def _finished(
             csv.writer(file).writerows([("image", "reason"), *unreadable])
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
-    model = open_classifier(path)
+    model = open_classifier(path, trust=[card.architecture.network] if isinstance(card.architecture, Outside) else [])
     evaluation = None
     if has_split(source, "val"):
         evaluation = evaluate(model, source, "val", workers=workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from math import floor
 from os import PathLike, fspath
@@ -20,6 +21,7 @@ from .checkpoint import BadCheckpoint, read
 from .fetch import DownloadFailed, Progress
 from .load import load
 
+_OWN = "bagnet.zoo.comparison"
 FORMS = "timm:NAME, torchvision:NAME or package.module:function"
 
 
@@ -44,14 +46,17 @@ class OtherNetwork(nn.Module):
         return logits
 
 
-def open_classifier(name: str | PathLike[str], *, progress: Progress | None = None) -> BagNet | OtherNetwork:
+def open_classifier(
+    name: str | PathLike[str], *, trust: Collection[str] = (), progress: Progress | None = None
+) -> BagNet | OtherNetwork:
     """Any classifier with known weights, in eval mode.
 
     Args:
         name: a BagNet's name or file, a file of another network that `bagnet train --network` wrote, or a network with its
             authors' weights: "timm:NAME", "torchvision:NAME", or "package.module:function", a function without arguments that
             returns the network, whose attributes `preprocessing` (a `Preprocessing`) and `classes` (a list of names) are
-            taken over where it has them. An import path runs the code it names, also where a file's card has it.
+            taken over where it has them.
+        trust: import paths whose code may be run where a file's card names them; this package's own networks always may.
         progress: told while a BagNet's weights are fetched.
 
     Raises:
@@ -59,7 +64,7 @@ def open_classifier(name: str | PathLike[str], *, progress: Progress | None = No
         DownloadFailed: its weights cannot be fetched.
         BadCheckpoint: the file holds other weights.
         ImportError: the library is missing.
-        ValueError: what it names is no classifier of images.
+        ValueError: what it names is no classifier of images, or a file's card names code that is not trusted.
     """
     text = fspath(name)
     path = Path(text)
@@ -70,6 +75,7 @@ def open_classifier(name: str | PathLike[str], *, progress: Progress | None = No
     state, card = read(path)
     if card is None or not isinstance(card.architecture, Outside):
         return load(text, progress=progress)
+    _check_trust(text, card.architecture.network, trust)
     network = OtherNetwork(build(card.architecture), card)
     try:
         network.load_state_dict(state)
@@ -97,6 +103,15 @@ def build(shape: Outside) -> nn.Module:
     else:
         network = _imported(shape.network, num_classes=shape.num_classes, in_channels=shape.in_channels)
     return network
+
+
+def _check_trust(name: str, network: str, trust: Collection[str]) -> None:
+    """A file of weights must not choose which of the installed code is run."""
+    library, _ = _parts(network)
+    if library not in ("timm", "torchvision", _OWN) and network not in trust:
+        raise ValueError(
+            f"{name}: its card says that {network} builds the network, which would run that code; trust it by name first"
+        )
 
 
 def _with_authors_weights(text: str) -> OtherNetwork:
