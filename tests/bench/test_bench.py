@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import math
+import json
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,8 @@ def test_ratios_and_shares_are_those_of_the_medians() -> None:
     assert rows[1]["times_published"] == 2.0
     assert rows[1]["per_second"] == 4.0  # a batch of 8 in 2 seconds
     assert rows[1]["ceiling_share"] == 0.5
-    assert math.isnan(rows[2]["per_second"])
+    assert rows[2]["per_second"] is None
+    assert json.loads(json.dumps(rows))[2]["milliseconds"] is None  # NaN would be no JSON
     assert rows[2]["ceiling_share"] is None
 
 
@@ -63,6 +64,13 @@ def test_the_tables_hold_every_runtime_and_the_comparisons() -> None:
     assert {case.runtime for case in cases} == {"torch", "onnxruntime", "openvino"}
     assert {case.precision for case in cases} == {"float32", "mixed", "bf16", "int8"}
     assert map_cases()[0].how == "published"
+
+
+@pytest.mark.parametrize(("network", "size", "reason"), [("resnet18", 224, "there are bagnet9"), ("bagnet17", 16, "17 x 17")])
+def test_what_cannot_be_timed_is_said_at_once(network: str, size: int, reason: str) -> None:
+    for table in (standard_cases, map_cases):
+        with pytest.raises(ValueError, match=reason):
+            table(network, size=size)  # type: ignore[operator]
 
 
 def test_nothing_to_time() -> None:

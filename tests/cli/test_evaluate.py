@@ -17,6 +17,8 @@ from bagnet.zoo.convert import converted
 from ..batch.colours import arrays_of, folder_of, reader
 from .conftest import Run, assert_refused
 
+TRUST = ("--trust", "tests.batch.colours:network")
+
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
@@ -52,7 +54,7 @@ def test_the_bundled_model_knows_its_classes(run: Run, tmp_path: Path) -> None:
 
 
 def test_json_of_several_models(run: Run, weights: Path, other: Path, photos: Path) -> None:
-    result = run("evaluate", photos, "--model", weights, "--model", other, "--workers", 0, "--json", "--sparsity")
+    result = run("evaluate", photos, "--model", weights, "--model", other, *TRUST, "--workers", 0, "--json", "--sparsity")
     assert result.code == 0, result.err
     first, second = json.loads(result.out)["models"]
     assert (first["model"], first["window"], first["images"]) == ("bagnet17.test", 17, 4)
@@ -65,7 +67,7 @@ def test_json_of_several_models(run: Run, weights: Path, other: Path, photos: Pa
 
 def test_a_report(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
-    result = run("evaluate", photos, "--model", weights, "--model", other, "--workers", 0, "--out", out, "--sparsity")
+    result = run("evaluate", photos, "--model", weights, "--model", other, *TRUST, "--workers", 0, "--out", out, "--sparsity")
     assert result.code == 0, result.err
     assert result.out.splitlines()[-1] == f"-> {out}"
     assert sorted(path.name for path in out.iterdir()) == [
@@ -113,13 +115,15 @@ def test_several_labels(run: Run, tmp_path: Path) -> None:
     write(tmp_path / "yes-no.safetensors", *converted(reader(classes, multilabel=True)))
     write(tmp_path / "choice.safetensors", *converted(reader(classes)))
     data = arrays_of(tmp_path / "set.npz", ["red", "green", "blue"], [[1, 0], [1, 1], [0, 0]])
-    result = run("evaluate", data, "--model", tmp_path / "yes-no.safetensors", "--workers", 0, "--out", tmp_path / "report")
+    result = run(
+        "evaluate", data, "--model", tmp_path / "yes-no.safetensors", *TRUST, "--workers", 0, "--out", tmp_path / "report"
+    )
     assert result.code == 0, result.err
     title, values = result.out.splitlines()[1:3]
     assert title.split() == ["model", "mean", "average", "precision", "calibration", "error", "images/s"]
     assert values.split()[1:3] == ["91.67", "%"]  # class 0: (1 + 2/3) / 2, class 1: 1
     assert (tmp_path / "report" / "reader.colours.png").exists()
-    both = ("--model", tmp_path / "yes-no.safetensors", "--model", tmp_path / "choice.safetensors")
+    both = (*TRUST, "--model", tmp_path / "yes-no.safetensors", "--model", tmp_path / "choice.safetensors")
     assert run("evaluate", data, *both, "--workers", 0).code == 0
     one_label = arrays_of(tmp_path / "one.npz", ["red", "green", "blue"], [0, 1, 1])
     assert_refused(run("evaluate", one_label, *both, "--workers", 0), "measure them one by one")
@@ -127,7 +131,7 @@ def test_several_labels(run: Run, tmp_path: Path) -> None:
 
 def test_bad_images_are_named_once(run: Run, weights: Path, other: Path, photos: Path) -> None:
     (photos / "val" / "dog" / "1.png").write_bytes(b"no image")
-    result = run("evaluate", photos, "--model", weights, "--model", other, "--workers", 0)
+    result = run("evaluate", photos, "--model", weights, "--model", other, *TRUST, "--workers", 0)
     assert_refused(result, "1.png")
     assert result.out.startswith("photos val: 3 images")
 
@@ -150,7 +154,7 @@ def test_unknown_models(run: Run, photos: Path, tmp_path: Path) -> None:
 
 
 def test_what_only_bagnets_can(run: Run, other: Path, photos: Path) -> None:
-    words = ("evaluate", photos, "--model", other, "--workers", 0)
+    words = ("evaluate", photos, "--model", other, *TRUST, "--workers", 0)
     assert_refused(run(*words, "--runtime", "openvino"), "no BagNet", "--runtime openvino")
     assert_refused(run(*words, "--precision", "bf16"), "no BagNet", "--precision bf16")
     assert_refused(run(*words, "--sparsity"), "no BagNet", "--sparsity")

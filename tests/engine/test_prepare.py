@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,3 +182,29 @@ def test_on_a_gpu(model: BagNet, precision: str, tolerance: float, compile: bool
         pytest.skip("there is no CUDA device")
     x = torch.randn(2, 3, 64, 64)
     assert close(prepare(model.cuda(), "torch", precision, compile=compile)(x).cpu(), model.cpu()(x), tolerance)
+
+
+def test_verify_does_not_hide_what_is_no_number(model: BagNet) -> None:
+    ready = prepare(model)
+    ready.head = lambda features, classes=None: torch.full((len(features), 5), torch.nan)  # type: ignore[method-assign]
+    x = torch.randn(2, 3, 64, 64)
+    assert ready.verify(x).largest_error == float("inf")
+    with pytest.raises(ValueError, match="no image to compare on"):
+        ready.verify(x[:0])
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"precision": "bf16", "calibration": torch.zeros(1, 3, 64, 64)}, "calibration images are for int8, not for bf16"),
+        ({"precision": "int8", "calibration": []}, "there is none among those given"),
+        ({"precision": "int8", "calibration": ["a.jpg"]}, "prepared tensors of .*, got str"),
+        ({"precision": "int8", "calibration": torch.zeros(1, 4, 64, 64)}, r"takes a batch of shape \(B, 3, H, W\)"),
+        ({"precision": "int8"}, "int8 needs calibration images"),
+        ({"threads": 0}, "threads must be at least 1, got 0"),
+    ],
+)
+def test_settings_that_make_no_sense(given: dict[str, Any], reason: str, model: BagNet) -> None:
+    pytest.importorskip("openvino")
+    with pytest.raises(ValueError, match=reason):
+        prepare(model, "openvino", **given)

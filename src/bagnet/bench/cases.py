@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from ..zoo.catalogue import PUBLISHED_SHAPES
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -40,7 +42,12 @@ class Case:
 def standard_cases(
     network: str = "bagnet33", batches: Iterable[int] = (1, 8), size: int = 224, device: str = "cpu"
 ) -> list[Case]:
-    """The table that `bagnet bench` prints: every runtime and precision beside the published network and ResNet-50."""
+    """The table that `bagnet bench` prints: every runtime and precision beside the published network and ResNet-50.
+
+    Raises:
+        ValueError: no published size is called so, or its windows do not fit into such images.
+    """
+    _check(network, size)
     cases = []
     for batch in batches:
         plain = Case(network, "published", batch=batch, size=size, device=device)
@@ -54,9 +61,16 @@ def standard_cases(
 
 
 def map_cases(network: str = "bagnet33", size: int = 224, device: str = "cpu") -> list[Case]:
-    """The dense-map table: the official loop over windows, and each runtime and precision."""
+    """The dense-map table: the official loop over windows, and each runtime and precision. Raises as `standard_cases`."""
+    _check(network, size)
     plain = Case(network, "published", batch=1, task="map", size=size, device=device)
     return [plain, *(replace(plain, how="prepared", runtime=one, precision=other) for one, other in _ways(device))]
+
+
+def _check(network: str, size: int) -> None:
+    if network not in PUBLISHED_SHAPES:
+        raise ValueError(f"no published size is called {network!r}: there are {', '.join(PUBLISHED_SHAPES)}")
+    PUBLISHED_SHAPES[network].geometry.grid(size, size)
 
 
 def _ways(device: str) -> list[tuple[str, str]]:

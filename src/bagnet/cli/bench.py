@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,19 +38,30 @@ def bench(
 
     from ..bench import bench as measure
     from ..bench import map_cases, standard_cases
+    from ..files import replacing
 
     if out is not None and out.suffix not in (".csv", ".json"):
         raise ValueError(f"{out}: figures go to .csv or .json")
     if device not in ("cpu", "cuda"):
         raise ValueError(f"there is no device {device!r}: there are cpu and cuda")
+    if not (logits or maps):
+        raise ValueError("there is nothing to time: leave --no-logits or --no-maps out")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("this machine has no CUDA device: leave --device out")
     cases = standard_cases(network, batch or (1, 8), size, device) if logits else []
     cases += map_cases(network, size, device) if maps else []
     console = Console(stderr=True)
-    with console.status("starting") as status:
-        result = measure(cases, rounds, status.update)
-    record = {"machine": result.machine, "ceiling": result.ceiling, "rounds": rounds, "figures": result.rows()}
-    if out is not None:
-        write(out, record)
+    with replacing(out) if out is not None else nullcontext() as part:  # that it can be written is known before it is measured
+        if part is not None:
+            part.touch()
+        with console.status("starting") as status:
+            result = measure(cases, rounds, status.update)
+        record = {"machine": result.machine, "ceiling": result.ceiling, "rounds": rounds, "figures": result.rows()}
+        if part is not None and out is not None:
+            write(part, record, as_json=out.suffix == ".json")
     if as_json:
         typer.echo(json.dumps(record))
         return
@@ -93,18 +105,15 @@ def show(result: Bench) -> None:
                 typer.echo(f"{timing.case.title}: {timing.note}")
 
 
-def write(path: Path, record: dict[str, Any]) -> None:
-    """The figures as CSV, the machine in its first columns, or all as JSON."""
-    from ..files import replacing
-
-    with replacing(path) as part:
-        if path.suffix == ".json":
-            part.write_text(json.dumps(record, indent=1))
-            return
-        with part.open("w", newline="", encoding="utf-8") as file:
-            machine = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in record["machine"].items()}
-            ceiling = {f"ceiling {key}": value for key, value in record["ceiling"].items()}
-            rows = [{**row, **machine, **ceiling, "rounds": record["rounds"]} for row in record["figures"]]
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+def write(path: Path, record: dict[str, Any], as_json: bool) -> None:
+    """The figures as CSV, with the machine in each row, or all as JSON."""
+    if as_json:
+        path.write_text(json.dumps(record, indent=1))
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        machine = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in record["machine"].items()}
+        ceiling = {f"ceiling {key}": value for key, value in record["ceiling"].items()}
+        rows = [{**row, **machine, **ceiling, "rounds": record["rounds"]} for row in record["figures"]]
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

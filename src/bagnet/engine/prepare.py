@@ -32,7 +32,7 @@ class Verification:
     Args:
         images: how many.
         top1_agreement: share of them whose best class is the same.
-        largest_error: largest change of any logit, as a share of the largest logit.
+        largest_error: largest change of any logit, as a share of the largest logit; infinite where one is no number.
         runtime: which.
         precision: which was executed.
     """
@@ -149,10 +149,12 @@ class Prepared:
         batches = [images] if isinstance(images, Tensor) else images
         count, same, error, largest = 0, 0, 0.0, 0.0
         for batch in batches:
+            if not len(batch):
+                continue
             exact, found = self.exact(batch).float(), self(batch).to(batch.device)
             count += len(batch)
             same += int((exact.argmax(1) == found.argmax(1)).sum())
-            error = max(error, float((exact - found).abs().max()))
+            error = max(error, float((exact - found).abs().nan_to_num(nan=float("inf")).max()))
             largest = max(largest, float(exact.abs().max()))
         if not count:
             raise ValueError("there is no image to compare on")
@@ -164,7 +166,7 @@ def prepare(
     runtime: str = "torch",
     precision: str = "float32",
     *,
-    calibration: Iterable[Tensor] | None = None,
+    calibration: Tensor | Iterable[Tensor] | None = None,
     compile: bool = False,
     threads: int | None = None,
 ) -> Prepared:
@@ -175,12 +177,14 @@ def prepare(
         runtime: "torch", "onnxruntime" or "openvino".
         precision: "float32" changes no answer but its rounding; "tf32" (CUDA), "bf16" and "int8" do: see `Prepared.verify`.
             "mixed" is float32 for the first quarter of the arithmetic, about, and bf16 for the rest.
-        calibration: for int8: batches of (B, C, H, W) prepared images of the kind to be classified.
+        calibration: for int8: prepared images (B, C, H, W) of the kind to be classified, or batches of them.
         compile: for torch: use torch.compile.
         threads: for onnxruntime and openvino: how many, instead of all cores.
 
     Raises:
-        CannotRun: no such runtime or precision, not on this processor, or int8 without calibration.
+        CannotRun: no such runtime or precision, not on this processor, int8 without calibration, calibration without int8, or
+            fewer than one thread.
+        ValueError: the calibration images are no batches that the model takes.
         ImportError: the runtime's package is missing; the message has the pip command.
     """
     if runtime not in RUNTIMES:
@@ -190,9 +194,13 @@ def prepare(
     for given, word, where in ((compile, "compile", "torch"), (threads is not None, "threads", "onnxruntime and openvino")):
         if given and runtime not in where:
             raise CannotRun(f"{word} is for {where}, not for {runtime}")
+    if threads is not None and threads < 1:
+        raise CannotRun(f"threads must be at least 1, got {threads}")
+    if calibration is not None and precision != "int8":
+        raise CannotRun(f"calibration images are for int8, not for {precision}: leave them out")
     exact = _frozen_copy(model)
     device = str(exact.fc.weight.device)
-    batches = None if calibration is None else list(calibration)
+    batches = None if calibration is None else _calibration(exact, calibration)
 
     def run(features: FoldedFeatures) -> Runner:
         if runtime == "torch":
@@ -203,6 +211,18 @@ def prepare(
         return OpenVINORunner(features.cpu(), precision, typical, threads)
 
     return Prepared(exact, run, runtime)
+
+
+def _calibration(model: BagNet, given: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    """As batches that the model takes; at least one image."""
+    batches = [given] if isinstance(given, Tensor) else list(given)
+    for batch in batches:
+        if not isinstance(batch, Tensor):
+            raise ValueError(f"calibration images are prepared tensors of (B, C, H, W), got {type(batch).__name__}")
+        model.check(batch)
+    if not sum(map(len, batches)):
+        raise CannotRun("int8 needs calibration images, and there is none among those given")
+    return batches
 
 
 def _cut_outs(batches: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:

@@ -29,7 +29,8 @@ class TorchRunner:
         on_cuda = self.device.type == "cuda"
         allowed = ("float32", "mixed", "bf16", "tf32") if on_cuda else ("float32", "mixed", "bf16")
         if precision not in allowed:
-            raise CannotRun(f"torch on {self.device.type} runs {', '.join(allowed)}, not {precision}")
+            hint = "; openvino does, with calibration images" if precision == "int8" else ""
+            raise CannotRun(f"torch on {self.device.type} runs {', '.join(allowed)}, not {precision}{hint}")
         if precision in ("mixed", "bf16") and not on_cuda and not cpu_has_bf16():
             raise CannotRun("this processor has no bf16 instructions: take float32")
         self.executed = precision
@@ -64,7 +65,8 @@ def compile_mode(device: torch.device) -> str:
 
 def cpu_has_bf16() -> bool:
     """Whether bf16 products are hardware's here; torch computes them without, ten times slower."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    held_back = not torch.backends.cpu.get_cpu_capability().startswith("AVX512")  # ATEN_CPU_CAPABILITY can say so
+    return not held_back and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 class tf32:  # noqa: N801
