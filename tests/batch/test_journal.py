@@ -33,7 +33,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["table.csv"]
 
 
-@given(cut=st.integers(0, 2000), before=st.integers(0, 9))
+@given(cut=st.integers(0, 2000), before=st.integers(1, 9))
 @settings(max_examples=60, deadline=None)
 def test_cut_off_anywhere_it_goes_on(tmp_path_factory: pytest.TempPathFactory, cut: int, before: int) -> None:
     """The journal's file may end at any byte, as after a crash or a full disk."""
@@ -64,6 +64,57 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot be written"):
         Journal(tmp_path / "file" / "table.csv", {})
+
+
+def test_before_there_is_a_row_there_is_nothing(tmp_path: Path) -> None:
+    with Journal(tmp_path / "table.csv", {"size": 10}):
+        pass
+    assert not list(tmp_path.iterdir())
+    with Journal(tmp_path / "table.csv", {"size": 100}) as journal:
+        journal.finish(["image"])
+    assert (tmp_path / "table.csv").read_text() == "image\n"
+
+
+def test_a_folder_in_the_table_s_place(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").mkdir()
+    with pytest.raises(OSError, match=r"table\.csv: is a folder"):
+        Journal(tmp_path / "table.csv", {})
+
+
+def test_two_runs_at_a_time(tmp_path: Path) -> None:
+    out = tmp_path / "table.csv"
+    with Journal(out, {}) as journal:
+        with pytest.raises(OtherRun, match=r"table\.csv: another run is writing it"):
+            Journal(out, {})
+        journal.write("image", ROWS[:1])
+    with Journal(out, {}) as journal:
+        assert len(journal.done) == 1
+
+
+def test_a_finished_table_is_replaced_when_asked_only(tmp_path: Path) -> None:
+    out = tmp_path / "table.csv"
+    out.write_text("precious")
+    with pytest.raises(FileExistsError, match=r"is there already; .*--overwrite"):
+        Journal(out, {})
+    with Journal(out, {}, overwrite=True) as journal:
+        journal.write("image", ROWS[:1])
+    assert out.read_text() == "precious"
+    with Journal(out, {}) as journal:  # its beginning is there, and so it was asked for
+        journal.finish(["image"])
+    assert out.read_text() == "image\nimage 0.jpg\n"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_names_that_are_no_text(tmp_path: Path, kind: str) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / f"table.{kind}"
+    with Journal(out, {}) as journal:
+        journal.write("image", [("b\udcffd.png", {"index_1": 3})])
+    with Journal(out, {}) as journal:
+        assert journal.done == {"b\udcffd.png"}
+        journal.finish(["image", "index_1"])
+    rows = table(out) if kind == "csv" else parquet.read_table(out).to_pylist()
+    assert [row["image"] for row in rows] == ["b\\udcffd.png"]
 
 
 def test_parquet(tmp_path: Path) -> None:

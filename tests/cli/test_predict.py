@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,7 +36,7 @@ def test_a_folder_into_a_table_with_maps(run: Run, weights: Path, folder: Path, 
     with out.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
-    assert sorted(path.name for path in maps.iterdir()) == sorted(row["map"] for row in rows)
+    assert sorted(path.name for path in maps.glob("*.npz")) == sorted(row["map"] for row in rows)
 
 
 def test_one_bad_image_is_named_and_the_rest_is_kept(run: Run, weights: Path, folder: Path, tmp_path: Path) -> None:
@@ -42,6 +45,40 @@ def test_one_bad_image_is_named_and_the_rest_is_kept(run: Run, weights: Path, fo
     assert_refused(result, "broken.png")
     summary = json.loads(result.out.splitlines()[-1])
     assert (summary["images"], summary["predicted"]) == (4, 3)
+
+
+def test_the_plain_command_runs_a_prepared_model(
+    run: Run, weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    pooled = torch_runner.TorchRunner.pooled
+    monkeypatch.setattr(torch_runner.TorchRunner, "pooled", lambda self, x: called.append(self.executed) or pooled(self, x))
+    assert run("predict", folder, "--out", tmp_path / "t.csv", "--model", weights).code == 0
+    assert called == ["float32"]
+
+
+def test_a_finished_table_is_kept(run: Run, weights: Path, folder: Path, tmp_path: Path) -> None:
+    words = ("predict", folder, "--out", tmp_path / "t.csv", "--model", weights)
+    assert run(*words).code == 0
+    assert_refused(run(*words), "t.csv: is there already", "--overwrite")
+    assert run(*words, "--overwrite").code == 0
+
+
+def test_a_terminal_shows_progress(weights: Path, folder: Path, tmp_path: Path) -> None:
+    """A real terminal: only there is the bar drawn."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "bagnet", "predict", folder, "--out", tmp_path / "t.csv", "--model", weights]
+    process = subprocess.Popen([*command, "--batch-size", "1"], stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # Linux says so when the other end is closed
+        while more := os.read(ours, 4096):
+            shown += more
+    os.close(ours)
+    assert process.wait() == 0, shown.decode()
+    assert b"predicting" in shown
+    assert b"3 of 3 images predicted" in shown
 
 
 def test_bad_requests(run: Run, weights: Path, folder: Path, tmp_path: Path) -> None:
@@ -57,6 +94,7 @@ def test_bad_requests(run: Run, weights: Path, folder: Path, tmp_path: Path) -> 
         (("--runtime", "tensorrt"), "there is no runtime 'tensorrt'"),
         (("--precision", "fp8"), "there is no precision 'fp8'"),
         (("--precision", "int8"), "torch on cpu runs"),
+        (("--calibration", "."), "--calibration is for --precision int8"),
         (("--runtime", "openvino", "--precision", "int8"), "calibration images"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from pathlib import Path
 
@@ -71,12 +72,56 @@ def test_a_row_that_holds_no_image(tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"image": [{"bytes": b"no image"}, {"bytes": None}, {"bytes": encoded(1)}]}), path)
     images = open_images(path)
     for row in (0, 1):
-        with pytest.raises(BadImage, match=f"row {row}"):
+        with pytest.raises(BadImage, match=f"t.parquet:{row}: "):
             images.photo(row)
     assert red(images, 2) == 1  # type: ignore[arg-type]
 
 
+def test_a_bad_row_of_several_tables_is_named_as_in_the_collection(tmp_path: Path) -> None:
+    for title in ("a", "b"):
+        path = tmp_path / "set" / f"{title}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        parquet.write_table(arrow.table({"image": [{"bytes": b"no"}] * 5}), path, row_group_size=2)
+    images = open_images(tmp_path / "set")
+    for row, name in enumerate(images.names):
+        with pytest.raises(BadImage, match=f"^{name}: "):
+            images.photo(row)
+
+
+@pytest.mark.parametrize("kind", ["files", "tables"])
+def test_a_fingerprint_is_of_these_files_as_they_are(tmp_path: Path, kind: str) -> None:
+    def fill(title: str) -> Path:
+        folder = tmp_path / title
+        if kind == "tables":
+            return table(folder / "t.parquet", [1, 2, 3])
+        folder.mkdir()
+        (folder / "1.png").write_bytes(encoded(1))
+        return folder
+
+    first, second = fill("a"), fill("b")
+    assert open_images(first).names == open_images(second).names
+    before = open_images(first).fingerprint
+    assert before == open_images(first).fingerprint == open_images(os.path.relpath(first)).fingerprint
+    assert before != open_images(second).fingerprint
+    file = first / "1.png" if kind == "files" else first
+    os.utime(file, ns=(0, 1))
+    later = open_images(first).fingerprint
+    assert later != before
+    if kind == "files":
+        file.write_bytes(encoded(1) + b" ")
+        os.utime(file, ns=(0, 1))
+        assert open_images(first).fingerprint != later
+
+
+def test_a_fingerprint_of_what_is_not_there(tmp_path: Path) -> None:
+    for name in ("nowhere.png", "a\0b.png", "\udcff.png"):
+        assert open_images([tmp_path / name]).fingerprint
+        assert open_images([name]).fingerprint
+
+
 def test_what_is_no_source(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the list of image files is empty"):
+        open_images([])
     with pytest.raises(FileNotFoundError, match="there is no such file or folder"):
         open_images(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="holds no images"):

@@ -15,7 +15,7 @@ from bagnet.engine import torch_runner
 from bagnet.engine.prepare import RUNTIMES, Prepared, prepare
 from bagnet.engine.runtime import CannotRun
 from bagnet.engine.torch_runner import compile_mode
-from bagnet.evidence.change import changed
+from bagnet.evidence.change import change
 from bagnet.evidence.dense import dense
 from bagnet.geometry import Box
 from bagnet.model import Architecture, BagNet
@@ -50,13 +50,13 @@ def test_same_answers(prepared: Prepared, model: BagNet) -> None:
 
 
 @torch.inference_mode()
-def test_explain_dense_and_changed_take_it(prepared: Prepared, model: BagNet) -> None:
+def test_explain_dense_and_change_take_it(prepared: Prepared, model: BagNet) -> None:
     x = torch.randn(3, 50, 60)
     assert np.allclose(bagnet.explain(prepared, x).values, bagnet.explain(model, x).values, atol=1e-4)
     assert close(dense(prepared, x[None], [2]).values, dense(model, x[None], [2]).values)
     edited = x[None].clone()
     edited[..., 10:20, 10:20] = 0
-    found = changed(prepared, prepared.evidence(x[None]), edited, Box(10, 10, 20, 20))
+    found = change(prepared, prepared.evidence(x[None]), edited, Box(10, 10, 20, 20))
     assert close(found, model.evidence(edited))
 
 

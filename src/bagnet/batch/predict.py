@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..card import digest
+from ..data.decode import _printable
 from ..data.sources import open_images
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
@@ -22,9 +24,10 @@ from ..evidence.explain import exactly, like_weights
 from ..files import replacing
 from ..model import BagNet
 from .batches import read_batches
-from .journal import Journal, Row
+from .journal import Journal, OtherRun, Row, alone
 
 Progress = Callable[[int, int], None]  # images done, images in all
+_OWNER = ".table"  # in a folder of maps: the table that names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,14 @@ def predict(
     batch_size: int = 16,
     workers: int | None = None,
     transform: Preprocessing | None = None,
+    calibration: str = "",
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Summary:
     """Classify a folder of images, a Parquet table or a list of image files into a table with a row for each.
 
-    A run that was interrupted goes on where it stopped when it is called again with the same images, model and settings.
+    A run that was interrupted goes on where it stopped when it is called again with the same images, model and settings; the
+    images are the same if none was moved, added or written anew. A finished table is not written again unless that is asked for.
     Runs in eval mode and with TF32 off, as `explain` does.
 
     Args:
@@ -67,39 +73,52 @@ def predict(
         out: the table, .csv or .parquet: image, error, and index, name, logit and probability of the best classes.
         top: how many classes.
         maps: a folder for the evidence of these classes: one .npz an image, named in the table's column `map`, with `values`
-            (top, h, w) and `classes` (top,).
+            (top, h, w) and `classes` (top,). It holds the maps of one table only.
         batch_size: images at a time.
-        workers: processes that decode; one per core but one, where None.
+        workers: processes that decode; where None, none for less than 4,000 images, else one per core but one.
         transform: instead of the card's preprocessing.
+        calibration: what a model in int8 was calibrated on, in any words: a run with other words is another run.
+        overwrite: replace a table that is there already, once the new one is complete.
         progress: told after every batch.
 
     Raises:
         FileNotFoundError: the source does not exist.
-        ValueError: it holds no images, the output's name ends in something else, or images of different input sizes.
-        OtherRun: the output is the beginning of another run.
-        OSError: the output cannot be written.
+        ValueError: it holds no images, the output's name ends in something else, or the input size does not fit the model.
+        OtherRun: the output is the beginning of another run or being written by one, or the folder holds another run's maps.
+        OSError: the output cannot be written, or the table is there already (FileExistsError).
     """
     images = open_images(source)
     transform = transform or model.transform
     top = min(top, len(model.classes))
     names = images.names
+    folder = None if maps is None else Path(fspath(maps)).resolve()
+    table = Path(fspath(out))
+    _check_input(model, transform)
     settings = {
         "model": model.card.name if model.card else "",
         "weights": _weights_digest(model),
+        "runtime": model.runtime if isinstance(model, Prepared) else "torch",
         "precision": model.precision if isinstance(model, Prepared) else "float32",
-        "images": sha256("\n".join(names).encode()).hexdigest(),
+        "calibration": calibration,
+        "images": images.fingerprint,
         "transform": transform.to_dict(),
         "top": top,
-        "maps": maps is not None,
+        "maps": None if folder is None else str(folder),
     }
-    folder = None if maps is None else Path(fspath(maps))
-    with Journal(Path(fspath(out)), settings) as journal, exactly(model):
+    with Journal(table, settings, overwrite) as journal, _maps_of(table, folder), exactly(model):
         resumed = len(journal.done)
         todo = [row for row, name in enumerate(names) if name not in journal.done]
         for batch in read_batches(images, todo, transform, batch_size, workers):
-            rows: dict[int, Row] = {row: {"error": reason} for row, reason in batch.bad}
+            bad_rows = list(batch.bad)
+            rows: dict[int, Row] = {}
             for group, x in batch.groups:
-                rows.update(_classified(model, group, x, top, folder))
+                try:
+                    model.check(x)
+                except ValueError as error:  # where there is no crop, each image has a size of its own
+                    bad_rows += [(row, str(error)) for row in group]
+                else:
+                    rows.update(_classified(model, group, x, top, folder))
+            rows.update((row, {"error": _naming(names[row], reason)}) for row, reason in bad_rows)
             journal.write("image", [(names[row], rows[row]) for row in sorted(rows)])
             if progress is not None:
                 progress(len(journal.done), len(names))
@@ -107,6 +126,47 @@ def predict(
         columns = [f"{word}_{place}" for place in range(1, top + 1) for word in ("index", "name", "logit", "probability")]
         journal.finish(["image", "error", *(["map"] if maps else []), *columns])
     return Summary(len(names), len(names) - len(bad), bad, resumed)
+
+
+def _check_input(model: BagNet | Prepared, transform: Preprocessing) -> None:
+    """See that the network takes what the preprocessing makes, as far as that is known before there is an image.
+
+    Raises:
+        ValueError: it does not.
+    """
+    side = transform.crop or transform.resize or model.geometry.smallest_input
+    model.check(torch.empty(1, len(transform.mean), side, side, device="meta"))
+
+
+def _naming(name: str, reason: str) -> str:
+    """A reason that names the image."""
+    name = _printable(name)
+    return reason if name in reason else f"{name}: {reason}"
+
+
+@contextmanager
+def _maps_of(table: Path, folder: Path | None) -> Iterator[None]:
+    """Inside, a folder for maps, if there is to be one, is this table's alone.
+
+    Raises:
+        OtherRun: it holds maps of another table, or another run is writing it.
+        OSError: it cannot be written.
+    """
+    if folder is None:
+        yield
+        return
+    with alone(folder):
+        mark, own = folder / _OWNER, os.fsencode(table.resolve())
+        try:
+            folder.mkdir(exist_ok=True)
+            owner = mark.read_bytes() if mark.exists() else b""
+            if owner != own and any(folder.glob("*.npz")):
+                whose = _printable(os.fsdecode(owner)) if owner else "another run"
+                raise OtherRun(f"{folder}: holds the maps of {whose}; choose another folder for these")
+            mark.write_bytes(own)
+        except OSError as error:
+            raise OSError(f"{folder}: cannot be written ({error.strerror})") from None
+        yield
 
 
 def _weights_digest(model: BagNet | Prepared) -> str:

@@ -27,14 +27,32 @@ Calibration = Annotated[
 ]
 
 
-def network(name: str, runtime: str = "torch", precision: str = "float32", calibration: Path | None = None) -> BagNet | Prepared:
-    """The model that goes by a name, "" for the bundled one, on a runtime."""
+def network(
+    name: str,
+    runtime: str = "torch",
+    precision: str = "float32",
+    calibration: Path | None = None,
+    prepared: bool = False,
+) -> BagNet | Prepared:
+    """The model that goes by a name, "" for the bundled one, on a runtime.
+
+    Args:
+        name: of the model, or of its file.
+        runtime: who runs it.
+        precision: in which.
+        calibration: for int8.
+        prepared: also for torch in float32, where the model itself would do: it is faster so and exact, and pays for many images.
+
+    Raises:
+        ValueError: there is no such model, runtime or precision; or calibration without int8.
+    """
     from ..zoo.catalogue import DEFAULT
     from ..zoo.load import load
 
+    _check_calibration(precision, calibration)
     with download_progress(name) as progress:
         model = load(name or DEFAULT, progress=progress)
-    return _on_runtime(model, runtime, precision, calibration)
+    return _on_runtime(model, runtime, precision, calibration, prepared)
 
 
 def classifier(
@@ -43,11 +61,12 @@ def classifier(
     """The same, or a network that is no BagNet, as torch runs it in float32.
 
     Raises:
-        ValueError: another runtime or precision is asked for, for a network that is no BagNet.
+        ValueError: another runtime or precision is asked for, for a network that is no BagNet; or calibration without int8.
     """
     from ..zoo.catalogue import DEFAULT
     from ..zoo.others import OtherNetwork, open_classifier
 
+    _check_calibration(precision, calibration)
     with download_progress(name) as progress:
         model = open_classifier(name or DEFAULT, trust=trust, progress=progress)
     if not isinstance(model, OtherNetwork):
@@ -59,8 +78,15 @@ def classifier(
     return model
 
 
-def _on_runtime(model: BagNet, runtime: str, precision: str, calibration: Path | None) -> BagNet | Prepared:
-    if (runtime, precision) == ("torch", "float32"):
+def _check_calibration(precision: str, calibration: Path | None) -> None:
+    if calibration is not None and precision != "int8":
+        raise ValueError(f"--calibration is for --precision int8, not for {precision}: leave one out, or ask for int8")
+
+
+def _on_runtime(
+    model: BagNet, runtime: str, precision: str, calibration: Path | None, prepared: bool = False
+) -> BagNet | Prepared:
+    if (runtime, precision) == ("torch", "float32") and not prepared:
         return model
     from ..engine.prepare import prepare
 

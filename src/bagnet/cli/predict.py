@@ -33,16 +33,22 @@ def predict(
     calibration: Calibration = None,
     size: Annotated[int | None, typer.Option(min=1, help="Input size in pixels, instead of the model's own.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 1")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 1; 0 below 4,000 images")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Classify a folder or data set of images into a table. The same command goes on where a run was interrupted.
 
+    A finished table is kept: give --overwrite to make it again.
+
     Example: `bagnet predict photos/ --out table.parquet --runtime openvino`
     """
     from ..batch.predict import predict as run
+    from ..data.sources import open_images
 
-    ready = network(model, runtime, precision, calibration)
+    ready = network(model, runtime, precision, calibration, prepared=True)
     transform = ready.transform if size is None else ready.transform.with_crop(size)
     with images_progress("predicting") as progress:
         summary = run(
@@ -54,6 +60,8 @@ def predict(
             batch_size=batch_size,
             workers=workers,
             transform=transform,
+            calibration="" if calibration is None else open_images(calibration).fingerprint,
+            overwrite=overwrite,
             progress=progress,
         )
     for _, reason in summary.bad:

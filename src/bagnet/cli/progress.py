@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 
 @contextmanager
@@ -58,7 +62,7 @@ def images_progress(title: str) -> Iterator[Callable[[int, int], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.speed:.1f} images/s", justify="right"),
+        _images_per_second(),
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
@@ -72,3 +76,15 @@ def images_progress(title: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
 
         yield progress
+
+
+def _images_per_second() -> ProgressColumn:
+    """How fast it goes; blank until two batches are done, as there is no speed before."""
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f} images/s", justify="right")
+
+    return Speed()

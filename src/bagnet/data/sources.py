@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
 from itertools import accumulate
 from os import PathLike, fspath
 from pathlib import Path
@@ -32,6 +34,11 @@ class Images(Protocol):
     def starts(self) -> Sequence[int]:
         """The first row of each group of rows that are read together, where reading in groups is cheap."""
         return (0,)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest by which the same collection is known again; of files, it changes when one is moved or written anew."""
+        return _digest(self.names)
 
     def photo(self, row: int) -> Photo:
         """The image of a row, decoded.
@@ -60,10 +67,12 @@ def open_images(source: str | PathLike[str] | Sequence[str | PathLike[str]]) -> 
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: a folder holds no images, or a table has no column of them.
+        ValueError: a folder or a list holds no images, or a table has no column of them.
         ImportError: a table needs `pyarrow`.
     """
     if not isinstance(source, (str, PathLike)):
+        if not len(source):
+            raise ValueError("the list of image files is empty: give at least one")
         return ImageFiles(tuple(Path(fspath(one)) for one in source))
     root = Path(fspath(source))
     if not root.exists():
@@ -100,6 +109,10 @@ class ImageFiles(Images):
     @property
     def names(self) -> Sequence[str]:
         return [str(path) if self.root is None else path.relative_to(self.root).as_posix() for path in self.paths]
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint(self.names, self.paths)
 
     def photo(self, row: int) -> Photo:
         return decode(self.paths[row])
@@ -152,16 +165,18 @@ class ParquetImages(Images):
         found = []
         numbers = dict.fromkeys(range(len(self.paths)), 0)
         for place, (file, _) in enumerate(self._groups):
-            path = Path(self.paths[file])
-            title = path.name if self.root is None else path.relative_to(self.root).as_posix()
             count = self._starts[place + 1] - self._starts[place]
-            found += [f"{title}:{numbers[file] + row}" for row in range(count)]
+            found += [f"{self._title(file)}:{numbers[file] + row}" for row in range(count)]
             numbers[file] += count
         return found
 
     @property
     def starts(self) -> Sequence[int]:
         return self._starts[:-1]
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint([self._title(file) for file in range(len(self.paths))], self.paths)
 
     def photo(self, row: int) -> Photo:
         place = bisect_right(self._starts, row) - 1
@@ -176,8 +191,18 @@ class ParquetImages(Images):
         value = self._held[place][row - self._starts[place]].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
-            raise BadImage(f"row {row}: the table holds no bytes of an image there")
-        return decode_bytes(content, f"row {row}")
+            raise BadImage(f"{self._name(row)}: the table holds no bytes of an image there")
+        return decode_bytes(content, self._name(row))
+
+    def _title(self, file: int) -> str:
+        path = Path(self.paths[file])
+        return path.name if self.root is None else path.relative_to(self.root).as_posix()
+
+    def _name(self, row: int) -> str:
+        """The same as `names[row]`, without those of all the others."""
+        file = self._groups[bisect_right(self._starts, row) - 1][0]
+        first = next(start for start, (other, _) in zip(self._starts, self._groups, strict=False) if other == file)
+        return f"{self._title(file)}:{row - first}"
 
 
 def opened(path: Path | str) -> Any:
@@ -188,3 +213,24 @@ def opened(path: Path | str) -> Any:
         ImportError: an address needs `fsspec`, which `datasets` brings.
     """
     return path.open("rb") if isinstance(path, Path) else needs("fsspec", "train").open(path, "rb")
+
+
+def _fingerprint(names: Sequence[str], paths: Sequence[Path | str]) -> str:
+    """A digest of files: their names in the collection, places, sizes and times of writing; of addresses, only what they say."""
+    resolved = cache(Path.resolve)  # a folder once, not once for each file in it
+
+    def seen(path: Path | str) -> str:
+        if isinstance(path, str):
+            return path
+        try:
+            status = path.stat()
+            return f"{resolved(path.parent)}\0{path.name}\0{status.st_size}\0{status.st_mtime_ns}"
+        except (OSError, ValueError, RuntimeError):  # ValueError: a null byte; RuntimeError: links that go round in a circle
+            return str(path)
+
+    return _digest([f"{name}\0{seen(path)}" for name, path in zip(names, paths, strict=True)])
+
+
+def _digest(lines: Sequence[str]) -> str:
+    """sha256 of some lines, in which names of files need not be text."""
+    return sha256(b"\n".join(line.encode("utf-8", "surrogatepass") for line in lines)).hexdigest()
