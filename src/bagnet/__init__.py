@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .card import Card
     from .engine.prepare import prepare
     from .evidence import Evidence, explain
+    from .evidence.change import change
     from .evidence.dense import dense
+    from .evidence.occlude import occlude
     from .geometry import Box, Geometry, Placement
     from .model import BagNet
     from .train.run import finetune
@@ -30,12 +32,14 @@ __all__ = [
     "Evidence",
     "Geometry",
     "Placement",
+    "change",
     "create",
     "dense",
     "evaluate",
     "explain",
     "finetune",
     "load",
+    "occlude",
     "predict",
     "prepare",
 ]
@@ -53,12 +57,14 @@ _ROOMS = {
     "Evidence": "evidence",
     "Geometry": "geometry",
     "Placement": "geometry",
+    "change": "evidence.change",
     "create": "zoo.load",
     "dense": "evidence.dense",
     "evaluate": "batch.evaluate",
     "explain": "evidence",
     "finetune": "train.run",
     "load": "zoo.load",
+    "occlude": "evidence.occlude",
     "predict": "batch.predict",
     "prepare": "engine.prepare",
 }

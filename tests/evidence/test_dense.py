@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from bagnet.evidence.dense import dense
+import bagnet
+from bagnet.evidence.dense import dense, finer
 from bagnet.model import BagNet
 
 from ..conftest import SIBLINGS
@@ -88,3 +91,31 @@ def test_bad_requests(sibling: BagNet) -> None:
         dense(sibling, image(40, 40)[0].float())
     with pytest.raises(IndexError):
         dense(sibling, image(40, 40).float(), [5])
+
+
+def test_progress_counts_tiles(sibling: BagNet) -> None:
+    calls: list[tuple[int, int]] = []
+    dense(sibling, image(60, 60).float(), [1], tile=400, progress=lambda *counts: calls.append(counts))
+    assert len(calls) > 3
+    assert calls == [(done, len(calls)) for done in range(1, len(calls) + 1)]
+
+
+def test_finer_sees_a_prepared_tensor_as_it_is(small: Callable[..., BagNet]) -> None:
+    """Not resized and cropped once more, as a photograph would be."""
+    model = small()
+    pixels = torch.randint(0, 256, (3, 52, 75), dtype=torch.uint8)
+    x = model.transform.normalise(pixels)
+    evidence = bagnet.explain(model, x)
+    expected = dense(model, x[None], [1, 3], padded=False)
+    found = finer(model, evidence, model.transform, [1, 3])
+    assert found.origin == expected.origin
+    assert (found.values - expected.values).abs().max() <= 1e-5 * expected.values.abs().max()
+    with pytest.raises(ValueError, match="give the tensor itself to dense"):
+        finer(model, bagnet.explain(model, 3 * x), model.transform, [1, 3])
+
+
+def test_finer_refuses_another_transform(small: Callable[..., BagNet]) -> None:
+    model = small()
+    evidence = bagnet.explain(model, model.transform.picture(torch.zeros(3, 100, 120)))
+    with pytest.raises(ValueError, match="another transform"):
+        finer(model, evidence, model.transform.with_crop(80), [0])

@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,11 +19,12 @@ from .fold import FoldedFeatures
 from .runtime import FLOAT32_SHARE, CannotRun, Found, smallest_example
 
 _PRECISIONS = ("float32", "mixed", "bf16", "int8")
-_SHAPES = 8  # programs kept per runner, one per input shape: fixed shapes run faster than open ones
+_SHAPES = 8  # programs kept per runner, one per input shape: the runtime plans best for a shape that it knows
+_PATIENCE = 16  # runs of one more shape, by a program for any shape, before it takes the place of another
 
 
 class OpenVINORunner:
-    """OpenVINO on the CPU; programs are compiled for each new input shape.
+    """OpenVINO on the CPU. A program is compiled for each input shape as long as they are few; one for any shape runs the rest.
 
     Args:
         network: on the CPU, float32.
@@ -69,6 +71,8 @@ class OpenVINORunner:
             "pooled": [*before, (_averaged(last), hint)],
         }
         self._programs: OrderedDict[tuple[Any, ...], list[Any]] = OrderedDict()
+        self._open: dict[str, list[Any]] = {}
+        self._waiting: Counter[tuple[Any, ...]] = Counter()
         self.executed = precision
 
     def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
@@ -83,35 +87,44 @@ class OpenVINORunner:
     def _run(self, kind: str, x: Tensor) -> Any:
         """The tensor that the last stage hands out; the next run of the same program overwrites it."""
         x = x.float().contiguous()
-        key = (kind, *x.shape)
+        requests = self._program(kind, x.shape)
+        requests[0].infer([x.numpy()], share_inputs=True)
+        for before, request in pairwise(requests):
+            request.set_input_tensor(before.get_output_tensor(0))
+            request.infer()
+        return requests[-1].get_output_tensor(0)
+
+    def _program(self, kind: str, shape: Sequence[int]) -> list[Any]:
+        """A request for each stage. To compile takes longer than to run: a shape must come often, or be one of few."""
+        key = (kind, *shape)
         if key in self._programs:
             self._programs.move_to_end(key)
-        else:
-            self._programs[key] = self._compiled(self._stages[kind], x.shape)
-            if len(self._programs) > _SHAPES:
-                self._programs.popitem(last=False)
-        first, *rest = self._programs[key]
-        first.infer([x.numpy()], share_inputs=True)
-        for request in rest:
-            request.infer()
-        return self._programs[key][-1].get_output_tensor(0)
+            return self._programs[key]
+        self._waiting[key] += 1
+        if len(self._programs) == _SHAPES and self._waiting[key] <= _PATIENCE:
+            if kind not in self._open:
+                self._open[kind] = self._compiled(self._stages[kind], None)
+            return self._open[kind]
+        del self._waiting[key]
+        self._programs[key] = self._compiled(self._stages[kind], shape)
+        if len(self._programs) > _SHAPES:
+            self._programs.popitem(last=False)
+        return self._programs[key]
 
-    def _compiled(self, stages: Sequence[tuple[Any, str]], shape: Sequence[int]) -> list[Any]:
-        """A request for each stage, which reads where the one before it writes."""
+    def _compiled(self, stages: Sequence[tuple[Any, str]], shape: Sequence[int] | None) -> list[Any]:
+        """A request for each stage, for inputs of one shape or, where None, of any."""
         requests: list[Any] = []
         executed = []
         for model, hint in stages:
             settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
             if self._threads is not None:
                 settings["INFERENCE_NUM_THREADS"] = self._threads
-            fixed = model.clone()
-            fixed.reshape(list(requests[-1].get_output_tensor(0).shape if requests else shape))
-            compiled = self._core.compile_model(fixed, "CPU", settings)
+            planned = model.clone()
+            if shape is not None:
+                planned.reshape(list(requests[-1].get_output_tensor(0).shape if requests else shape))
+            compiled = self._core.compile_model(planned, "CPU", settings)
             executed.append(_executed(compiled))
-            request = compiled.create_infer_request()
-            if requests:
-                request.set_input_tensor(requests[-1].get_output_tensor(0))
-            requests.append(request)
+            requests.append(compiled.create_infer_request())
         self.executed = "mixed" if set(executed) == {"float32", "bf16"} else executed[-1]
         return requests
 

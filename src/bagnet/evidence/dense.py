@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import isqrt
 
 import torch
@@ -13,12 +13,15 @@ from torch.nn import functional as F
 from ..data.transforms import Preprocessing
 from ..engine.fold import FoldedFeatures
 from ..engine.prepare import Prepared
-from ..geometry import Box, Geometry, ceil_div
+from ..geometry import Box, Geometry, Placement, ceil_div
 from ..model import BagNet
 from .evidence import Evidence
 from .explain import exactly, like_weights
 
 TILE = 18_816  # places computed at a time: a third of a 224 x 224 map, which keeps BagNet-33 well under a gigabyte
+ROUNDED = 1e-2  # of the largest logit: how far a tensor rounded to a picture's 8 bits may move the evidence
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ def dense(
     *,
     padded: bool = True,
     tile: int = TILE,
+    progress: Progress | None = None,
 ) -> DenseMap:
     """The exact logits of all windows `stride` pixels apart.
 
@@ -60,6 +64,7 @@ def dense(
             map does: (h, w) = (H, W) at stride 1. Without, only windows inside x count. A network with padding of its own
             has no choice: its map at a multiple of its stride is its evidence.
         tile: places computed at a time; less needs less memory.
+        progress: called after every tile with the number of tiles done and of tiles in all.
 
     Raises:
         ValueError: x has the wrong shape or is smaller than one window, stride < 1, or padded=False for a padded network.
@@ -90,9 +95,12 @@ def dense(
     model.check(x)
     count = model.architecture.num_classes if classes is None else len(classes)
     values = x.new_empty((x.shape[0], count, *geometry.grid(x.shape[2], x.shape[3])), device="cpu")
-    for cells, cut, inside in _tiles(geometry, x.shape[2], x.shape[3], tile):
+    tiles = list(_tiles(geometry, x.shape[2], x.shape[3], tile))
+    for done, (cells, cut, inside) in enumerate(tiles, 1):
         part = logits(x[(..., *cut.slices)].contiguous())
         values[(..., *cells.slices)] = part[(..., *inside.slices)].to(values.device, values.dtype)
+        if progress is not None:
+            progress(done, len(tiles))
     step = stride // geometry.stride
     return DenseMap(values[..., ::step, ::step].contiguous(), own.origin - margin, stride)
 
@@ -104,8 +112,12 @@ def finer(
     classes: Sequence[int],
     stride: int = 1,
     padded: bool = False,
+    *,
+    progress: Progress | None = None,
 ) -> DenseMap:
     """The dense map of the image that some evidence was computed from, by the same model and preprocessing.
+
+    Evidence of a prepared tensor has that tensor's picture, of 8 bits: the map is the tensor's as far as the picture is.
 
     Args:
         model: as for `dense`.
@@ -114,16 +126,37 @@ def finer(
         classes: indices of the wanted classes.
         stride: in pixels, at most the evidence's own.
         padded: as for `dense`; a network with padding of its own always pads.
+        progress: as for `dense`.
 
     Raises:
-        ValueError: as `dense`, or the map would be coarser than the evidence.
+        ValueError: as `dense`; the map would be coarser than the evidence; the evidence was prepared by another transform; or
+            it is of a tensor that no picture can hold, for which there is `dense`.
         IndexError: as `dense`.
     """
     if stride > model.geometry.stride:
         raise ValueError(f"a stride of {stride} is coarser than the evidence, whose windows are {model.geometry.stride} px apart")
+    of_tensor = evidence.placement == Placement.identity(*evidence.placement.input_size)
+    if of_tensor:
+        transform = replace(transform, resize=None, crop=None)
+    elif transform.placement(evidence.image.size, evidence.placement.orientation) != evidence.placement:
+        raise ValueError("the evidence was prepared by another transform, which saw the image at another size")
     with exactly(model):
         x = like_weights(transform(evidence.image)[None], model)
-        return dense(model, x, classes, stride, padded=padded or model.geometry.origin < 0)
+        if of_tensor:
+            _check_rounding(model, evidence, x, classes)
+        return dense(model, x, classes, stride, padded=padded or model.geometry.origin < 0, progress=progress)
+
+
+@torch.inference_mode()
+def _check_rounding(model: BagNet | Prepared, evidence: Evidence, x: Tensor, classes: Sequence[int]) -> None:
+    """See that x is still what the evidence was computed from."""
+    found = model.evidence(x, classes)[0]
+    expected = torch.tensor(evidence.values[list(classes)]).to(found)
+    if not float((found - expected).abs().max()) <= ROUNDED * float(expected.abs().max()):
+        raise ValueError(
+            "the evidence is of a tensor that a picture cannot hold (beyond black and white, or prepared otherwise): "
+            "give the tensor itself to dense"
+        )
 
 
 def _tiles(geometry: Geometry, height: int, width: int, places: int) -> Iterator[tuple[Box, Box, Box]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -48,28 +48,46 @@ def explain(
     """
     if isinstance(image, (list, tuple)):
         return [explain(model, one, transform=transform) for one in image]
-    transform = transform or model.transform
-    if isinstance(image, Tensor):
-        x, picture, placement, source = *_prepared(image, transform), ""
-    else:
-        photo = decode(image)
-        picture, source = photo.image, photo.name
-        placement = transform.placement(picture.size, photo.orientation)
-        _check_size(model, placement, source)
-        x = transform(picture)
+    seen = take(model, image, transform or model.transform)
     with exactly(model), torch.inference_mode():
-        logits, values = model.logits_and_evidence(like_weights(x[None], model))
+        logits, values = model.logits_and_evidence(like_weights(seen.x[None], model))
     return Evidence(
         values=_array(values[0]),
         logits=_array(logits[0]),
         geometry=model.geometry,
-        placement=placement,
+        placement=seen.placement,
         classes=model.classes,
-        image=picture,
+        image=seen.picture,
         model=model.card.name if model.card else "",
-        source=source,
+        source=seen.source,
         multilabel=model.card is not None and model.card.multilabel,
     )
+
+
+class Seen(NamedTuple):
+    """An image as a network gets it.
+
+    Args:
+        x: (C, H, W) prepared.
+        picture: the upright picture, RGB.
+        placement: where x lies in it.
+        source: where it came from; "" where it was never a file.
+    """
+
+    x: Tensor
+    picture: Image.Image
+    placement: Placement
+    source: str
+
+
+def take(model: Classifier, image: ImageLike, transform: Preprocessing) -> Seen:
+    """Read and prepare one image for a model. Raises as `explain`."""
+    if isinstance(image, Tensor):
+        return Seen(*_prepared(image, transform), "")
+    photo = decode(image)
+    placement = transform.placement(photo.image.size, photo.orientation)
+    _check_size(model, placement, photo.name)
+    return Seen(transform(photo.image), photo.image, placement, photo.name)
 
 
 def _check_size(model: Classifier, placement: Placement, name: str) -> None:
