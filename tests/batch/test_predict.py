@@ -214,7 +214,7 @@ def test_workers_by_default_for_many_images_only(
         return loader(*words, **{**options, "multiprocessing_context": None})  # type: ignore[arg-type]
 
     monkeypatch.setattr(batches, "DataLoader", counted)
-    monkeypatch.setattr(batches.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(batches.os, "cpu_count", lambda: 5)
     predict(model, folder, tmp_path / "few.csv", batch_size=1)
     monkeypatch.setattr(batches, "_WORTH_WORKERS", 8)
     predict(model, folder, tmp_path / "many.csv", batch_size=1)

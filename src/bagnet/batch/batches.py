@@ -48,10 +48,11 @@ def read_batches(
         rows: which ones.
         preprocessing: of the network.
         batch_size: images at a time.
-        workers: processes that read; where None, none for less than 4,000 images, else one per core but one.
+        workers: processes that read; where None, none for less than 4,000 images, else one per core but two, which the
+            network keeps busy (`docs/speed.md`).
     """
     if workers is None:
-        workers = max(0, (os.cpu_count() or 1) - 1) if len(rows) >= _WORTH_WORKERS else 0
+        workers = max(0, (os.cpu_count() or 1) - 2) if len(rows) >= _WORTH_WORKERS else 0
     count = min(workers, -(-len(rows) // batch_size))  # more than batches would have nothing to do
     loader: DataLoader[Any] = DataLoader(
         Prepared(images, preprocessing, rows),

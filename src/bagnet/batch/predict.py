@@ -75,7 +75,7 @@ def predict(
         maps: a folder for the evidence of these classes: one .npz an image, named in the table's column `map`, with `values`
             (top, h, w) and `classes` (top,). It holds the maps of one table only.
         batch_size: images at a time.
-        workers: processes that decode; where None, none for less than 4,000 images, else one per core but one.
+        workers: processes that decode; as for `read_batches`.
         transform: instead of the card's preprocessing.
         calibration: what a model in int8 was calibrated on, in any words: a run with other words is another run.
         overwrite: replace a table that is there already, once the new one is complete.

@@ -89,7 +89,7 @@ def sparseness(
         source: as for `open_labelled`, or what that returned.
         split: of the source.
         batch_size: images at a time.
-        workers: processes that read images; one per core but one, where None.
+        workers: processes that read images, as for `read_batches`.
         transform: instead of the card's preprocessing.
         progress: told after every batch.
 

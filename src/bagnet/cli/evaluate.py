@@ -48,7 +48,9 @@ def evaluate(
     ] = None,
     sparsity: Annotated[bool, typer.Option("--sparsity", help="Also measure how clean the maps of BagNets are.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 1")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 2; 0 below 4,000 images")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A folder for all figures as JSON, accuracy by class as CSV, and charts.", show_default=False),

@@ -34,7 +34,7 @@ def predict(
     size: Annotated[int | None, typer.Option(min=1, help="Input size in pixels, instead of the model's own.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 1; 0 below 4,000 images")
+        int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 2; 0 below 4,000 images")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
