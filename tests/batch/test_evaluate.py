@@ -16,7 +16,8 @@ from torch import Tensor, nn
 import bagnet
 from bagnet.batch.evaluate import Evaluation, NotANumber, average_precision, evaluate
 from bagnet.data.decode import BadImage
-from bagnet.data.labelled import BadLabels, open_labelled
+from bagnet.data.labelled import open_labelled
+from bagnet.data.labels import BadLabels
 from bagnet.data.names import AmbiguousClass, ClassNames, UnknownClass, imagenet1k
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet

@@ -15,8 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from bagnet.data.arrays import ArrayImages
 from bagnet.data.decode import BadImage
-from bagnet.data.labelled import ArrayImages, BadLabels, LabelledImages, has_split, open_labelled
+from bagnet.data.labelled import has_split, open_labelled
+from bagnet.data.labels import BadLabels, LabelledImages
 from bagnet.data.names import ClassName, ClassNames
 
 

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
 from bagnet.data import samples
+from bagnet.data.arrays import ArrayImages
 from bagnet.data.augment import Augmentation, Mixing, Views
 from bagnet.data.decode import BadImage, Photo
-from bagnet.data.labelled import ArrayImages, LabelledImages
+from bagnet.data.labels import LabelledImages
 from bagnet.data.names import ClassNames
 from bagnet.data.samples import Batch, Key, Order, Pixels, Prepared, Samples
 from bagnet.data.sources import ImageFiles, Images

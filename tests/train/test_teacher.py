@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bagnet.card import Card, Outside
-from bagnet.data.labelled import ArrayImages, LabelledImages
+from bagnet.data.arrays import ArrayImages
+from bagnet.data.labels import LabelledImages
 from bagnet.data.names import ClassNames
 from bagnet.data.transforms import Preprocessing
 from bagnet.train import teacher as room

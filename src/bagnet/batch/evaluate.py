@@ -16,8 +16,10 @@ from torch import Tensor
 
 from ..card import Card
 from ..data.decode import BadImage
-from ..data.labelled import HUB, BadLabels, LabelledImages, open_labelled
+from ..data.labelled import open_labelled
+from ..data.labels import BadLabels, LabelledImages
 from ..data.names import AmbiguousClass, ClassNames, UnknownClass
+from ..data.tables import HUB
 from ..data.transforms import Preprocessing
 from ..evidence.explain import exactly, like_weights
 from .batches import read_batches

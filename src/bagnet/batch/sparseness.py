@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.decode import BadImage
-from ..data.labelled import LabelledImages
+from ..data.labels import LabelledImages
 from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
 from ..evidence.explain import exactly, like_weights

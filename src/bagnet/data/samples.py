@@ -14,8 +14,9 @@ from torchvision.transforms.v2.functional import resize
 
 from .augment import Augmentation, Mixing
 from .decode import LARGEST, BadImage
-from .labelled import STREAMED_GROUPS, LabelledImages
+from .labels import LabelledImages
 from .sources import Images
+from .tables import STREAMED_GROUPS
 from .transforms import Preprocessing
 
 Key = tuple[int, int]  # (epoch, row)

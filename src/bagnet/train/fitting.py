@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from ..data.augment import Augmentation, Mixing, Views
 from ..data.decode import BadImage
-from ..data.labelled import LabelledImages
+from ..data.labels import LabelledImages
 from ..data.samples import Batch, Order, Pixels, Prepared, Samples
 from ..data.transforms import Preprocessing
 from .checkpoints import BEST, LAST, Best, Checkpoints, Log

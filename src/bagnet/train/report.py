@@ -15,7 +15,7 @@ from ..batch.charts import chart
 from ..batch.evaluate import Evaluation
 from ..card import Card
 from ..data.decode import BadImage
-from ..data.labelled import LabelledImages
+from ..data.labels import LabelledImages
 from ..evidence import explain
 from ..files import replacing
 from ..model import BagNet

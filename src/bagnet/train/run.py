@@ -17,7 +17,8 @@ from torch import nn
 
 from ..batch.evaluate import Evaluation, evaluate
 from ..card import Card, Outside, Score
-from ..data.labelled import LabelledImages, has_split, open_labelled
+from ..data.labelled import has_split, open_labelled
+from ..data.labels import LabelledImages
 from ..data.transforms import Preprocessing
 from ..files import replacing
 from ..model import Architecture, BagNet

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..batch.batches import read_batches
 from ..card import digest
-from ..data.labelled import LabelledImages
+from ..data.labels import LabelledImages
 from ..files import replacing
 
 _PART = 2048  # images whose answers are written at a time
