@@ -55,17 +55,7 @@ def compare(evaluations: Sequence[Evaluation]) -> Picture:
             axes.barh(row, 100 * one.top(5), 0.56, color=_PALE if one.window is not None else _LINE)
             axes.text(100 * one.top(5) + 0.8, row, f"{100 * one.top(5):.1f}", fontsize=8.5, color=_SOFT, va="center")
         axes.barh(row, best, 0.56, color=colour)
-        inside = best > 12
-        axes.text(
-            best + (-0.8 if inside else 0.8),
-            row,
-            f"{best:.1f}",
-            fontsize=9,
-            fontweight="bold",
-            color="white" if inside else _INK,
-            ha="right" if inside else "left",
-            va="center",
-        )
+        _number(axes, row, best, f"{best:.1f}", 9)
     names = [f"{_short(one.model, 40)}\n{_view(one)}" for one in reversed(order)]
     axes.set_yticks(range(len(order)), names, fontsize=8.5, color=_INK, linespacing=1.25)
     axes.set_xlim(0, 100)
@@ -73,6 +63,21 @@ def compare(evaluations: Sequence[Evaluation]) -> Picture:
     _quiet_frame(axes, "x")
     axes.tick_params(axis="y", length=0)
     return Picture(figure)
+
+
+def _number(axes: Axes, row: int, value: float, text: str, size: float) -> None:
+    """The value of a bar that is drawn in per cent: in white at its end, or beside it where it is too short."""
+    inside = value > 15
+    axes.text(
+        value + (-1 if inside else 1),
+        row,
+        text,
+        fontsize=size,
+        fontweight="bold",
+        color="white" if inside else _INK,
+        ha="right" if inside else "left",
+        va="center",
+    )
 
 
 def _figure(widths: Sequence[float], height: float) -> tuple[Figure, Any]:
@@ -164,16 +169,7 @@ def _named_classes(axes: Axes, evaluation: Evaluation) -> None:
     names = [f"{_short(str(evaluation.classes[place]), _NAME)} ({evaluation.counts[place]:,})" for place in order]
     axes.barh(names, values, 0.66, color=_BLUE)
     for row, value in enumerate(values):
-        inside = value > 15
-        axes.text(
-            value + (-1.2 if inside else 1.2),
-            row,
-            f"{value:.0f}",
-            fontsize=8,
-            color="white" if inside else _INK,
-            ha="right" if inside else "left",
-            va="center",
-        )
+        _number(axes, row, value, f"{value:.0f}", 8)
     axes.set_xlim(0, 100)
     axes.set_ylim(max(len(order), _SLIM) - 0.4, -0.6)
     axes.set_xlabel(f"{_measure(evaluation)}, per cent (images of the class)", fontsize=9, color=_SOFT)

@@ -240,7 +240,7 @@ def _finished(
 
 def _fingerprint(images: LabelledImages) -> str:
     """Of the names of the images and their labels."""
-    total = sha256("\n".join(images.images.names).encode())
+    total = sha256("\n".join(images.images.names).encode(errors="surrogateescape"))
     total.update(images.targets.contiguous().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
