@@ -1,7 +1,8 @@
-"""Write a file wholly or not at all."""
+"""Write a file wholly or not at all, under a name that any system takes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,3 +29,8 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise OSError(f"{path}: cannot be written ({error.strerror or error})") from None
         raise
+
+
+def file_stem(name: str) -> str:
+    """The name of a model as that of a file, without an ending: anything but letters, digits and .+- becomes a line."""
+    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "model"

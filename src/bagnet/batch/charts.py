@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..chart_style import BLUE, GREY, INK, LINE, PALE, RED, SOFT, heading, panel_title, quiet_frame, short, side_by_side
 from ..evidence.picture import Picture
 from .evaluate import BINS, Evaluation
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FEW = 25  # classes up to which each has a name in the charts
-_BLUE, _PALE, _RED, _GREY = "#2f74b5", "#d3e4f0", "#cf4a41", "#8a91a0"
-_INK, _SOFT, _LINE = "#1d2433", "#6b7385", "#e8eaef"
 _PAIRS = 15  # most confused ones that are listed
 _ENDS = 5  # hardest and easiest classes that are named where there are many
 _NAME = 26  # letters
@@ -31,8 +30,8 @@ def chart(evaluation: Evaluation) -> Picture:
     few = len(evaluation.classes) <= FEW
     widths = [3.9, 4.3] if evaluation.multilabel else [3.9, 4.3, 6.0]
     height = 4.6 if not few else max(4.6, 2.2 + 0.17 * len(evaluation.classes))
-    figure, panels = _figure(widths, height)
-    _heading(figure, evaluation.model, _summary(evaluation))
+    figure, panels = side_by_side(widths, height)
+    heading(figure, evaluation.model, _summary(evaluation))
     _reliability(figure, panels[0], evaluation)
     (_named_classes if few else _many_classes)(figure.add_subplot(panels[1]), evaluation)
     if not evaluation.multilabel:
@@ -43,24 +42,24 @@ def chart(evaluation: Evaluation) -> Picture:
 def compare(evaluations: Sequence[Evaluation]) -> Picture:
     """How right each model is, from the smallest window to networks that see the whole image at once."""
     order = sorted(evaluations, key=lambda one: (one.window is None, one.window or 0, _score(one)))
-    figure, panels = _figure([8.2], 1.5 + 0.5 * len(order))
+    figure, panels = side_by_side([8.2], 1.5 + 0.5 * len(order))
     data = sorted({f"{one.data}, {one.images:,} images of {len(one.classes)} classes" for one in order})
     measure = "mean average precision" if order[0].multilabel else "top-1 accuracy"
     second = not order[0].multilabel and len(order[0].classes) > 5
-    _heading(figure, measure.capitalize(), "; ".join(data))
+    heading(figure, measure.capitalize(), "; ".join(data))
     axes = figure.add_subplot(panels[0])
     for row, one in enumerate(reversed(order)):
-        best, colour = 100 * _score(one), _GREY if one.window is None else _BLUE
+        best, colour = 100 * _score(one), GREY if one.window is None else BLUE
         if second:
-            axes.barh(row, 100 * one.top(5), 0.56, color=_PALE if one.window is not None else _LINE)
-            axes.text(100 * one.top(5) + 0.8, row, f"{100 * one.top(5):.1f}", fontsize=8.5, color=_SOFT, va="center")
+            axes.barh(row, 100 * one.top(5), 0.56, color=PALE if one.window is not None else LINE)
+            axes.text(100 * one.top(5) + 0.8, row, f"{100 * one.top(5):.1f}", fontsize=8.5, color=SOFT, va="center")
         axes.barh(row, best, 0.56, color=colour)
         _number(axes, row, best, f"{best:.1f}", 9)
-    names = [f"{_short(one.model, 40)}\n{_view(one)}" for one in reversed(order)]
-    axes.set_yticks(range(len(order)), names, fontsize=8.5, color=_INK, linespacing=1.25)
+    names = [f"{short(one.model, 40)}\n{_view(one)}" for one in reversed(order)]
+    axes.set_yticks(range(len(order)), names, fontsize=8.5, color=INK, linespacing=1.25)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("per cent; pale: top-5" if second else "per cent", fontsize=9, color=_SOFT)
-    _quiet_frame(axes, "x")
+    axes.set_xlabel("per cent; pale: top-5" if second else "per cent", fontsize=9, color=SOFT)
+    quiet_frame(axes, "x")
     axes.tick_params(axis="y", length=0)
     return Picture(figure)
 
@@ -74,29 +73,10 @@ def _number(axes: Axes, row: int, value: float, text: str, size: float) -> None:
         text,
         fontsize=size,
         fontweight="bold",
-        color="white" if inside else _INK,
+        color="white" if inside else INK,
         ha="right" if inside else "left",
         va="center",
     )
-
-
-def _figure(widths: Sequence[float], height: float) -> tuple[Figure, Any]:
-    """A figure with a panel of each width side by side, in inches, and room above them."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(sum(widths), height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0.01, 0.01, 0.98, 0.99 - 0.75 / height), w_pad=0.12)
-    return figure, figure.add_gridspec(1, len(widths), width_ratios=widths)
-
-
-def _heading(figure: Figure, title: str, words: str) -> None:
-    high = figure.get_figheight()
-    left = 0.14 / figure.get_figwidth()
-    figure.text(left, 1 - 0.38 / high, _short(title, 70), fontsize=15, fontweight="bold", color=_INK, va="baseline")
-    figure.text(left, 1 - 0.64 / high, words, fontsize=9.5, color=_SOFT, va="baseline")
 
 
 def _summary(evaluation: Evaluation) -> str:
@@ -120,62 +100,62 @@ def _reliability(figure: Figure, panel: Any, evaluation: Evaluation) -> None:
     bins = evaluation.reliability()
     confidence, right, counts = (np.array(values) for values in zip(*bins, strict=True))
     upper, lower = (figure.add_subplot(part) for part in panel.subgridspec(2, 1, height_ratios=[3, 1], hspace=0.06))
-    upper.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    upper.vlines(confidence, right, confidence, color=_RED, linewidth=5, alpha=0.3, zorder=2)
-    upper.plot(confidence, right, color=_BLUE, linewidth=1.6, marker="o", markersize=4, zorder=3)
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    upper.vlines(confidence, right, confidence, color=RED, linewidth=5, alpha=0.3, zorder=2)
+    upper.plot(confidence, right, color=BLUE, linewidth=1.6, marker="o", markersize=4, zorder=3)
     error = f"calibration error {100 * evaluation.calibration_error:.1f} %"
     too_sure = (counts * (confidence - right)).sum() > 0
     corner, align = ((0.04, 0.95), ("left", "top")) if too_sure else ((0.96, 0.05), ("right", "bottom"))  # where no curve is
-    upper.text(*corner, error, fontsize=9, color=_INK, ha=align[0], va=align[1], transform=upper.transAxes)
+    upper.text(*corner, error, fontsize=9, color=INK, ha=align[0], va=align[1], transform=upper.transAxes)
     upper.set_ylim(0, 1.02)
-    upper.set_ylabel("share that show the class" if evaluation.multilabel else "accuracy", fontsize=9, color=_SOFT)
-    _title(upper, "Can its confidence be trusted?")
+    upper.set_ylabel("share that show the class" if evaluation.multilabel else "accuracy", fontsize=9, color=SOFT)
+    panel_title(upper, "Can its confidence be trusted?")
     places = np.minimum(np.floor(confidence * BINS), BINS - 1)
-    lower.bar((places + 0.5) / BINS, counts, 0.82 / BINS, color=_BLUE)
-    lower.set_ylabel("answers" if evaluation.multilabel else "images", fontsize=9, color=_SOFT)
-    lower.set_xlabel("probability given" if evaluation.multilabel else "confidence in the best class", fontsize=9, color=_SOFT)
+    lower.bar((places + 0.5) / BINS, counts, 0.82 / BINS, color=BLUE)
+    lower.set_ylabel("answers" if evaluation.multilabel else "images", fontsize=9, color=SOFT)
+    lower.set_xlabel("probability given" if evaluation.multilabel else "confidence in the best class", fontsize=9, color=SOFT)
     lower.yaxis.set_major_locator(_few_whole_numbers())
     upper.tick_params(labelbottom=False)
     for axes in (upper, lower):
         axes.set_xlim(0, 1)
-        _quiet_frame(axes, "y")
+        quiet_frame(axes, "y")
 
 
 def _many_classes(axes: Axes, evaluation: Evaluation) -> None:
     """A curve from the hardest class to the easiest, with the names of those at its ends."""
     order, values = _sorted_classes(evaluation)
     edges = np.arange(len(order) + 1)
-    axes.stairs(values, edges, fill=True, color=_PALE)
-    axes.stairs(values, edges, color=_BLUE, linewidth=1.6, baseline=None)
+    axes.stairs(values, edges, fill=True, color=PALE)
+    axes.stairs(values, edges, color=BLUE, linewidth=1.6, baseline=None)
     middle = values.mean() if order else np.nan
-    axes.hlines(middle, 0.55 * len(order), len(order), color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.text(0.985 * len(order), middle - 1.5, f"mean {middle:.1f}", fontsize=8.5, color=_INK, ha="right", va="top")
+    axes.hlines(middle, 0.55 * len(order), len(order), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.text(0.985 * len(order), middle - 1.5, f"mean {middle:.1f}", fontsize=8.5, color=INK, ha="right", va="top")
     ranked = list(zip(order, values, strict=True))
     for title, chosen, y in (("hardest", ranked[:_ENDS], 0.97), ("easiest", ranked[: -_ENDS - 1 : -1], 0.63)):
-        axes.text(0.03, y, title, fontsize=8, fontweight="bold", color=_INK, va="top", transform=axes.transAxes)
-        lines = [f"{value:.0f} %  {_short(str(evaluation.classes[place]), _NAME)}" for place, value in chosen]
-        axes.text(0.03, y - 0.045, "\n".join(lines), fontsize=8, color=_INK, va="top", transform=axes.transAxes, linespacing=1.35)
+        axes.text(0.03, y, title, fontsize=8, fontweight="bold", color=INK, va="top", transform=axes.transAxes)
+        lines = [f"{value:.0f} %  {short(str(evaluation.classes[place]), _NAME)}" for place, value in chosen]
+        axes.text(0.03, y - 0.045, "\n".join(lines), fontsize=8, color=INK, va="top", transform=axes.transAxes, linespacing=1.35)
     axes.set_xlim(0, max(1, len(order)))
     axes.set_ylim(0, 100)
-    axes.set_xlabel(f"{len(order)} classes, from the hardest to the easiest", fontsize=9, color=_SOFT)
-    axes.set_ylabel(f"{_measure(evaluation)}, per cent", fontsize=9, color=_SOFT)
-    _title(axes, "Which classes are hard?")
-    _quiet_frame(axes, "y")
+    axes.set_xlabel(f"{len(order)} classes, from the hardest to the easiest", fontsize=9, color=SOFT)
+    axes.set_ylabel(f"{_measure(evaluation)}, per cent", fontsize=9, color=SOFT)
+    panel_title(axes, "Which classes are hard?")
+    quiet_frame(axes, "y")
 
 
 def _named_classes(axes: Axes, evaluation: Evaluation) -> None:
     """A bar for each class, the hardest on top."""
     order, values = _sorted_classes(evaluation)
-    names = [f"{_short(str(evaluation.classes[place]), _NAME)} ({evaluation.counts[place]:,})" for place in order]
-    axes.barh(names, values, 0.66, color=_BLUE)
+    names = [f"{short(str(evaluation.classes[place]), _NAME)} ({evaluation.counts[place]:,})" for place in order]
+    axes.barh(names, values, 0.66, color=BLUE)
     for row, value in enumerate(values):
         _number(axes, row, value, f"{value:.0f}", 8)
     axes.set_xlim(0, 100)
     axes.set_ylim(max(len(order), _SLIM) - 0.4, -0.6)
-    axes.set_xlabel(f"{_measure(evaluation)}, per cent (images of the class)", fontsize=9, color=_SOFT)
-    _title(axes, "Which classes are hard?")
-    _quiet_frame(axes, "x")
-    axes.tick_params(axis="y", length=0, labelcolor=_INK)
+    axes.set_xlabel(f"{_measure(evaluation)}, per cent (images of the class)", fontsize=9, color=SOFT)
+    panel_title(axes, "Which classes are hard?")
+    quiet_frame(axes, "x")
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
 
 
 def _sorted_classes(evaluation: Evaluation) -> tuple[list[int], Any]:
@@ -191,75 +171,58 @@ def _confusion(axes: Axes, evaluation: Evaluation) -> None:
 
     table = evaluation.confusion
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
-    colours = LinearSegmentedColormap.from_list("shares", ("#ffffff", _PALE, "#7db1d8", _BLUE, "#123c75"))
+    colours = LinearSegmentedColormap.from_list("shares", ("#ffffff", PALE, "#7db1d8", BLUE, "#123c75"))
     axes.imshow(share, colours, vmin=0, vmax=1, aspect="auto")
     size = 9 if len(table) <= 12 else 6.5
     for row, column in zip(*np.nonzero(table), strict=True):
-        colour = "white" if share[row, column] > 0.5 else _INK
+        colour = "white" if share[row, column] > 0.5 else INK
         count = f"{table[row, column]:,}"
         axes.text(column, row, count, fontsize=size, color=colour, ha="center", va="center")
-    names = [_short(str(entry), 20) for entry in evaluation.classes]
+    names = [short(str(entry), 20) for entry in evaluation.classes]
     short = max(map(len, names)) * len(names) <= 60  # letters that fit side by side
     axes.set_xticks(range(len(names)), names, rotation=0 if short else 90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.tick_params(length=0, labelcolor=_INK)
-    axes.set_xlabel("taken for", fontsize=9, color=_SOFT)
-    axes.set_ylabel("shows", fontsize=9, color=_SOFT)
+    axes.tick_params(length=0, labelcolor=INK)
+    axes.set_xlabel("taken for", fontsize=9, color=SOFT)
+    axes.set_ylabel("shows", fontsize=9, color=SOFT)
     axes.set_xticks(np.arange(len(table) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(table) + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color=_LINE, linewidth=1)
+    axes.grid(which="minor", color=LINE, linewidth=1)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
-    _title(axes, "What is taken for what? (images)")
+    panel_title(axes, "What is taken for what? (images)")
 
 
 def _pairs(axes: Axes, evaluation: Evaluation) -> None:
     """The most common mistakes, as shares of the images of the true class."""
-    _title(axes, "What is taken for what most often?")
+    panel_title(axes, "What is taken for what most often?")
     pairs = evaluation.confused(_PAIRS)
     if not pairs:
         axes.set_axis_off()
-        axes.text(0, 0.96, "No image is taken for another class.", fontsize=9, color=_SOFT, va="top", transform=axes.transAxes)
+        axes.text(0, 0.96, "No image is taken for another class.", fontsize=9, color=SOFT, va="top", transform=axes.transAxes)
         return
     counts = evaluation.counts
     names = [
-        " \N{RIGHTWARDS ARROW} ".join(_short(str(evaluation.classes[place]), _NAME) for place in (true, taken))
+        " \N{RIGHTWARDS ARROW} ".join(short(str(evaluation.classes[place]), _NAME) for place in (true, taken))
         for true, taken, _ in pairs
     ]
     shares = [100 * images / counts[true] for true, _, images in pairs]
-    axes.barh(range(len(pairs)), shares, 0.66, color=_RED)
+    axes.barh(range(len(pairs)), shares, 0.66, color=RED)
     for row, (true, _, images) in enumerate(pairs):
-        axes.text(shares[row], row, f"  {images:,} of {counts[true]:,}", fontsize=8, color=_INK, va="center")
+        axes.text(shares[row], row, f"  {images:,} of {counts[true]:,}", fontsize=8, color=INK, va="center")
     axes.set_yticks(range(len(pairs)), names, fontsize=8)
     axes.set_ylim(_PAIRS - 0.4, -0.6)
     axes.set_xlim(0, 1.3 * max(shares))
-    axes.set_xlabel("per cent of the images of the class", fontsize=9, color=_SOFT)
-    _quiet_frame(axes, "x")
-    axes.tick_params(axis="y", length=0, labelcolor=_INK)
+    axes.set_xlabel("per cent of the images of the class", fontsize=9, color=SOFT)
+    quiet_frame(axes, "x")
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
 
 
 def _measure(evaluation: Evaluation) -> str:
     return "average precision" if evaluation.multilabel else "accuracy"
 
 
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, fontsize=10, fontweight="bold", color=_INK, loc="left", pad=8)
-
-
-def _quiet_frame(axes: Axes, values: str) -> None:
-    """Lines only where values are read off, and those behind everything."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
-    axes.tick_params(labelsize=8, colors=_SOFT)
-    axes.grid(axis=values, color=_LINE, linewidth=0.8)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-
-
 def _few_whole_numbers() -> Any:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(3, integer=True)
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"

@@ -90,10 +90,7 @@ class Evaluation:
     def top(self, count: int) -> float:
         """Share of images whose label is among the best classes, of so many. Of equal logits the first counts as the best."""
         self._one_label()
-        own = np.take_along_axis(self.scores, self.labels[:, None], 1)
-        before = np.arange(len(self.classes)) < self.labels[:, None]
-        better = ((self.scores > own) | ((self.scores == own) & before)).sum(1)
-        return float((better < count).mean())
+        return float((rank_of_label(self.scores, self.labels) < count).mean())
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -285,6 +282,17 @@ def matched(model: Any, source: str | PathLike[str] | LabelledImages, split: str
                 "give the classes WordNet ids"
             )
     return data, images, columns
+
+
+def rank_of_label(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
+    """(N, K) logits and (N,) true classes -> (N,) place of the true class among all, 0 the best.
+
+    Of equal logits the first class counts as the better one.
+    """
+    own = np.take_along_axis(logits, labels[:, None], 1)
+    before = np.arange(logits.shape[1]) < labels[:, None]
+    ranks: NDArray[np.int64] = ((logits > own) | ((logits == own) & before)).sum(1)
+    return ranks
 
 
 def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:

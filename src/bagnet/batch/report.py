@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..files import replacing
+from ..files import file_stem, replacing
 from .charts import chart, compare
 from .evaluate import Evaluation
 from .sparseness import Sparseness
@@ -29,7 +28,7 @@ def write_model(folder: Path, evaluation: Evaluation, sparseness: Sparseness | N
     Raises:
         OSError: they cannot be written.
     """
-    stem = re.sub(r"[^\w.+-]+", "_", evaluation.model).strip("._") or "model"
+    stem = file_stem(evaluation.model)
     figures, picture = folder / f"{stem}.json", folder / f"{stem}.png"
     with replacing(figures) as part:
         part.write_text(json.dumps(record(evaluation, sparseness), indent=1), encoding="utf-8")

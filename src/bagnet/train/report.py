@@ -14,6 +14,7 @@ from PIL import Image
 from ..batch.charts import chart
 from ..batch.evaluate import Evaluation
 from ..card import Card
+from ..chart_style import BLUE, RED, SOFT
 from ..data.decode import BadImage
 from ..data.labels import LabelledImages
 from ..evidence import explain
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REPORT = "report.html"
-_LOSS, _RIGHT, _SOFT = "#2f74b5", "#cf4a41", "#6b7385"
 _SAMPLES = 12
 _SIDE = 160  # pixels of a sample on the page
 _STYLE = """
@@ -90,16 +90,16 @@ def _curves(folder: Path) -> Figure:
     axes = figure.subplots()
     width = max(1, len(steps) // 100)
     losses = np.convolve([loss for _, loss in steps], np.ones(width) / width, "valid")
-    axes.plot([step for step, _ in steps][width - 1 :], losses, color=_LOSS, lw=1, label="training")
+    axes.plot([step for step, _ in steps][width - 1 :], losses, color=BLUE, lw=1, label="training")
     at = [int(row["step"]) for row in epochs]
-    axes.plot(at, [float(row["select_loss"]) for row in epochs], color=_LOSS, lw=1.6, ls="--", marker=".", label="selection")
-    axes.set_xlabel("step", color=_SOFT)
-    axes.set_ylabel("loss", color=_LOSS)
+    axes.plot(at, [float(row["select_loss"]) for row in epochs], color=BLUE, lw=1.6, ls="--", marker=".", label="selection")
+    axes.set_xlabel("step", color=SOFT)
+    axes.set_ylabel("loss", color=BLUE)
     axes.legend(frameon=False, fontsize=8, loc="center right")
     other = axes.twinx()
     name = "select_top1" if epochs and epochs[0]["select_top1"] else "select_right"
-    other.plot(at, [100 * float(row[name]) for row in epochs], color=_RIGHT, lw=1.6, marker=".")
-    other.set_ylabel("right on the selection images, %", color=_RIGHT)
+    other.plot(at, [100 * float(row[name]) for row in epochs], color=RED, lw=1.6, marker=".")
+    other.set_ylabel("right on the selection images, %", color=RED)
     other.set_ylim(0, 100)
     for each in (axes, other):
         each.spines["top"].set_visible(False)

@@ -1,0 +1,113 @@
+"""Do models err alike? Class-conditional accuracy of pairs of models (Fig. 7), and error consistency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..batch.evaluate import rank_of_label
+from ..chart_style import BLUE, GREY, INK, heading, labels, panel_title, quiet_frame, short, side_by_side
+from ..evidence.picture import Picture
+from .experiment import Experiment, Findings
+from .scores import all_scores
+from .statistics import Estimate, bootstrap, kappa, pearson
+from .subjects import Material
+
+_PANELS = 3  # in a row of the figure
+
+
+@dataclass(frozen=True)
+class Errors(Experiment):
+    """See `question`.
+
+    Args:
+        top: an answer is right if the true class is among so many.
+    """
+
+    name = "errors"
+    title = "Do models find the same classes hard?"
+    question = "How alike are the accuracies of two models, class by class, and do they err on the same images?"
+    paper = (
+        "Fig. 7: BagNet-33 and VGG-16, ResNet-50, DenseNet-169 and others are 'fairly consistent' class by class (recalled, "
+        "not verified; its correlations are not known here)."
+    )
+
+    top: int = 5
+
+    def find(self, material: Material, folder: Path) -> Findings:
+        """As `Experiment.find`. ValueError: there are fewer than two models."""
+        if len(material.subjects) < 2:
+            raise ValueError("errors compares models: name two at least")
+        readable, logits = all_scores(material, folder)
+        shown = material.labels.numpy()[readable]
+        right = {name: rank_of_label(values, shown) < self.top for name, values in logits.items()}
+        pairs = list(combinations([one.name for one in material.ordered], 2))
+        found = {pair: self._pair(right[pair[0]], right[pair[1]], shown, material.seed) for pair in pairs}
+        closest = max(pairs, key=lambda pair: found[pair][0].value)
+        consistent = max(pairs, key=lambda pair: found[pair][1].value)
+        sentences = [
+            f"Most alike class by class are {closest[0]} and {closest[1]}: correlation of top-{self.top} accuracy "
+            f"{found[closest][0].text()} over {len(np.unique(shown))} classes.",
+            f"{consistent[0]} and {consistent[1]} err on the same images most: kappa {found[consistent][1].text()}.",
+        ]
+        rows = [_class_row(material, shown, right, int(place)) for place in np.unique(shown)]
+        measures = {
+            "images": len(shown),
+            "pairs": [
+                {"first": one, "second": other, "correlation": pair[0].to_dict(), "kappa": pair[1].to_dict()}
+                for (one, other), pair in found.items()
+            ],
+        }
+        return Findings(measures, sentences, {self.name: self._picture(material, rows, found)}, rows)
+
+    def _pair(
+        self, one: NDArray[np.bool_], other: NDArray[np.bool_], shown: NDArray[Any], seed: int
+    ) -> tuple[Estimate, Estimate]:
+        """(correlation over classes of class-conditional accuracy, kappa over images)"""
+        columns = np.stack([one, other, shown], 1).astype(np.float64)
+        return (
+            bootstrap(columns, lambda rows: pearson(*_by_class(rows)), seed),
+            bootstrap(columns, lambda rows: kappa(rows[:, 0], rows[:, 1]), seed),
+        )
+
+    def _picture(
+        self, material: Material, rows: list[dict[str, Any]], found: dict[tuple[str, str], tuple[Estimate, Estimate]]
+    ) -> Picture:
+        columns = min(_PANELS, len(found))
+        lines = -(-len(found) // columns)
+        figure, panels = side_by_side([3.6] * columns, 0.8 + 3.4 * lines)
+        heading(
+            figure, self.title, f"{material.data}, {len(material):,} images; top-{self.top} accuracy in per cent, a point a class"
+        )
+        grids = [panel.subgridspec(lines, 1) for panel in panels]
+        for place, ((one, other), (alike, same)) in enumerate(found.items()):
+            axes = figure.add_subplot(grids[place % columns][place // columns])
+            axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+            points = np.array([(100 * row[one], 100 * row[other]) for row in rows])
+            axes.scatter(points[:, 0], points[:, 1], s=14, color=BLUE, alpha=0.55, linewidths=0)
+            panel_title(axes, f"r {alike.text(2)}   \N{GREEK SMALL LETTER KAPPA} {same.text(2)}")
+            labels(axes, short(one, 34), short(other, 34))
+            axes.set_xlim(-3, 103)
+            axes.set_ylim(-3, 103)
+            axes.set_aspect("equal")
+            quiet_frame(axes, "both")
+            axes.tick_params(labelcolor=INK)
+        return Picture(figure)
+
+
+def _by_class(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Accuracy of both models for each class that has images. (N, 3): right, right, class."""
+    _, places, counts = np.unique(rows[:, 2], return_inverse=True, return_counts=True)
+    return np.bincount(places, rows[:, 0]) / counts, np.bincount(places, rows[:, 1]) / counts
+
+
+def _class_row(material: Material, shown: NDArray[Any], right: dict[str, NDArray[np.bool_]], place: int) -> dict[str, Any]:
+    members = shown == place
+    entry = material.classes[place]
+    accuracies = {name: float(values[members].mean()) for name, values in right.items()}
+    return {"class": str(entry), "wnid": entry.wnid or "", "images": int(members.sum()), **accuracies}

@@ -1,0 +1,195 @@
+"""What every experiment of the paper is: material in; a figure, its data and what was found out; never done twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self, get_type_hints
+
+import numpy as np
+
+from ..batch.journal import Journal, Row
+from ..bench.machine import machine
+from ..evidence.picture import Picture
+from ..files import replacing
+from .subjects import Material
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What came out of an experiment, before it is written.
+
+    Args:
+        measures: all figures that were measured, as JSON can hold them.
+        sentences: the same for people, a sentence each; the first one says most.
+        figures: name -> picture.
+        rows: the data behind the figures, a mapping of column to value each; none where `table` was written already.
+    """
+
+    measures: Mapping[str, Any]
+    sentences: Sequence[str]
+    figures: Mapping[str, Picture]
+    rows: Sequence[Row] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment left in its folder.
+
+    Args:
+        name: of the experiment.
+        folder: where.
+        record: what `result.json` holds: `measures`, `sentences`, `figures` (names of files), `table`, `settings`, `seconds`
+            and `machine`.
+        resumed: it was there already.
+    """
+
+    name: str
+    folder: Path
+    record: Mapping[str, Any]
+    resumed: bool = False
+
+    @property
+    def sentences(self) -> list[str]:
+        return list(self.record["sentences"])
+
+    @property
+    def figures(self) -> list[Path]:
+        """PNG files."""
+        return [self.folder / f"{name}.png" for name in self.record["figures"]]
+
+
+@dataclass(frozen=True)
+class Experiment(ABC):
+    """One figure or table of the paper. The fields of a subclass are what can be chosen about it.
+
+    Attributes:
+        name: by which it is asked for.
+        title: of its figure.
+        question: what it asks, a sentence.
+        paper: what the paper found, and how sure we are of that.
+        labels: whether the images must have labels.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    question: ClassVar[str]
+    paper: ClassVar[str]
+    labels: ClassVar[bool] = True
+
+    @abstractmethod
+    def find(self, material: Material, folder: Path) -> Findings:
+        """Do it.
+
+        Args:
+            material: images and models.
+            folder: for what is kept while it runs, so that an interrupted run goes on; it is there already.
+
+        Raises:
+            ValueError: the material does not suit the experiment.
+        """
+
+    def run(self, material: Material, out: Path) -> Result:
+        """Do it and write figures (PNG and SVG), data (CSV) and `result.json` into `out/NAME`.
+
+        A result that is there already, of the same settings, models and images, is returned as it is.
+
+        Raises:
+            ValueError: the material does not suit the experiment.
+            OSError: something cannot be written.
+        """
+        folder = out / self.name
+        settings = {**material.settings(), **asdict(self)}
+        known = _read(folder / RESULT)
+        if known is not None and known["settings"] == json.loads(json.dumps(settings)):
+            return Result(self.name, folder, known, True)
+        if self.labels:
+            _ = material.labels
+        folder.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        found = self.find(material, folder)
+        for name, picture in found.figures.items():
+            for ending in (".png", ".svg"):
+                picture.save(folder / f"{name}{ending}")
+        table = folder / f"{self.name}.csv"
+        if found.rows:
+            columns = list(dict.fromkeys(column for row in found.rows for column in row))
+            with Journal(table, settings, overwrite=True) as journal:
+                journal.write("row", ((str(number), row) for number, row in enumerate(found.rows)))
+                journal.finish(columns)
+        record = {
+            "experiment": self.name,
+            "title": self.title,
+            "question": self.question,
+            "paper": self.paper,
+            "sentences": list(found.sentences),
+            "measures": found.measures,
+            "figures": list(found.figures),
+            "table": table.name,
+            "settings": settings,
+            "seconds": time.perf_counter() - start,
+            "machine": machine(),
+        }
+        with replacing(folder / RESULT) as part:
+            part.write_text(json.dumps(_plain(record), indent=1, allow_nan=False), encoding="utf-8")
+        return Result(self.name, folder, json.loads((folder / RESULT).read_text(encoding="utf-8")))
+
+    @classmethod
+    def with_options(cls, options: Mapping[str, str]) -> Self:
+        """The experiment with some of its fields given as text, as on a command line.
+
+        Raises:
+            ValueError: it has no such field, or the text does not fit.
+        """
+        hints = get_type_hints(cls)
+        names = [one.name for one in fields(cls)]
+        values: dict[str, Any] = {}
+        for name, text in options.items():
+            if name not in names:
+                choices = f"there are {', '.join(names)}" if names else "it has none"
+                raise ValueError(f"{cls.name} has no option {name!r}: {choices}")
+            values[name] = _value(name, text, hints[name])
+        return cls(**values)
+
+
+def _value(name: str, text: str, kind: Any) -> Any:
+    """A field's value from its text: a number, text, or several separated by commas."""
+    several = getattr(kind, "__origin__", None) is tuple
+    one = kind.__args__[0] if several else kind
+    try:
+        values = [one(word.strip()) for word in (text.split(",") if several else [text])]
+    except (TypeError, ValueError):
+        words = "numbers separated by commas" if several else "a number"
+        raise ValueError(f"{name}={text!r}: this is not {words}") from None
+    return tuple(values) if several else values[0]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "settings" in found else None
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can hold it: numpy's numbers as Python's, and None for what is no number."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value

@@ -1,0 +1,110 @@
+"""Measuring image by image, so that an interrupted experiment goes on with the next image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..batch.batches import read_batches
+from ..batch.journal import Journal, OtherRun, Row
+from ..data.decode import BadImage
+from ..evidence.explain import exactly
+from .subjects import Material, Subject
+
+# (subject, row of the image, (1, C, H, W) prepared image) -> a row of the table for each part
+Measure = Callable[[Subject, int, Tensor], Mapping[str, Row]]
+
+
+def measured(
+    path: Path,
+    settings: Mapping[str, Any],
+    material: Material,
+    subjects: Iterable[Subject],
+    parts: Callable[[Subject], Iterable[str]],
+    measure: Measure,
+    gradients: bool = False,
+) -> list[dict[str, Any]]:
+    """Measure each subject on each image, and keep what is known on the disk.
+
+    Images that cannot be read, or are smaller than a window, have a row that says so in its column `error` and no others.
+
+    Args:
+        path: of the table of all rows (.csv); beside it the journal of a run that is not complete.
+        settings: what the rows depend on; what another run began is begun anew.
+        material: images.
+        subjects: models to measure.
+        parts: names of the rows that one image gives for a subject.
+        measure: does it; called in eval mode, with full float32.
+        gradients: whether it needs autograd.
+
+    Returns:
+        All rows, with columns `model`, `image`, `part` and what `measure` gave; those with an `error` are left out.
+
+    Raises:
+        BadImage: no image could be measured.
+        OSError: the table cannot be written.
+    """
+    subjects = list(subjects)
+    names = material.images.names
+    with _journal(path, {**material.settings(), **settings}) as journal:
+        for subject in subjects:
+            wanted = list(parts(subject))
+            todo = [
+                row for row, name in enumerate(names) if any(_key(subject, name, part) not in journal.done for part in wanted)
+            ]
+            report = material.reporter(subject.name)
+            done = len(names) - len(todo)
+            with exactly(subject.model), torch.inference_mode(not gradients):
+                for batch in read_batches(material.images, todo, subject.transform, material.batch_size, material.workers):
+                    for rows, x in batch.groups:
+                        for row, one in zip(rows, x, strict=True):
+                            journal.write("item", _rows(journal, subject, names[row], wanted, measure, row, one[None]))
+                    for row, reason in batch.bad:
+                        journal.write("item", _unreadable(subject, names[row], wanted, reason))
+                    done += sum(len(rows) for rows, _ in batch.groups) + len(batch.bad)
+                    if report is not None:
+                        report(done, len(names))
+        found = [dict(row) for row in journal.rows()]
+        journal.finish(list(dict.fromkeys(column for row in found for column in row if column != "item")))
+    good = [row for row in found if not row.get("error")]
+    if not good:
+        raise BadImage(f"none of {len(names)} images could be measured: {found[0]['error'] if found else 'there are none'}")
+    return good
+
+
+def _rows(
+    journal: Journal, subject: Subject, image: str, wanted: list[str], measure: Measure, row: int, x: Tensor
+) -> list[tuple[str, Row]]:
+    try:
+        found = measure(subject, row, x)
+    except ValueError as error:  # smaller than a window, say
+        return _unreadable(subject, image, wanted, f"{image}: {error}")
+    return [
+        (_key(subject, image, part), {"model": subject.name, "image": image, "part": part, **found[part]})
+        for part in wanted
+        if _key(subject, image, part) not in journal.done
+    ]
+
+
+def _unreadable(subject: Subject, image: str, wanted: list[str], reason: str) -> list[tuple[str, Row]]:
+    return [
+        (_key(subject, image, part), {"model": subject.name, "image": image, "part": part, "error": reason}) for part in wanted
+    ]
+
+
+def _key(subject: Subject, image: str, part: str) -> str:
+    return f"{subject.name}|{image}|{part}"
+
+
+def _journal(path: Path, settings: Mapping[str, Any]) -> Journal:
+    try:
+        return Journal(path, settings, overwrite=True)
+    except OtherRun:
+        if not path.with_name(f"{path.name}.journal").exists():
+            raise  # another run is writing it
+        path.with_name(f"{path.name}.journal").unlink()
+        return Journal(path, settings, overwrite=True)

@@ -1,0 +1,82 @@
+"""The logits of every model for every image, asked for once and kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..batch.batches import read_batches
+from ..batch.evaluate import NotANumber
+from ..batch.journal import alone
+from ..data.decode import BadImage
+from ..evidence.explain import exactly
+from ..files import file_stem
+from .subjects import Material, Subject
+
+FOLDER = "logits"
+_UNREADABLE = np.inf
+
+
+def scores(material: Material, subject: Subject, folder: Path) -> NDArray[np.float32]:
+    """A model's logits, from the disk as far as they are known.
+
+    Args:
+        material: images.
+        subject: the model.
+        folder: of an experiment; logits are kept beside it, where the other experiments find them.
+
+    Returns:
+        (N, K) logits of the classes of the images; a row of infinities for an image that cannot be read.
+
+    Raises:
+        NotANumber: a logit is NaN.
+        BadImage: no image can be read.
+        OSError: they cannot be written.
+    """
+    kept = folder.parent / FOLDER
+    path = kept / f"{file_stem(subject.name)}.npy"
+    settings = {**material.settings(), "models": subject.fingerprint}
+    with alone(path):
+        array = _opened(path, settings, (len(material), len(material.classes)))
+        todo = np.flatnonzero(np.isnan(array[:, 0])).tolist()
+        report = material.reporter(subject.name)
+        with exactly(subject.model), torch.inference_mode():
+            for batch in read_batches(material.images, todo, subject.transform, material.batch_size, material.workers):
+                for rows, x in batch.groups:
+                    logits = subject.logits(x).float().numpy()
+                    if np.isnan(logits).any():
+                        raise NotANumber(f"{material.images.names[rows[0]]}: {subject.name} answers with NaN")
+                    array[rows] = logits
+                array[[row for row, _ in batch.bad]] = _UNREADABLE
+                array.flush()
+                if report is not None:
+                    report(int((~np.isnan(array[:, 0])).sum()), len(array))
+        found: NDArray[np.float32] = np.array(array)
+    if not np.isfinite(found[:, 0]).any():
+        raise BadImage(f"none of the {len(found)} images can be read")
+    return found
+
+
+def all_scores(material: Material, folder: Path) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.float32]]]:
+    """((N,) images that every model could read, name of each model -> (n, K) logits of those). Raises as `scores`."""
+    found = {one.name: scores(material, one, folder) for one in material.ordered}
+    readable = np.all([np.isfinite(values[:, 0]) for values in found.values()], axis=0)
+    return readable, {name: values[readable] for name, values in found.items()}
+
+
+def _opened(path: Path, settings: dict[str, Any], shape: tuple[int, int]) -> Any:
+    """The file, with NaN where nothing is known yet; begun anew where it is of other images or weights."""
+    head = path.with_suffix(".json")
+    text = json.dumps(settings, sort_keys=True)
+    if path.exists() and head.exists() and head.read_text(encoding="utf-8") == text:
+        return np.load(path, mmap_mode="r+")
+    path.unlink(missing_ok=True)
+    head.write_text(text, encoding="utf-8")
+    array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    array[:] = np.nan
+    return array
