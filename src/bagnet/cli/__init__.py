@@ -12,6 +12,7 @@ from .bench import bench
 from .evaluate import evaluate
 from .explain import explain
 from .models import models
+from .paper import paper
 from .predict import predict
 from .train import train
 
@@ -29,6 +30,7 @@ app.command()(predict)
 app.command()(train)
 app.command()(evaluate)
 app.command()(bench)
+app.command()(paper)
 app.add_typer(models, name="models")
 
 
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app([word for word in arguments if word != "--debug"])
     except KeyboardInterrupt:
-        typer.echo("bagnet: interrupted; a run of predict or train goes on when the same command is given again", err=True)
+        typer.echo("bagnet: interrupted; a run of predict, train or paper goes on when the same command is given again", err=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, `| head` say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

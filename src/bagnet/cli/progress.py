@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -88,3 +88,27 @@ def _images_per_second() -> ProgressColumn:
             return Text("" if task.speed is None else f"{task.speed:.1f} images/s", justify="right")
 
     return Speed()
+
+
+@contextmanager
+def stages_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar of what is being done now; called with (title, steps done, steps in all, or 0 where that is not known)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda title, done, total: None
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
+        now: list[Any] = ["", None]
+
+        def progress(title: str, done: int, total: int) -> None:
+            if title != now[0] or (now[1] is not None and done < bar.tasks[-1].completed):
+                if now[1] is not None:
+                    bar.remove_task(now[1])
+                now[:] = title, bar.add_task(title, total=total or None)
+            bar.update(now[1], completed=done, total=total or None)
+
+        yield progress

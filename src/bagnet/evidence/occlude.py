@@ -30,7 +30,8 @@ def occlude(
         model: a BagNet or a prepared one.
         x: (1, C, H, W) prepared image.
         boxes: N of them, in pixels of the network's input; parts outside the image mask nothing.
-        fill: what masked pixels become, normalised: a number or (C,) of them. Zero is the mean colour.
+        fill: what masked pixels become, normalised: a number, (C,) of them, or (N, C), a colour for each box. Zero is the mean
+            colour.
         classes: indices of the K wanted classes; all where None.
         values: (1, K, h, w) evidence of x for these classes, where it is known already.
 
@@ -39,7 +40,7 @@ def occlude(
 
     Raises:
         ValueError: x has the wrong shape, is not one image or is smaller than one window; `values` are not its evidence for
-            these classes; something in `boxes` is no Box; or `fill` has another number of channels.
+            these classes; something in `boxes` is no Box; or `fill` has another number of channels or boxes.
         IndexError: a class index is out of range.
     """
     model.check(x)
@@ -50,9 +51,12 @@ def occlude(
     if isinstance(boxes, Box):
         raise ValueError(f"many boxes are a list of them, got one: write [{boxes}]")
     colour = torch.as_tensor(fill, dtype=x.dtype, device=x.device)
-    if colour.shape not in ((), (1,), (x.shape[1],)):
-        raise ValueError(f"fill must be a number or one for each of {x.shape[1]} channels, got shape {tuple(colour.shape)}")
-    colour = colour.reshape(-1, 1, 1)
+    if colour.shape not in ((), (1,), (x.shape[1],), (len(boxes), x.shape[1])):
+        raise ValueError(
+            f"fill must be a number, one for each of {x.shape[1]} channels, or that for each of {len(boxes)} boxes, got shape "
+            f"{tuple(colour.shape)}"
+        )
+    colours = colour.expand(len(boxes), x.shape[1])[..., None, None]
     geometry, (height, width) = model.geometry, x.shape[2:]
     rows, columns = geometry.grid(height, width)
     wide = torch.float64  # sums over many cells, of which few change
@@ -70,7 +74,7 @@ def occlude(
             cuts = torch.cat([x[(..., *cut.slices)] for _, _, cut, _ in members[some]])
             for (number, _, cut, _), image in zip(members[some], cuts, strict=True):
                 masked = boxes[number].intersect(cut).shift(-cut.left, -cut.top)
-                image[(..., *masked.slices)] = colour
+                image[(..., *masked.slices)] = colours[number]
             after = model.evidence(cuts, classes)
             for (number, cells, _, inside), new in zip(members[some], after, strict=True):
                 old = before[(0, ..., *cells.slices)].to(wide).sum((1, 2))

@@ -75,6 +75,7 @@ class Experiment(ABC):
         question: what it asks, a sentence.
         paper: what the paper found, and how sure we are of that.
         labels: whether the images must have labels.
+        sample: how many images do by default; 0 for all that there are.
     """
 
     name: ClassVar[str]
@@ -82,6 +83,7 @@ class Experiment(ABC):
     question: ClassVar[str]
     paper: ClassVar[str]
     labels: ClassVar[bool] = True
+    sample: ClassVar[int] = 0
 
     @abstractmethod
     def find(self, material: Material, folder: Path) -> Findings:

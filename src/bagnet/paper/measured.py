@@ -26,7 +26,6 @@ def measured(
     subjects: Iterable[Subject],
     parts: Callable[[Subject], Iterable[str]],
     measure: Measure,
-    gradients: bool = False,
 ) -> list[dict[str, Any]]:
     """Measure each subject on each image, and keep what is known on the disk.
 
@@ -38,8 +37,7 @@ def measured(
         material: images.
         subjects: models to measure.
         parts: names of the rows that one image gives for a subject.
-        measure: does it; called in eval mode, with full float32.
-        gradients: whether it needs autograd.
+        measure: does it; called in inference mode, the model in eval mode and full float32.
 
     Returns:
         All rows, with columns `model`, `image`, `part` and what `measure` gave; those with an `error` are left out.
@@ -58,7 +56,7 @@ def measured(
             ]
             report = material.reporter(subject.name)
             done = len(names) - len(todo)
-            with exactly(subject.model), torch.inference_mode(not gradients):
+            with exactly(subject.model), torch.inference_mode():
                 for batch in read_batches(material.images, todo, subject.transform, material.batch_size, material.workers):
                     for rows, x in batch.groups:
                         for row, one in zip(rows, x, strict=True):

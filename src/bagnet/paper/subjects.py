@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -122,6 +122,13 @@ class Material:
             )
         return self.targets
 
+    def sample(self, count: int) -> Material:
+        """So many of the images, drawn by the seed, as many of each class as of any other; all of them where 0, or too few."""
+        if not 0 < count < len(self):
+            return self
+        rows = _drawn(len(self), self.targets, count, self.seed)
+        return replace(self, images=Subset(self.images, rows), targets=None if self.targets is None else self.targets[rows])
+
     def reporter(self, title: str) -> Progress | None:
         """What to tell of the steps of one piece of work."""
         if self.progress is None:
@@ -174,11 +181,8 @@ def gather(
     data, images, targets, classes = _images(source, split)
     if classes is None:
         classes = models[0][1].classes
-    if 0 < count < len(images.names):
-        rows = _drawn(len(images.names), targets, count, seed)
-        images, targets = Subset(images, rows), None if targets is None else targets[rows]
     subjects = tuple(Subject(name, model, _columns(name, model, classes, data)) for name, model in models)
-    return Material(data, images, targets, classes, subjects, seed, batch_size, workers, progress)
+    return Material(data, images, targets, classes, subjects, seed, batch_size, workers, progress).sample(count)
 
 
 def _images(source: str | PathLike[str], split: str) -> tuple[str, Images, Tensor | None, ClassNames | None]:

@@ -1,0 +1,248 @@
+"""Do distant parts of an image interact? The change by many masks together against the sum of their single changes (Fig. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..batch.journal import Row
+from ..chart_style import (
+    INK,
+    SOFT,
+    heading,
+    labels,
+    legend,
+    model_colours,
+    panel_title,
+    quiet_frame,
+    short,
+    side_by_side,
+)
+from ..evidence.change import change
+from ..evidence.colours import coloured
+from ..evidence.explain import like_weights
+from ..evidence.occlude import occlude
+from ..evidence.picture import Picture
+from ..geometry import Box
+from .experiment import Experiment, Findings
+from .measured import measured
+from .statistics import Estimate, bootstrap, correlation
+from .subjects import Material, Subject
+
+_FEWEST = 4  # masks that can say something of interactions
+
+
+@dataclass(frozen=True)
+class Interactions(Experiment):
+    """See `question`. Every second cell of a grid in every second row is replaced by its own mean colour.
+
+    Args:
+        sides: of the cells, in pixels of the network's input; the masks are as far apart as they are long.
+    """
+
+    name = "interactions"
+    title = "Do distant parts of an image interact?"
+    question = (
+        "Is the change of the leading class's logit by many masks at once the sum of the changes by each alone (eq. 1)? "
+        "The correlation of the two over images is 1 where parts as far apart as the masks do not interact."
+    )
+    paper = (
+        "Eq. 1 and Fig. 6: exact for a BagNet where masks are further apart than its windows are long; VGG-16 shows few "
+        "interactions between parts more than 16 or 32 pixels apart, deeper and better networks more (recalled; the numbers "
+        "are not known here)."
+    )
+    labels = False
+    sample = 500
+
+    sides: tuple[int, ...] = (8, 16, 32)
+
+    def find(self, material: Material, folder: Path) -> Findings:
+        """As `Experiment.find`. ValueError: a side below 1, or no image has room for four masks of any."""
+        if not self.sides or min(self.sides) < 1:
+            raise ValueError(f"sides={self.sides}: masks have one pixel at least")
+        subjects = [one.doubled() if one.window is not None else one for one in material.ordered]
+        rows = measured(
+            folder / f"{self.name}.csv", {"sides": self.sides}, material, subjects, lambda _: map(str, self.sides), self._measure
+        )
+        rows = [row for row in rows if row["masks"]]
+        if not rows:
+            raise ValueError(f"sides={self.sides}: the models' input has no room for {_FEWEST} masks of any of these sides")
+        found = [
+            self._compare(one, side, chosen, material.seed)
+            for one in subjects
+            for side in self.sides
+            if (chosen := [row for row in rows if row["model"] == one.name and row["part"] == str(side)])
+        ]
+        figures = {
+            self.name: self._picture(material, found),
+            f"{self.name}_maps": self._maps(material, subjects, [one["side"] for one in found]),
+        }
+        return Findings({"comparisons": found}, _sentences(found), figures)
+
+    def _measure(self, subject: Subject, _: int, x: Tensor) -> dict[str, Row]:
+        found: dict[str, Row] = {}
+        for side in self.sides:
+            boxes = separated(side, x.shape[2], x.shape[3])
+            if len(boxes) < _FEWEST:
+                found[str(side)] = {"masks": 0}
+                continue
+            singles, joint, leading = changes(subject, x, boxes)
+            found[str(side)] = {"masks": len(boxes), "class": leading, "joint": joint, "sum": float(singles.sum())}
+        return found
+
+    def _compare(self, subject: Subject, side: int, rows: Sequence[Row], seed: int) -> dict[str, Any]:
+        joint, total = (np.array([row[name] for row in rows]) for name in ("joint", "sum"))
+        error = bootstrap(np.stack([joint, total], 1), _difference, seed)
+        return {
+            "model": subject.name,
+            "window": subject.window,
+            "side": side,
+            "masks": int(rows[0]["masks"]),
+            "images": len(rows),
+            "correlation": correlation(joint, total, seed).to_dict(),
+            "relative_error": error.to_dict(),
+            "exact": subject.window is not None and side >= subject.window - 1,
+        }
+
+    def _picture(self, material: Material, found: Sequence[dict[str, Any]]) -> Picture:
+        figure, panels = side_by_side([4.6, 4.6], 4.3)
+        images = max(one["images"] for one in found)
+        heading(figure, self.title, f"{material.data}, {images:,} images; 95 % intervals over images")
+        left, right = (figure.add_subplot(panel) for panel in panels)
+        sides = sorted({one["side"] for one in found})
+        colours = dict(zip(material.ordered, model_colours([one.window for one in material.ordered]), strict=True))
+        for place, subject in enumerate(material.ordered):
+            own = [one for one in found if one["model"] == subject.name]
+            at = [sides.index(one["side"]) + 0.05 * (place - len(colours) / 2) for one in own]
+            for axes, measure in ((left, "correlation"), (right, "relative_error")):
+                values, low, high = (np.array([one[measure][name] for one in own], float) for name in ("value", "low", "high"))
+                spread = np.abs(np.stack([values - low, high - values]))
+                look: Any = {"color": colours[subject], "marker": "o", "markersize": 4, "linewidth": 1.6}
+                axes.errorbar(at, values, spread, label=short(subject.name, 32), **look)
+        panel_title(left, "Correlation of the two changes")
+        panel_title(right, "Mean difference, as a share of the joint change")
+        for axes in (left, right):
+            axes.set_xticks(range(len(sides)), [str(side) for side in sides])
+            axes.set_xlim(-0.5, len(sides) - 0.5)
+            labels(axes, "side of the masks, and their distance, in pixels of the input", "")
+            quiet_frame(axes, "y")
+        left.set_ylim(top=min(1.0, left.get_ylim()[1]))
+        right.set_ylim(bottom=0)
+        legend(right)
+        return Picture(figure)
+
+    def _maps(self, material: Material, subjects: Sequence[Subject], measured_sides: Iterable[int]) -> Picture:
+        """The single changes of the first image that can be read, and how their sum compares with the joint change."""
+        sides = sorted(set(measured_sides))
+        photo = _first(material)
+        figure, panels = side_by_side([2.3] * (len(sides) + 1), 0.9 + 2.45 * len(subjects))
+        heading(figure, "What each mask alone changes", "leading class; red: its logit falls when the cell is masked")
+        grids = [panel.subgridspec(len(subjects), 1) for panel in panels]
+        for line, subject in enumerate(subjects):
+            x = like_weights(subject.transform(photo)[None], subject.model)
+            cells: list[tuple[list[Box], Any, float]] = []
+            for side in sides:
+                boxes = separated(side, x.shape[2], x.shape[3])
+                with torch.inference_mode():
+                    cells.append((boxes, *changes(subject, x, boxes)[:2]) if len(boxes) >= _FEWEST else ([], np.zeros(0), 0.0))
+            limit = max((float(np.abs(singles).max()) for _, singles, _ in cells if len(singles)), default=1.0) or 1.0
+            axes = figure.add_subplot(grids[0][line])
+            axes.imshow(subject.transform.picture(x[0]))
+            axes.set_title(short(subject.name, 24), fontsize=8.5, color=INK, loc="left")
+            axes.set_axis_off()
+            for place, (boxes, singles, joint) in enumerate(cells, 1):
+                axes = figure.add_subplot(grids[place][line])
+                axes.set_axis_off()
+                if not boxes:
+                    continue
+                canvas = np.full((*x.shape[2:], 3), 246, np.uint8)
+                for box, colour in zip(boxes, coloured(singles, limit), strict=True):
+                    canvas[box.slices] = colour
+                axes.imshow(canvas)
+                words = f"{sides[place - 1]} px: sum {singles.sum():+.2f}, joint {joint:+.2f}"
+                axes.set_title(words, fontsize=7.5, color=SOFT, loc="left")
+        return Picture(figure)
+
+
+def _difference(both: Any) -> float:
+    """(N, 2) joint changes and sums -> how far they are apart, as a share of the joint change."""
+    return float(np.abs(both[:, 0] - both[:, 1]).mean() / np.abs(both[:, 0]).mean())
+
+
+def separated(side: int, height: int, width: int) -> list[Box]:
+    """Every second cell in every second row of a grid of square cells, those that lie wholly in the image."""
+    tops, lefts = (range(0, length - side + 1, 2 * side) for length in (height, width))
+    return [Box(left, top, left + side, top + side) for top in tops for left in lefts]
+
+
+def changes(subject: Subject, x: Tensor, boxes: Sequence[Box]) -> tuple[Any, float, str]:
+    """How far the leading class's logit falls when boxes are replaced by their mean colours.
+
+    Args:
+        subject: the model.
+        x: (1, C, H, W) prepared image.
+        boxes: N, which do not overlap.
+
+    Returns:
+        (N,) float64: by each box alone; by all at once; and the name of the class.
+    """
+    model = subject.model
+    x = like_weights(x, model)
+    fills = torch.stack([x[(0, ..., *box.slices)].mean((1, 2)) for box in boxes])
+    together, mask = x.clone(), torch.zeros(x.shape[2:], dtype=torch.bool)
+    for box, fill in zip(boxes, fills, strict=True):
+        together[(0, ..., *box.slices)] = fill[:, None, None]
+        mask[box.slices] = True
+    before = subject.logits(x)[0]
+    leading = int(before.argmax())
+    column = subject.columns[leading]
+    if subject.window is not None:
+        values = model.evidence(x, [column])
+        singles = occlude(model, x, boxes, fills, [column], values)[:, 0].cpu()
+        joint = change(model, values, together, mask, [column]).mean((2, 3))[0, 0].cpu()
+    else:
+        masked = []
+        for box, fill in zip(boxes, fills, strict=True):
+            one = x[0].clone()
+            one[(..., *box.slices)] = fill[:, None, None]
+            masked.append(one)
+        batches: tuple[Tensor, ...] = torch.stack([*masked, together[0]]).split(64)  # type: ignore[no-untyped-call]
+        after = torch.cat([subject.logits(part)[:, leading] for part in batches])
+        singles, joint = after[:-1], after[-1]
+    first = before[leading].double()
+    return (first - singles.double()).numpy(), float(first - joint.double()), str(model.classes[column])
+
+
+def _first(material: Material) -> Any:
+    """The first image that can be read."""
+    for row in range(len(material)):
+        try:
+            return material.images.photo(row).image
+        except (OSError, ValueError):
+            continue
+    raise ValueError(f"{material.data}: none of the images can be read")
+
+
+def _sentences(found: Sequence[dict[str, Any]]) -> list[str]:
+    def of(one: dict[str, Any]) -> str:
+        value = Estimate(**{name: np.nan if number is None else number for name, number in one["correlation"].items()})
+        return f"{one['model']} at {one['side']} px: {value.text(4)}"
+
+    exact = [one for one in found if one["exact"]]
+    others = [one for one in found if not one["exact"]]
+    sentences = []
+    if exact:
+        worst = min(one["correlation"]["value"] or 0.0 for one in exact)
+        sentences.append(
+            f"Where masks are at least a window less one pixel apart, the changes of BagNets add up exactly: over "
+            f"{len(exact)} pairs of model and mask the smallest correlation is 1 - {1 - worst:.1e} (float64)."
+        )
+    if others:
+        sentences.append(f"Elsewhere, correlation over {others[0]['images']:,} images: " + "; ".join(map(of, others)) + ".")
+    return sentences

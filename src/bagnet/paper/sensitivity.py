@@ -1,0 +1,267 @@
+"""Where, and how much, does a mask matter? The change of a logit by place and size of a mask, and whose maps agree on that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..attribution.methods import NotComplete
+from ..attribution.rewrite import NotRewritable
+from ..batch.journal import Row
+from ..chart_style import (
+    INK,
+    SOFT,
+    heading,
+    labels,
+    legend,
+    model_colours,
+    panel_title,
+    quiet_frame,
+    short,
+    side_by_side,
+)
+from ..evidence.colours import coloured
+from ..evidence.explain import like_weights
+from ..evidence.occlude import occlude
+from ..evidence.picture import Picture
+from .experiment import Experiment, Findings
+from .maps import METHODS, bagnet_map, cells, masked, method_map, over_cells
+from .measured import measured
+from .statistics import mean, spearman
+from .subjects import Material, Subject
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Sensitivity(Experiment):
+    """See `question`.
+
+    Masks are the mean colour of the data, side by side; a change is in standard deviations of the image's logits.
+
+    Args:
+        sides: of the masks, in pixels of the network's input.
+        cell: side of the cells on which maps are compared.
+        methods: attribution methods on each network to compare BagNets' maps with.
+    """
+
+    name = "sensitivity"
+    title = "Where, and how much, does a mask matter?"
+    question = (
+        "How far does the leading class's logit fall by the place and the size of one mask, and do the evidence maps of BagNets "
+        "rank the places of an image as the attributions of each network do?"
+    )
+    paper = (
+        "Section 3.8: networks, VGG-16 above all, are sensitive to the places that BagNets' maps mark; deeper networks are more "
+        "robust to small masks (recalled; no numbers are known here)."
+    )
+    labels = False
+    sample = 100
+
+    sides: tuple[int, ...] = (8, 16, 32)
+    cell: int = 8
+    methods: tuple[str, ...] = METHODS
+
+    def find(self, material: Material, folder: Path) -> Findings:
+        """As `Experiment.find`. ValueError: an unknown method, or a side below 1."""
+        if unknown := [one for one in self.methods if one not in METHODS]:
+            raise ValueError(f"methods={unknown[0]!r}: choose among {', '.join(METHODS)}")
+        if min(*self.sides, self.cell) < 1:
+            raise ValueError(f"sides={self.sides}, cell={self.cell}: a mask has one pixel at least")
+
+        def measure(subject: Subject, row: int, x: Tensor) -> dict[str, Row]:
+            return self._measure(material, subject, row, x)
+
+        def parts(subject: Subject) -> list[str]:
+            return [*(f"mask {side}" for side in self.sides), *self._pairs(material, subject)]
+
+        settings = {"cell": self.cell}
+        rows = measured(folder / f"{self.name}.csv", settings, material, material.ordered, parts, measure)
+        drops = [
+            self._drop(subject, side, chosen, material.seed)
+            for subject in material.ordered
+            for side in self.sides
+            if (chosen := [row for row in rows if row["model"] == subject.name and row["part"] == f"mask {side}"])
+        ]
+        pairs = [
+            {
+                "model": subject.name,
+                "map": part.split(" | ")[0],
+                "method": part.split(" | ")[1],
+                "images": len(values),
+                "rank_correlation": mean(values, material.seed).to_dict(),
+            }
+            for subject in material.ordered
+            for part in self._pairs(material, subject)
+            if (values := _numbers(rows, subject.name, part))
+        ]
+        figures = {self.name: self._picture(material, drops)}
+        if pairs:
+            figures[f"{self.name}_maps"] = self._agreement(material, pairs)
+        measures = {"drops": drops, "agreement": pairs}
+        return Findings(measures, _sentences(drops, pairs), figures)
+
+    def _pairs(self, material: Material, subject: Subject) -> list[str]:
+        """A BagNet's name and a method's, for each of both, of a network that is no BagNet."""
+        if subject.window is not None:
+            return []
+        return [f"{bag.name} | {method}" for bag in material.bagnets for method in self.methods]
+
+    def _measure(self, material: Material, subject: Subject, row: int, x: Tensor) -> dict[str, Row]:
+        x = like_weights(x, subject.model)
+        logits = subject.logits(x)[0].double()
+        leading = int(logits.argmax())
+        spread = float(logits.std())
+        found: dict[str, Row] = {}
+        for side in self.sides:
+            boxes = cells(side, *x.shape[2:])
+            column = subject.columns[leading]
+            if subject.window is not None:
+                after = occlude(subject.model, x, boxes, 0.0, [column])[:, 0].cpu()
+            else:
+                images = torch.cat([masked(x, [box], "mean") for box in boxes])
+                after = torch.cat([subject.logits(part)[:, leading] for part in torch.split(images, _BATCH)])
+            falls = (logits[leading] - after.double()) / spread
+            found[f"mask {side}"] = {
+                "class": str(material.classes[leading]),
+                "mean": float(falls.mean()),
+                "largest": float(falls.max()),
+                "falls": " ".join(f"{value:.5f}" for value in falls.tolist()),
+            }
+        if subject.window is None and material.bagnets:
+            found |= self._ranked(material, subject, leading, row, x)
+        return found
+
+    def _ranked(self, material: Material, subject: Subject, leading: int, row: int, x: Tensor) -> dict[str, Row]:
+        bags = {bag.name: over_cells(bagnet_map(bag, leading, material, row, subject, x), self.cell) for bag in material.bagnets}
+        found: dict[str, Row] = {}
+        for method in self.methods:
+            try:
+                values = over_cells(method_map(method, subject, leading, x, material, row), self.cell)
+            except (NotComplete, NotRewritable) as error:
+                found |= {f"{name} | {method}": {"error": str(error)} for name in bags}
+                continue
+            found |= {f"{name} | {method}": {"rank_correlation": spearman(own, values)} for name, own in bags.items()}
+        return found
+
+    def _drop(self, subject: Subject, side: int, rows: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
+        falls = np.array([[float(word) for word in row["falls"].split()] for row in rows])
+        return {
+            "model": subject.name,
+            "side": side,
+            "images": len(rows),
+            "mean": mean(falls.mean(1), seed).to_dict(),
+            "largest": mean(falls.max(1), seed).to_dict(),
+            "by_place": falls.mean(0).tolist(),
+        }
+
+    def _picture(self, material: Material, drops: Sequence[dict[str, Any]]) -> Picture:
+        """How much by size, and where by place."""
+        subjects = [one for one in material.ordered if any(drop["model"] == one.name for drop in drops)]
+        middle = self.sides[len(self.sides) // 2]
+        columns = min(4, len(subjects))
+        lines = -(-len(subjects) // columns)
+        figure, panels = side_by_side([4.6, 1.7 * columns], max(4.2, 1.2 + 2.0 * lines))
+        images = max(drop["images"] for drop in drops)
+        words = f"{material.data}, {images:,} images; changes in standard deviations of an image's logits"
+        heading(figure, self.title, words)
+        axes = figure.add_subplot(panels[0])
+        for subject, colour in zip(subjects, model_colours([one.window for one in subjects]), strict=True):
+            own = [drop for drop in drops if drop["model"] == subject.name]
+            values = np.array([[drop["largest"][name] for name in ("value", "low", "high")] for drop in own], float)
+            sides = [drop["side"] for drop in own]
+            look: Any = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.6}
+            bars = np.abs(values[:, 1:] - values[:, :1]).T
+            axes.errorbar(sides, values[:, 0], bars, label=short(subject.name, 30), **look)
+        axes.set_xticks(list(self.sides))
+        axes.set_ylim(bottom=0)
+        labels(axes, "side of the mask, pixels of the input", "fall by the mask that matters most")
+        panel_title(axes, "How much?")
+        quiet_frame(axes, "y")
+        legend(axes)
+        grid = panels[1].subgridspec(lines, columns)
+        for place, subject in enumerate(subjects):
+            panel = figure.add_subplot(grid[place // columns, place % columns])
+            values = np.array(next(one for one in drops if one["model"] == subject.name and one["side"] == middle)["by_place"])
+            columns_of_map = -(-_input(subject) // middle)
+            limit = float(np.abs(values).max()) or 1.0
+            panel.imshow(coloured(values.reshape(-1, columns_of_map), limit))
+            panel.set_title(f"{short(subject.name, 20)}\nat most {values.max():.2f}", fontsize=7.5, color=INK, loc="left")
+            panel.set_axis_off()
+        figure.text(0.99, 0.012, f"where: mean fall by a mask of {middle} px", fontsize=8.5, color=SOFT, ha="right")
+        return Picture(figure)
+
+    def _agreement(self, material: Material, pairs: Sequence[dict[str, Any]]) -> Picture:
+        """A panel a network, a bar for each method and BagNet."""
+        networks = list(dict.fromkeys(one["model"] for one in pairs))
+        bags = [one.name for one in material.bagnets]
+        colours = model_colours([one.window for one in material.bagnets])
+        methods = [one for one in self.methods if any(pair["method"] == one for pair in pairs)]
+        figure, panels = side_by_side(
+            [max(3.6, 6.4 / len(networks))] * len(networks), 1.6 + 0.42 * len(methods) + 0.12 * len(bags)
+        )
+        heading(
+            figure,
+            "Do BagNets' maps and a network's own agree?",
+            "rank correlation over the cells of an image; mean and 95 % interval",
+        )
+        height = 0.8 / len(bags)
+        for place, network in enumerate(networks):
+            axes = figure.add_subplot(panels[place])
+            for number, (bag, colour) in enumerate(zip(bags, colours, strict=True)):
+                own = [
+                    next((one for one in pairs if (one["model"], one["map"], one["method"]) == (network, bag, m)), None)
+                    for m in methods
+                ]
+                at = [line + (number - (len(bags) - 1) / 2) * height for line, one in enumerate(own) if one]
+                values = np.array(
+                    [[one["rank_correlation"][name] for name in ("value", "low", "high")] for one in own if one], float
+                )
+                errors = np.abs(values[:, 1:] - values[:, :1]).T
+                axes.barh(at, values[:, 0], 0.9 * height, xerr=errors, color=colour, ecolor=SOFT, label=short(bag, 24))
+            axes.axvline(0, color=INK, linewidth=0.8)
+            axes.set_yticks(range(len(methods)), [one.replace("_", " ") for one in methods], fontsize=8)
+            axes.invert_yaxis()
+            panel_title(axes, short(network, 36))
+            labels(axes, "Spearman's correlation", "")
+            quiet_frame(axes, "x")
+            axes.tick_params(axis="y", length=0, labelcolor=INK)
+            if place == len(networks) - 1:
+                legend(axes)
+        return Picture(figure)
+
+
+def _input(subject: Subject) -> int:
+    """Side of its input; the maps of a model that takes images as they are have no common grid."""
+    if subject.transform.crop is None:
+        raise ValueError(f"{subject.name} takes images of any size: masks cannot be compared by place")
+    return subject.transform.crop
+
+
+def _numbers(rows: Sequence[dict[str, Any]], model: str, part: str) -> list[float]:
+    found = (row["rank_correlation"] for row in rows if row["model"] == model and row["part"] == part)
+    return [float(value) for value in found if not np.isnan(value)]
+
+
+def _sentences(drops: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> list[str]:
+    smallest = min(drop["side"] for drop in drops)
+    words = "; ".join(
+        f"{drop['model']} {drop['largest']['value']:.2f} [{drop['largest']['low']:.2f}, {drop['largest']['high']:.2f}]"
+        for drop in drops
+        if drop["side"] == smallest
+    )
+    sentences = [f"The mask of {smallest} px that matters most lowers the leading logit by so many standard deviations: {words}."]
+    for network in dict.fromkeys(one["model"] for one in pairs):
+        best = max((one for one in pairs if one["model"] == network), key=lambda one: one["rank_correlation"]["value"])
+        value = best["rank_correlation"]
+        sentences.append(
+            f"With {network}, the map of {best['map']} agrees most with {best['method'].replace('_', ' ')}: rank correlation "
+            f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}] over {best['images']:,} images."
+        )
+    return sentences

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bagnet.evidence.explain import explain
+from bagnet.paper.accuracy import Accuracy
+from bagnet.paper.subjects import gather
+
+from .material import images_of, noise, saying, small_bagnet
+
+
+def test_as_many_right_as_the_labels_say(tmp_path: Path) -> None:
+    bag = small_bagnet(17, classes=6)
+    pictures = noise(20, 17)
+    best = [explain(bag, picture).top(1)[0].index for picture in pictures]
+    labels = [index if row < 12 else (index + 1) % 6 for row, index in enumerate(best)]
+    labels = [*labels[:-1], labels[-1]]
+    data = images_of(tmp_path / "data.npz", pictures, labels)
+
+    def doubled(x: Tensor) -> Tensor:
+        return 2 * bag(x) + 1
+
+    def opposite(x: Tensor) -> Tensor:
+        return -bag(x)
+
+    models = [("bag", bag), ("doubled", saying(doubled, 6, 17)), ("opposite", saying(opposite, 6, 17))]
+    record = Accuracy().run(gather(models, data, batch_size=7), tmp_path).record
+    found = {one["model"]: one for one in record["measures"]["models"]}
+    assert found["bag"]["top1"]["value"] == found["doubled"]["top1"]["value"] == pytest.approx(12 / 20)
+    assert found["bag"]["window"] == 9
+    assert found["doubled"]["window"] is None
+    alike = {one["network"]: one["correlation"]["value"] for one in record["measures"]["correlations"]}
+    assert alike["doubled"] == pytest.approx(1.0, abs=1e-6)
+    assert alike["opposite"] == pytest.approx(-1.0, abs=1e-6)
+
+
+def test_logits_are_asked_for_once(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def counted(x: Tensor) -> Tensor:
+        asked.append(len(x))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return x[:, :, 0, 0]
+
+    data = images_of(tmp_path / "data.npz", noise(10, 9), [0, 1] * 5)
+    material = gather([("counted", saying(counted, 3, 9))], data, batch_size=4)
+    with pytest.raises(KeyboardInterrupt):
+        Accuracy().run(material, tmp_path)
+    Accuracy().run(material, tmp_path)
+    assert asked == [4, 4, 4, 2], "the batch that was cut short, and the rest"
+    logits = np.load(tmp_path / "logits/counted.npy")
+    assert logits.shape == (10, 2)
+    assert np.isfinite(logits).all()
+
+
+def test_logits_of_other_weights_are_not_taken_for_these(tmp_path: Path) -> None:
+    data = images_of(tmp_path / "data.npz", noise(6, 9), [0, 1, 2, 0, 1, 2])
+    first, second = small_bagnet(9), small_bagnet(9)
+    with torch.no_grad():
+        second.fc.weight.mul_(-1)
+    found = []
+    for one in (first, second):
+        Accuracy().run(gather([("same name", one)], data), tmp_path)
+        found.append(np.load(tmp_path / "logits/same_name.npy"))
+    assert np.abs(found[0] - found[1]).max() > 0.01

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bagnet.paper.sensitivity import Sensitivity
+from bagnet.paper.subjects import gather
+
+from .material import images_of, noise, saying, small_bagnet
+from .test_masking import CELL, SIZE, reads_one_cell
+
+
+def test_the_place_that_is_read(tmp_path: Path) -> None:
+    data = images_of(tmp_path / "images.npz", noise(4, SIZE), [0, 1, 2, 0])
+    material = gather([("reader", reads_one_cell())], data)
+    record = Sensitivity((CELL, SIZE), CELL, ()).run(material, tmp_path).record
+    small, large = record["measures"]["drops"]
+    falls = np.array(small["by_place"])
+    assert falls.argmax() == 4
+    assert np.abs(np.delete(falls, 4)).max() < 1e-6
+    # Logits a, 0, 0 have a standard deviation of a / sqrt(3), and the mask takes all of a.
+    assert falls[4] == pytest.approx(3**0.5, rel=1e-4)
+    assert large["by_place"] == pytest.approx([3**0.5], rel=1e-4)
+
+
+def test_maps_that_agree(tmp_path: Path) -> None:
+    """A network that is the BagNet itself: occlusion ranks the cells as its map of them does, noise does not."""
+    bag = small_bagnet(SIZE)
+    same = saying(bag, 3, SIZE)
+    pictures = np.zeros((5, SIZE, SIZE, 3), np.uint8)
+    pictures[:, 8:16, 8:16] = noise(5, 8)
+    data = images_of(tmp_path / "images.npz", pictures, [0, 1, 2, 0, 1])
+    material = gather([("same", same), ("bag", bag)], data)
+    record = Sensitivity((CELL,), CELL, ("occlusion", "saliency")).run(material, tmp_path).record
+    agreement = {one["method"]: one["rank_correlation"]["value"] for one in record["measures"]["agreement"]}
+    assert set(agreement) == {"occlusion", "saliency"}
+    drops = {one["model"]: one["by_place"] for one in record["measures"]["drops"]}
+    np.testing.assert_allclose(drops["same"], drops["bag"], atol=1e-4)  # recomputed only where touched, or wholly
+
+
+def test_bad_options(tmp_path: Path) -> None:
+    data = images_of(tmp_path / "images.npz", noise(2, SIZE), [0, 1])
+    material = gather([("reader", reads_one_cell())], data)
+    with pytest.raises(ValueError, match="choose among saliency"):
+        Sensitivity(methods=("magic",)).run(material, tmp_path)
+    with pytest.raises(ValueError, match="one pixel at least"):
+        Sensitivity(sides=(8, 0)).run(material, tmp_path)

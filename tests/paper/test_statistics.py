@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bagnet.paper.statistics import bootstrap, correlation, kappa, mean, pearson, spearman
+
+
+def test_pearson_and_spearman_are_scipys() -> None:
+    one, other = np.random.default_rng(0).normal(size=(2, 50)).round(1)  # rounded, so that some are equal
+    assert pearson(one, other) == pytest.approx(stats.pearsonr(one, other)[0], abs=1e-12)
+    assert spearman(one, other) == pytest.approx(stats.spearmanr(one, other)[0], abs=1e-12)
+
+
+def test_what_does_not_vary_has_no_correlation() -> None:
+    assert np.isnan(pearson([1, 1, 1], [1, 2, 3]))
+    assert np.isnan(spearman([1, 2, 3], [5, 5, 5]))
+
+
+def test_kappa_by_hand() -> None:
+    # Both right on half of the images. Agreement 3/4, chance 1/2.
+    assert kappa([1, 1, 0, 0, 1, 1, 0, 0], [1, 1, 0, 0, 1, 0, 1, 0]) == pytest.approx(0.5)
+    assert kappa([1, 0, 1, 0], [1, 0, 1, 0]) == 1.0
+    assert kappa([1, 0, 1, 0], [0, 1, 0, 1]) == -1.0
+    assert np.isnan(kappa([1, 1], [1, 1]))
+
+
+def test_bootstrap_of_a_mean_has_the_width_of_its_standard_error() -> None:
+    values = np.random.default_rng(0).normal(3.0, 2.0, 400)
+    found = mean(values)
+    assert found.value == pytest.approx(values.mean())
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+    assert found == mean(values), "the same draws each time"
+
+
+def test_bootstrap_draws_rows_together() -> None:
+    line = np.arange(20.0)
+    found = correlation(line, 2 * line + 1)
+    assert found.low == pytest.approx(1.0)
+    assert found.text(2) == "1.00 [1.00, 1.00]"
+
+
+def test_bootstrap_of_nothing() -> None:
+    with pytest.raises(ValueError, match="at least one image"):
+        bootstrap([], np.mean)
