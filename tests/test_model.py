@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bagnet.geometry import Box
-from bagnet.model import Architecture, BagNet
+from bagnet.model import Architecture, BagNet, Bottleneck
 
 from .conftest import SIBLINGS
 
@@ -120,6 +120,27 @@ def test_names_state_the_true_window(shape: dict[str, object], name: str, size: 
     architecture = Architecture(**shape)  # type: ignore[arg-type]
     assert architecture.name == name
     assert (architecture.geometry.size, architecture.geometry.stride) == (size, stride)
+
+
+def test_the_shortcuts_gradient_keeps_its_layout(sibling: BagNet) -> None:
+    """In another layout than its map's, the batch norm of the shortcut takes ten times as long to train."""
+    model = sibling.train().to(memory_format=torch.channels_last)
+    kept: list[bool] = []
+
+    def watch(*given: object) -> None:
+        given[2].register_hook(lambda gradient: kept.append(_is_channels_last(gradient)))  # type: ignore[attr-defined]
+
+    for module in model.modules():
+        if isinstance(module, Bottleneck) and module.downsample is not None:
+            module.downsample.register_forward_hook(watch)
+    x = torch.randn(2, 3, 57, 57).contiguous(memory_format=torch.channels_last)
+    model(x).sum().backward()
+    assert kept
+    assert all(kept)
+
+
+def _is_channels_last(x: torch.Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_gradient_reaches_exactly_the_window() -> None:

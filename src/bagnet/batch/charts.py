@@ -179,8 +179,8 @@ def _confusion(axes: Axes, evaluation: Evaluation) -> None:
         count = f"{table[row, column]:,}"
         axes.text(column, row, count, fontsize=size, color=colour, ha="center", va="center")
     names = [short(str(entry), 20) for entry in evaluation.classes]
-    short = max(map(len, names)) * len(names) <= 60  # letters that fit side by side
-    axes.set_xticks(range(len(names)), names, rotation=0 if short else 90, fontsize=8)
+    level = max(map(len, names)) * len(names) <= 60  # letters that fit side by side
+    axes.set_xticks(range(len(names)), names, rotation=0 if level else 90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.tick_params(length=0, labelcolor=INK)
     axes.set_xlabel("taken for", fontsize=9, color=SOFT)

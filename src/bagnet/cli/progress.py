@@ -23,7 +23,11 @@ def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
         tasks: list[object] = []
 
         def progress(done: int, total: int | None) -> None:
@@ -41,7 +45,11 @@ def steps_progress(title: str) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda more: None
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
         task, total = bar.add_task(title, total=0), 0
 
         def step(more: int) -> None:

@@ -125,8 +125,7 @@ def train(
     from ..train.recipe import recipe as named
 
     chosen = named(recipe, **changes)
-    for package in ("lightning", "torchmetrics"):
-        needs(package, "train")
+    needs("lightning", "train")
     from ..train.processes import rank
     from ..train.run import train as run
     from ..zoo.load import load

@@ -59,7 +59,8 @@ def open_labelled(source: str | PathLike[str], split: str = "train", stream: boo
     for ending in _TABLES:
         if any(root.glob(f"*{ending}")):
             raise FileNotFoundError(f"{root}: has no {split}{ending} and no {split}-0{ending}, ...")
-    raise FileNotFoundError(f"{root}: has no folder called {' or '.join(words_of(split))}")
+    missing = f"{root}: has no folder called {' or '.join(words_of(split))}"
+    raise FileNotFoundError(f"{missing}: ask for its images as split train" if split == "val" and _folders_in(root) else missing)
 
 
 def has_split(source: str | PathLike[str], split: str) -> bool:

@@ -172,7 +172,8 @@ class Interactions(Experiment):
 
 def _difference(both: Any) -> float:
     """(N, 2) joint changes and sums -> how far they are apart, as a share of the joint change."""
-    return float(np.abs(both[:, 0] - both[:, 1]).mean() / np.abs(both[:, 0]).mean())
+    changed = np.abs(both[:, 0]).mean()
+    return float(np.abs(both[:, 0] - both[:, 1]).mean() / changed) if changed else float("nan")
 
 
 def separated(side: int, height: int, width: int) -> list[Box]:

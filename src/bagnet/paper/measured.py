@@ -78,6 +78,8 @@ def _rows(
     journal: Journal, subject: Subject, image: str, wanted: list[str], measure: Measure, row: int, x: Tensor
 ) -> list[tuple[str, Row]]:
     try:
+        if subject.window is not None:
+            subject.model.check(x)
         found = measure(subject, row, x)
     except ValueError as error:  # smaller than a window, say
         return _unreadable(subject, image, wanted, f"{image}: {error}")
