@@ -23,7 +23,9 @@ from torch.utils.data import DataLoader
 from bagnet.bench.machine import machine
 from bagnet.data.augment import Augmentation, Mixing, Views
 from bagnet.data.labelled import open_labelled
-from bagnet.data.samples import Order, Pixels, Samples
+from bagnet.data.order import Order
+from bagnet.data.pixels import Pixels
+from bagnet.data.samples import Samples
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import Architecture, BagNet
 from bagnet.train.losses import classification

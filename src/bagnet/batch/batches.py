@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..data.samples import Prepared
+from ..data.prepared import Prepared
 from ..data.sources import Images
 from ..data.transforms import Preprocessing
 

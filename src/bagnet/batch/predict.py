@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..card import digest
-from ..data.decode import _printable
+from ..data.decode import printable
 from ..data.sources import open_images
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
@@ -140,7 +140,7 @@ def _check_input(model: BagNet | Prepared, transform: Preprocessing) -> None:
 
 def _naming(name: str, reason: str) -> str:
     """A reason that names the image."""
-    name = _printable(name)
+    name = printable(name)
     return reason if name in reason else f"{name}: {reason}"
 
 
@@ -161,7 +161,7 @@ def _maps_of(table: Path, folder: Path | None) -> Iterator[None]:
             folder.mkdir(exist_ok=True)
             owner = mark.read_bytes() if mark.exists() else b""
             if owner != own and any(folder.glob("*.npz")):
-                whose = _printable(os.fsdecode(owner)) if owner else "another run"
+                whose = printable(os.fsdecode(owner)) if owner else "another run"
                 raise OtherRun(f"{folder}: holds the maps of {whose}; choose another folder for these")
             mark.write_bytes(own)
         except OSError as error:

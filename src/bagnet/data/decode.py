@@ -96,15 +96,15 @@ def _check_file(name: str) -> None:
     try:
         status = Path(name).stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte, which no name can have
-        raise FileNotFoundError(f"{_printable(name)}: there is no such file; check the path") from None
+        raise FileNotFoundError(f"{printable(name)}: there is no such file; check the path") from None
     except OSError as error:
-        raise BadImage(f"{_printable(name)}: cannot be read ({error.strerror}); check the path") from None
+        raise BadImage(f"{printable(name)}: cannot be read ({error.strerror}); check the path") from None
     if S_ISDIR(status.st_mode):
-        raise BadImage(f"{_printable(name)}: is a folder; name an image file")
+        raise BadImage(f"{printable(name)}: is a folder; name an image file")
     if not S_ISREG(status.st_mode):
-        raise BadImage(f"{_printable(name)}: is a pipe or a device; save the image to a file first")
+        raise BadImage(f"{printable(name)}: is a pipe or a device; save the image to a file first")
     if status.st_size == 0:
-        raise BadImage(f"{_printable(name)}: the file is empty; save or copy it again")
+        raise BadImage(f"{printable(name)}: the file is empty; save or copy it again")
 
 
 def _upright(image: Image.Image, name: str) -> Photo:
@@ -163,7 +163,7 @@ def _from_array(values: np.ndarray) -> Image.Image:
 @contextmanager
 def _reasons(name: str) -> Iterator[None]:
     """Turn the many ways in which Pillow fails into one exception with the file's name and the remedy."""
-    name = _printable(name)
+    name = printable(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large sizes that are still allowed
@@ -182,6 +182,6 @@ def _reasons(name: str) -> Iterator[None]:
         raise BadImage(f"{name}: broken or cut short ({reason}); save or copy it again") from None
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A file's name on one line of a terminal, whatever is in it: bytes that are no text, line ends, control characters."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)

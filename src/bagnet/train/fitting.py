@@ -21,7 +21,10 @@ from torch.utils.data import DataLoader
 from ..data.augment import Augmentation, Mixing, Views
 from ..data.decode import BadImage
 from ..data.labels import LabelledImages
-from ..data.samples import Batch, Order, Pixels, Prepared, Samples
+from ..data.order import Order
+from ..data.pixels import Pixels
+from ..data.prepared import Prepared
+from ..data.samples import Batch, Samples
 from ..data.transforms import Preprocessing
 from .checkpoints import BEST, LAST, Best, Checkpoints, Log
 from .losses import balanced, drawing_weights

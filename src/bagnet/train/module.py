@@ -12,7 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..data.samples import Batch, Order
+from ..data.order import Order
+from ..data.samples import Batch
 from ..model import BagNet
 from .losses import classification, distillation, logit_distance, sparsity
 from .recipe import Recipe

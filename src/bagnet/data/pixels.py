@@ -1,0 +1,75 @@
+"""Decoded pixels of a collection, kept in memory where they fit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
+
+from .decode import LARGEST, BadImage
+from .sources import Images
+
+_KEPT = 4 << 30  # bytes of decoded pixels that are kept in memory
+
+
+class Pixels:
+    """The decoded pixels of a collection of images: kept in memory where all are of one size and fit, else read each time.
+
+    Args:
+        images: to read.
+        channels: that the network takes.
+        shorter: resize the shorter side to so many pixels; None leaves images as they are.
+        keep: most bytes to keep.
+    """
+
+    def __init__(self, images: Images, channels: int, shorter: int | None = None, keep: int = _KEPT) -> None:
+        self.images, self.channels, self.shorter = images, channels, shorter
+        self.rows = len(images.names)
+        self.unreadable: dict[int, str] = {}
+        self.kept = self._read_all(keep)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, row: int) -> Tensor:
+        """(C, H, W) uint8.
+
+        Raises:
+            BadImage: it cannot be read.
+        """
+        if row in self.unreadable:
+            raise BadImage(self.unreadable[row])
+        return self._read(row) if self.kept is None else self.kept[row]
+
+    def _read(self, row: int) -> Tensor:
+        try:
+            pixels = torch.from_numpy(self.images.pixels(row, self.channels)).permute(2, 0, 1)
+        except OSError as error:
+            raise BadImage(" ".join(str(error).split())) from None
+        if self.shorter not in (None, min(pixels.shape[1:])):
+            height, width = pixels.shape[1:]
+            if self.shorter**2 * max(height, width) > LARGEST * min(height, width):
+                raise BadImage(
+                    f"{self.images.names[row]}: {width} x {height} pixels would be more than {LARGEST:,} with a shorter side of "
+                    f"{self.shorter}; cut it to a squarer shape"
+                )
+            pixels = resize(pixels, [self.shorter], antialias=True)
+        return pixels
+
+    def _read_all(self, limit: int) -> Tensor | None:
+        """(N, C, H, W) uint8, zeros where unreadable; None where they are too many or of several sizes."""
+        kept: Tensor | None = None
+        for row in range(self.rows):
+            try:
+                pixels = self._read(row)
+            except BadImage as error:
+                self.unreadable[row] = str(error)
+                continue
+            if kept is None:
+                if self.rows * pixels.numel() > limit:
+                    return None
+                kept = torch.zeros(self.rows, *pixels.shape, dtype=torch.uint8)
+            if pixels.shape != kept.shape[1:]:
+                return None
+            kept[row] = pixels
+        return kept
