@@ -58,7 +58,7 @@ def answers(
     settings = {
         "teacher": digest(teacher.state_dict()),
         "preprocessing": teacher.transform.to_dict(),
-        "images": sha256("\n".join(images.images.names).encode(errors="surrogateescape")).hexdigest(),
+        "images": images.images.fingerprint,
         "columns": columns,
     }
     home = folder / sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
