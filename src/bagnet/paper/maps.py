@@ -22,6 +22,11 @@ from .subjects import Material, Subject
 METHODS = ("saliency", "integrated_gradients", "epsilon_lrp", "deeplift", "grad_cam", "occlusion")
 
 
+def spoken(source: str) -> str:
+    """The name of a method as people write it; that of a BagNet as it is."""
+    return source.replace("_", " ") if source in METHODS else source
+
+
 def cells(side: int, height: int, width: int) -> list[Box]:
     """Square cells side by side, row by row; those at the right and the bottom are smaller where the side does not fit."""
     return [

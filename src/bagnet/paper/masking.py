@@ -18,7 +18,7 @@ from ..chart_style import GREY, INK, SOFT, heading, labels, legend, model_colour
 from ..evidence.explain import like_weights
 from ..evidence.picture import Picture
 from .experiment import Experiment, Findings
-from .maps import METHODS, bagnet_map, cells, masked, method_map, over_cells
+from .maps import METHODS, bagnet_map, cells, masked, method_map, over_cells, spoken
 from .measured import measured
 from .statistics import Estimate, mean
 from .subjects import Material, Subject
@@ -154,7 +154,7 @@ class Masking(Experiment):
             for one in (one for one in found if one["model"] == target.name):
                 shares = 100 * np.array(one["masked"]) / one["cells"]
                 middle, low, high = (np.array([point[name] for point in one["mean"]]) for name in ("value", "low", "high"))
-                axes.plot(shares, middle, label=short(one["source"].replace("_", " "), 24), **looks[one["source"]])
+                axes.plot(shares, middle, label=short(spoken(one["source"]), 24), **looks[one["source"]])
                 axes.fill_between(shares, low, high, color=looks[one["source"]]["color"], alpha=0.1, linewidth=0)
             panel_title(axes, short(target.name, 40))
             labels(axes, "cells masked, per cent", "probability of the leading class")
@@ -193,7 +193,7 @@ class Masking(Experiment):
                 weight = "bold" if one is best else "normal"
                 axes.text(2.6 + 1.9 * column, line + 0.2, words, fontsize=8.5, color=INK, fontweight=weight, va="center")
         for line, source in enumerate(sources):
-            axes.text(0, line + 0.2, short(source.replace("_", " "), 30), fontsize=8.5, color=INK, va="center")
+            axes.text(0, line + 0.2, short(spoken(source), 30), fontsize=8.5, color=INK, va="center")
         return Picture(figure)
 
     def _sentences(
@@ -207,7 +207,7 @@ class Masking(Experiment):
             outside = [one for name, one in own.items() if name in bags]
             words = f"{target.name}, {next(iter(own.values()))['table_cells']} cells masked: "
             words += "; ".join(
-                f"{kind} {one['source'].replace('_', ' ')} {_words(one['table'])}"
+                f"{kind} {spoken(one['source'])} {_words(one['table'])}"
                 for kind, group in (("best BagNet map", outside), ("best method on the network itself", inside))
                 if group
                 for one in [min(group, key=lambda one: one["table"]["value"])]

@@ -31,7 +31,7 @@ from ..evidence.explain import like_weights
 from ..evidence.occlude import occlude
 from ..evidence.picture import Picture
 from .experiment import Experiment, Findings
-from .maps import METHODS, bagnet_map, cells, masked, method_map, over_cells
+from .maps import METHODS, bagnet_map, cells, masked, method_map, over_cells, spoken
 from .measured import measured
 from .statistics import mean, spearman
 from .subjects import Material, Subject
@@ -184,7 +184,7 @@ class Sensitivity(Experiment):
         labels(axes, "side of the mask, pixels of the input", "fall by the mask that matters most")
         panel_title(axes, "How much?")
         quiet_frame(axes, "y")
-        legend(axes)
+        legend(axes, loc="upper left")
         grid = panels[1].subgridspec(lines, columns)
         for place, subject in enumerate(subjects):
             panel = figure.add_subplot(grid[place // columns, place % columns])
@@ -226,7 +226,7 @@ class Sensitivity(Experiment):
                 errors = np.abs(values[:, 1:] - values[:, :1]).T
                 axes.barh(at, values[:, 0], 0.9 * height, xerr=errors, color=colour, ecolor=SOFT, label=short(bag, 24))
             axes.axvline(0, color=INK, linewidth=0.8)
-            axes.set_yticks(range(len(methods)), [one.replace("_", " ") for one in methods], fontsize=8)
+            axes.set_yticks(range(len(methods)), [spoken(one) for one in methods], fontsize=8)
             axes.invert_yaxis()
             panel_title(axes, short(network, 36))
             labels(axes, "Spearman's correlation", "")
@@ -261,7 +261,7 @@ def _sentences(drops: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]])
         best = max((one for one in pairs if one["model"] == network), key=lambda one: one["rank_correlation"]["value"])
         value = best["rank_correlation"]
         sentences.append(
-            f"With {network}, the map of {best['map']} agrees most with {best['method'].replace('_', ' ')}: rank correlation "
+            f"With {network}, the map of {best['map']} agrees most with {spoken(best['method'])}: rank correlation "
             f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}] over {best['images']:,} images."
         )
     return sentences

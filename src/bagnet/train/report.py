@@ -100,7 +100,7 @@ def _curves(folder: Path) -> Figure:
     name = "select_top1" if epochs and epochs[0]["select_top1"] else "select_right"
     other.plot(at, [100 * float(row[name]) for row in epochs], color=RED, lw=1.6, marker=".")
     other.set_ylabel("right on the selection images, %", color=RED)
-    other.set_ylim(0, 100)
+    other.set_ylim(0, min(100, 1.2 * max((100 * float(row[name]) for row in epochs), default=100) + 1))
     for each in (axes, other):
         each.spines["top"].set_visible(False)
     return figure
