@@ -93,8 +93,8 @@ def draw(
     strongest = evidence.windows(index, _STRONGEST, versus, apart=evidence.geometry.size // 2)
 
     figure, (left, right, bar, answers) = _layout(evidence.image.size)
-    _photograph(left, evidence, strongest)
-    _heat_map(right, evidence, values, geometry, limit, style, [] if finer else strongest)
+    photograph(left, evidence, strongest)
+    heat_map(right, evidence, values, geometry, limit, style, [] if finer else strongest)
     _colour_bar(bar, limit, versus is not None)
     _words(figure, answers, evidence, index, versus, geometry)
     return Picture(figure)
@@ -137,8 +137,8 @@ def _layout(size: tuple[int, int]) -> tuple[Figure, tuple[Axes, Axes, Axes, Axes
     return figure, panels
 
 
-def _photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> None:
-    """The photograph, paler where the network was not given it, with the strongest windows outlined and numbered."""
+def photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> None:
+    """Draw the photograph, paler where the network was not given it, with some windows outlined and numbered."""
     from matplotlib.patches import Rectangle
 
     pixels = np.asarray(evidence.image, dtype=np.float32) / 255
@@ -166,7 +166,7 @@ def _photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> 
     _frame(axes, evidence.image.size)
 
 
-def _heat_map(
+def heat_map(
     axes: Axes,
     evidence: Evidence,
     values: Floats,
@@ -175,7 +175,17 @@ def _heat_map(
     style: Style,
     strongest: Sequence[Window],
 ) -> None:
-    """The map where it lies on the photograph: each cell a stride x stride square about its window's centre."""
+    """Draw a map where it lies on the photograph: each cell a stride x stride square about its window's centre.
+
+    Args:
+        axes: to draw on.
+        evidence: of the image.
+        values: (h, w) logits.
+        geometry: of the windows that these are of: the evidence's own, or that of a finer map.
+        limit: the logit at both ends of the colours.
+        style: as for `Evidence.picture`.
+        strongest: windows of the evidence whose cells are outlined and, where there is room, numbered.
+    """
     from matplotlib.patches import Rectangle
 
     def fill(box: Box, colour: str, order: float, **more: Any) -> None:
@@ -262,7 +272,7 @@ def _colour_bar(axes: Axes, limit: float, difference: bool) -> None:
     scale = ScalarMappable(Normalize(-limit, limit), _colours())
     bar = axes.figure.colorbar(scale, cax=axes, ticks=[-limit, -limit / 2, 0, limit / 2, limit])
     bar.outline.set_visible(False)
-    bar.ax.set_yticklabels([_signed(tick) for tick in (-limit, -limit / 2, 0.0, limit / 2, limit)])
+    bar.ax.set_yticklabels([signed(tick) for tick in (-limit, -limit / 2, 0.0, limit / 2, limit)])
     bar.ax.tick_params(length=2, labelsize=8, colors=_INK)
     bar.ax.set_title("logit\ndifference" if difference else "logit", fontsize=8, color=_SOFT, pad=6)
 
@@ -275,14 +285,14 @@ def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int 
     grid = geometry == evidence.geometry
     mean = ", the mean of the map" if grid else f", the mean of the map every {evidence.geometry.stride} px; this one is finer"
     if versus is None:
-        numbers = f"{_percent(shown.probability)}   logit {_signed(shown.logit)}{mean}"
+        numbers = f"{percent(shown.probability)}   logit {signed(shown.logit)}{mean}"
     else:
         other = evidence.prediction(versus)
         title = f"{shown.name}, not {other.name}"
         numbers = (
-            f"{_percent(shown.probability)} against {_percent(other.probability)}   "
-            f"logits {_signed(shown.logit)} and {_signed(other.logit)}: "
-            f"{_signed(shown.logit - other.logit)} apart{mean}"
+            f"{percent(shown.probability)} against {percent(other.probability)}   "
+            f"logits {signed(shown.logit)} and {signed(other.logit)}: "
+            f"{signed(shown.logit - other.logit)} apart{mean}"
         )
     figure.text(left, 1 - 0.42 / high, _short(title, 60), fontsize=17, fontweight="bold", color=_INK, va="baseline")
     figure.text(left, 1 - 0.70 / high, numbers, fontsize=10, color=_SOFT, va="baseline")
@@ -295,7 +305,7 @@ def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int 
         y = 1.0 - place * step
         weight = "bold" if answer.index == index else "normal"
         axes.text(0, y, _short(answer.name, 27), fontsize=9.5, color=_INK, fontweight=weight, va="top")
-        axes.text(1, y, _percent(answer.probability), fontsize=9.5, color=_INK, fontweight=weight, va="top", ha="right")
+        axes.text(1, y, percent(answer.probability), fontsize=9.5, color=_INK, fontweight=weight, va="top", ha="right")
         base = y - 0.5 * step
         axes.plot([0, 1], [base, base], color="#e8eaef", linewidth=3.2, solid_capstyle="butt")
         axes.plot([0, answer.probability], [base, base], color="#cf4a41", linewidth=3.2, solid_capstyle="butt")
@@ -313,9 +323,11 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A logit in words: "+1.25"."""
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") if round(value, 2) else "0"
 
 
-def _percent(probability: float) -> str:
+def percent(probability: float) -> str:
+    """A probability in words: "12.5 %"."""
     return f"{100 * probability:.1f} %"

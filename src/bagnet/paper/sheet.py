@@ -1,0 +1,97 @@
+"""Sheets of many small pictures, and which models have something to draw on them."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ..chart_style import INK, LINE, SOFT, heading, short
+from ..geometry import Box
+from .subjects import Material, Subject
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARGIN = 0.14  # inches beside everything
+_LETTER = 0.0078  # inches that a letter takes on average, by point of its size
+_LINE = 1.25  # from one line to the next, in sizes of the letters
+
+
+class Sheet:
+    """A figure on which everything has its place in inches from the top left corner.
+
+    Args:
+        width: in inches.
+        below: height of what comes under the heading; it begins at `top`.
+        title: of the figure.
+        words: under the title, on as many lines as they need.
+    """
+
+    def __init__(self, width: float, below: float, title: str, words: str) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        lines = wrapped(words, width - 2 * MARGIN, 9.5)
+        self.top = 0.75 + (lines.count("\n") + 1) * _LINE * 9.5 / 72
+        self.figure = Figure(figsize=(width, self.top + below), facecolor="white")
+        FigureCanvasAgg(self.figure)
+        self._ground = self.panel(0, 0, width, self.top + below)
+        self._ground.set_axis_off()
+        self._ground.set(xlim=(0, width), ylim=(self.top + below, 0))
+        heading(self.figure, title, "")
+        self.text(MARGIN, 0.5, lines, 9.5, color=SOFT)
+
+    def panel(self, x: float, y: float, width: float, height: float) -> Axes:
+        """Axes of their own at that place."""
+        across, down = self.figure.get_size_inches()
+        return self.figure.add_axes((x / across, 1 - (y + height) / down, width / across, height / down))
+
+    def text(self, x: float, y: float, words: str, size: float = 8, **more: Any) -> None:
+        """Words, the top of their first line at the place, in letters of a size in points."""
+        for line, part in enumerate(words.split("\n")):
+            base = y + (0.76 + _LINE * line) * size / 72  # by the base line, as tops jump with the letters
+            self._ground.text(x, base, part, **{"fontsize": size, "color": INK, "va": "baseline", **more})
+
+    def picture(self, x: float, y: float, side: float, image: Image.Image) -> None:
+        """An image enlarged to fill a square in one direction at least, each of its pixels a square, in a thin frame."""
+        from matplotlib.patches import Rectangle
+
+        step = side / max(image.size)
+        wide, high = image.width * step, image.height * step
+        left, top = x + (side - wide) / 2, y + (side - high) / 2
+        place = (left, left + wide, top + high, top)
+        self._ground.imshow(np.asarray(image), extent=place, interpolation="nearest", aspect="auto")
+        self._ground.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=LINE, linewidth=0.8))
+
+
+def wrapped(words: str, width: float, size: float, most: int | None = None) -> str:
+    """Words on lines of a width in inches, in letters of a size in points; cut after so many lines."""
+    letters = max(4, int(width / (_LETTER * size)))
+    found = textwrap.wrap(words, letters)
+    if most is not None and len(found) > most:
+        found = [*found[: most - 1], short(" ".join(found[most - 1 :]), letters)]
+    return "\n".join(found)
+
+
+def cut_out(image: Image.Image, box: Box) -> Image.Image:
+    """A box of an image; at least one pixel, where the image is so small that a window is less."""
+    left, top = min(box.left, image.width - 1), min(box.top, image.height - 1)
+    return image.crop((left, top, max(box.right, left + 1), max(box.bottom, top + 1)))
+
+
+def drawable(material: Material, experiment: str) -> tuple[Subject, ...]:
+    """The BagNets of a material, from the smallest windows to the largest.
+
+    Raises:
+        ValueError: there are none, or one takes images of which there is no picture.
+    """
+    if not material.bagnets:
+        raise ValueError(f"{experiment} draws the evidence of windows, which only BagNets have: name one among the models")
+    for one in material.bagnets:
+        channels = len(one.transform.mean)
+        if channels not in (1, 3):
+            raise ValueError(f"{experiment} draws images, but those that {one.name} takes have {channels} channels: no picture")
+    return material.bagnets
