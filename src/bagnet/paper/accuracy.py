@@ -104,18 +104,18 @@ class Accuracy(Experiment):
                 values = 100 * np.array([(one.value, one.value - one.low, one.high - one.value) for one in found])
                 sides = [one.window or 0 for one in bags]
                 bars: Any = {"color": "#1f5a99", "marker": "o", "capsize": 3, **look}
-                axes.errorbar(sides, values[:, 0], values[:, 1:].T, label=f"BagNets, top-{top}", **bars)
+                axes.errorbar(sides, values[:, 0], values[:, 1:].T, label="BagNets" if top == 1 else None, **bars)
             for one, colour in zip(material.networks, colours, strict=True):
                 if top in right[one.name]:
                     level = right[one.name][top]
                     axes.axhspan(100 * level.low, 100 * level.high, color=colour, alpha=0.12, linewidth=0)
-                    axes.axhline(100 * level.value, color=colour, label=f"{short(one.name, 30)}, top-{top}", **look)
+                    axes.axhline(100 * level.value, color=colour, label=short(one.name, 30) if top == 1 else None, **look)
         axes.set_ylim(0, 100)
         axes.set_xticks(sorted({one.window or 0 for one in bags}))
         labels(axes, "side of the windows, pixels of the input", "images that are right, per cent")
-        panel_title(axes, "Accuracy")
+        panel_title(axes, "Accuracy: top-1, and top-5 dashed")
         quiet_frame(axes, "y")
-        legend(axes, ncols=2, loc="upper left")
+        legend(axes, loc="upper left")
         if alike:
             self._correlations(figure.add_subplot(panels[1]), material, alike)
         return Picture(figure)

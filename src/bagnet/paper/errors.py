@@ -80,7 +80,7 @@ class Errors(Experiment):
     ) -> Picture:
         columns = min(_PANELS, len(found))
         lines = -(-len(found) // columns)
-        figure, panels = side_by_side([3.6] * columns, 0.8 + 3.4 * lines)
+        figure, panels = side_by_side([max(3.6, 7.0 / columns)] * columns, 0.8 + 3.4 * lines)
         heading(
             figure, self.title, f"{material.data}, {len(material):,} images; top-{self.top} accuracy in per cent, a point a class"
         )
