@@ -52,14 +52,14 @@ def test_all_on_one_page(
 ) -> None:
     monkeypatch.setattr("bagnet.paper.catalogue.NAMES", ("accuracy", "interactions", "errors"))
     words = ("--models", weights, "--data", photos, "--out", tmp_path / "out", "--images", "interactions=3")
-    result = run("paper", "all", *words, "--set", "interactions.sides=8,16")
+    result = run("paper", "all", *words, "--set", "interactions.sides=8,16", "--skip", "accuracy")
     assert result.code == 0, result.err
     page = (tmp_path / "out/paper.html").read_text()
-    assert page.count("<section id=") == 2
+    assert page.count("<section id=") == 1, "of two, one does not suit"
     assert "errors compares models: name two at least" in page, "what does not suit is left out, with the reason"
     assert "--set sides=8,16" in page
     assert "3 images" in page
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 2
     assert "http" not in page.replace("http://www.w3.org", ""), "it needs nothing from elsewhere"
 
 
@@ -73,6 +73,8 @@ def test_what_is_refused(run: Run, weights: Path, other: Path, photos: Path, tmp
     assert_refused(run(*start, "--set", "top"), "option=value")
     assert_refused(run(*start, "--images", "many"), "a number")
     assert_refused(run("paper", "all", *start[2:], "--set", "top=1"), "NAME.option=value")
+    assert_refused(run("paper", "all", *start[2:], "--skip", "nothing"), "--skip nothing", "accuracy")
+    assert_refused(run(*start, "--skip", "errors"), "only `all`")
     (tmp_path / "file").touch()
     assert_refused(run(*start[:-1], tmp_path / "file"), "is a file")
     assert_refused(run(*start[:5], tmp_path / "nowhere", *start[6:]), "nowhere")

@@ -60,6 +60,9 @@ def paper(
             show_default=False,
         ),
     ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="An experiment that `all` leaves out; repeat it for several.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn by lot.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     workers: Annotated[
@@ -81,7 +84,7 @@ def paper(
     from ..paper.page import run_all
     from ..paper.subjects import gather
 
-    asked = NAMES if name == "all" else (name,)
+    asked = _asked(name, skip or (), NAMES)
     options = _by_experiment(option or (), asked, name)
     counts = _counts(images or (), asked, name)
     experiments = [experiment(one, options.get(one)) for one in asked]
@@ -121,6 +124,17 @@ def _show(result: Result, several: bool) -> None:
         typer.echo(f"{result.name}: {result.record['title']}")
     for sentence in result.sentences:
         typer.echo(f"  {sentence}" if several else sentence)
+
+
+def _asked(name: str, skip: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """The experiments to run."""
+    if name != "all":
+        if skip:
+            raise ValueError(f"--skip {skip[0]}: only `all` leaves experiments out")
+        return (name,)
+    if unknown := [one for one in skip if one not in names]:
+        raise ValueError(f"--skip {unknown[0]}: there are {', '.join(names)}")
+    return [one for one in names if one not in skip]
 
 
 def _by_experiment(options: Sequence[str], asked: Sequence[str], name: str) -> dict[str, dict[str, str]]:

@@ -45,8 +45,10 @@ class Accuracy(Experiment):
         "alike are the logits?"
     )
     paper = (
-        "Fig. 1: on ImageNet, windows of 33 px reach the top-5 accuracy of AlexNet's successors (66.70 and 87.00 % top-1 and "
-        "top-5 with the published BagNet-33, measured by others); the correlation of its logits with VGG-16's is not known here."
+        'Fig. 1, on ImageNet: "patch sizes as small as 17 x 17 pixels suffice to reach AlexNet performance (80.5% top-5 '
+        'performance) while patches sizes 33 x 33 pixels suffice to reach close to 87.6%". The released weights of 9, 17 and '
+        "33 px were measured by others at 46.4, 58.8 and 66.7 % top-1, 70.4, 81.2 and 87.0 % top-5. The correlation of the "
+        "logits with VGG-16's is not known here."
     )
 
     def find(self, material: Material, folder: Path) -> Findings:

@@ -239,10 +239,11 @@ def _sentences(found: Sequence[dict[str, Any]]) -> list[str]:
     others = [one for one in found if not one["exact"]]
     sentences = []
     if exact:
-        worst = min(one["correlation"]["value"] or 0.0 for one in exact)
+        apart = max(0.0, *(1 - (one["correlation"]["value"] or 0.0) for one in exact))
+        pairs = ", ".join(f"{one['model']} at {one['side']} px" for one in exact)
         sentences.append(
-            f"Where masks are at least a window less one pixel apart, the changes of BagNets add up exactly: over "
-            f"{len(exact)} pairs of model and mask the smallest correlation is 1 - {1 - worst:.1e} (float64)."
+            f"Where masks are at least a window less one pixel apart, the changes of BagNets add up ({pairs}): no correlation is "
+            f"further than {apart:.1e} from 1 (float64)."
         )
     if others:
         sentences.append(f"Elsewhere, correlation over {others[0]['images']:,} images: " + "; ".join(map(of, others)) + ".")

@@ -94,14 +94,14 @@ def _section(result: Result) -> str:
     record = result.record
     found = "".join(f"<p>{escape(sentence)}" for sentence in result.sentences)
     figures = "".join(_image(path, str(record["title"])) for path in result.figures)
-    options = " ".join(f"--set {name}={_text(value)}" for name, value in _options(record["settings"]).items())
+    options = "".join(f" --set {name}={text}" for name, value in _options(record["settings"]).items() if (text := _text(value)))
     images = f"{record['settings']['images']:,} images"
     return (
         f"<section id={result.name}><h2>{escape(str(record['title']))}</h2><p class=lead>{escape(str(record['question']))}"
         f"<div class=pair><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{found}</div></div>"
         f"{figures}<p class=small>{images}, {record['seconds']:,.0f} s. Data: <code>{result.name}/{record['table']}</code>; "
         f"all figures: <code>{result.name}/result.json</code>; again: "
-        f"<code>bagnet paper {result.name} {escape(options)}</code></section>"
+        f"<code>bagnet paper {result.name}{escape(options)} --images {record['settings']['images']} ...</code></section>"
     )
 
 
@@ -127,4 +127,6 @@ def _machine(known: Mapping[str, Any]) -> str:
 
 
 def _image(path: Path, title: str) -> str:
-    return f"<img alt='{escape(title)}' src='data:image/png;base64,{b64encode(path.read_bytes()).decode()}'>"
+    """The picture, and a click away the same as lines, to be enlarged as one likes."""
+    drawn = f"<img alt='{escape(title)}' src='data:image/png;base64,{b64encode(path.read_bytes()).decode()}'>"
+    return f"<a href='{escape(path.parent.name)}/{escape(path.stem)}.svg'>{drawn}</a>"

@@ -31,7 +31,10 @@ class Runtime(Experiment):
     name = "runtime"
     title = "What does a BagNet cost?"
     question = "How many images a second do the published sizes classify on this machine, beside ResNet-50?"
-    paper = "A BagNet takes about 4 times ResNet-50's multiply-adds, as it shrinks the image less; the runtime is said to follow."
+    paper = (
+        '"Across all receptive field sizes BagNets reach around 155 images/s for BagNets compared to 570 images/s for '
+        'ResNet-50", as they shrink the image less (on a GPU that is not known here).'
+    )
     labels = False
 
     size: int = 224
