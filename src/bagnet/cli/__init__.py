@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .audit import audit
 from .bench import bench
 from .evaluate import evaluate
 from .explain import explain
@@ -30,6 +31,7 @@ app.command()(predict)
 app.command()(train)
 app.command()(evaluate)
 app.command()(bench)
+app.command()(audit)
 app.command()(paper)
 app.add_typer(models, name="models")
 

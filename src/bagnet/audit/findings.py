@@ -1,0 +1,500 @@
+"""What was found: mistakes and their causes, shortcuts and how far the predictions hang on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..batch.evaluate import rounded
+from ..data.names import ClassNames
+from ..geometry import Geometry
+from .decisive import AGAINST, FOR, Decisive
+from .masking import Answer, Masked, Mistakes
+from .patterns import Pattern, cluster, members, relative_places
+
+_BINS = 16  # of a map of places, at most, along each axis
+_DOWN, _ACROSS = ("top", "middle", "bottom"), ("left", "centre", "right")
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One window to show.
+
+    Args:
+        image: number of the image.
+        cell: (row, column) of the window's cell.
+        logit: what it says: a logit, or a difference of two.
+        true: the image's class.
+        predicted: what it is taken for.
+    """
+
+    image: int
+    cell: tuple[int, int]
+    logit: float
+    true: int
+    predicted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """What becomes of mistaken images when windows are masked.
+
+    Args:
+        images: how many.
+        to_true: how many are then taken for the true class.
+        to_other: how many for a third class.
+        ahead: in how many the true class has then a larger logit than the class that they were taken for.
+    """
+
+    images: int
+    to_true: int
+    to_other: int
+    ahead: int
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Windows that look alike and cause the same mistake.
+
+    Args:
+        windows: how many.
+        flips: of the mistaken images that have one, with only such windows masked.
+        examples: the strongest first, one an image.
+    """
+
+    windows: int
+    flips: Flips
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Images of one class that are taken for one other.
+
+    Args:
+        true: the class that they show.
+        predicted: what they are taken for.
+        shown: how many images show the true class.
+        flips: with the windows masked that speak most for the predicted class against the true one.
+        control: with as many windows masked that were drawn by lot.
+        causes: clusters of the windows, the largest first.
+    """
+
+    true: int
+    predicted: int
+    shown: int
+    flips: Flips
+    control: Flips
+    causes: tuple[Cause, ...]
+
+    @property
+    def images(self) -> int:
+        """How many are taken for the other class."""
+        return self.flips.images
+
+    def to_dict(self, classes: ClassNames) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "true": str(classes[self.true]),
+            "predicted": str(classes[self.predicted]),
+            "images": self.images,
+            "shown": self.shown,
+            "masked": asdict(self.flips),
+            "control": asdict(self.control),
+            "causes": [{"windows": one.windows, "masked": asdict(one.flips)} for one in self.causes],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Shortcut:
+    """A pattern that decides for a class across the data set. Whether it is a legitimate part of the object is for people to say.
+
+    Args:
+        label: the class.
+        rank: 1 is the first of the class.
+        predictions: images that are taken for the class.
+        images: how many of these have such a window among their strongest.
+        windows: such windows in all.
+        lost: of the lead of the class over the next one, the share that is gone once such windows are masked; a mean over the
+            predictions of the class, 0 for those without the pattern and 1 for those that fall.
+        control_lost: the same, with as many windows masked that were drawn by lot.
+        falls: how many of the images are not taken for the class any more once their windows of this kind are masked.
+        control_falls: how many of them with as many windows masked that were drawn by lot.
+        carried: of the class's positive evidence, the share of these windows and of those that are one clue with them; a mean
+            over the images.
+        area: share of the input that is masked, a mean over the images.
+        look: how alike the windows look, 0 to 1: see `Pattern`.
+        place: how alike they lie, 0 to 1.
+        places: (rows, columns) how many windows lie where.
+        parts: (3, 3) share of the windows whose centre is in each ninth of the image.
+        own: images that show the class; `own_having`: how many of them have the pattern anywhere.
+        own_having: see `own`.
+        others: images of other classes.
+        others_having: how many of them have the pattern anywhere.
+        taken_having: of these, how many are taken for the class.
+        taken_without: of the images of other classes without the pattern, how many are.
+        examples: the strongest first, one an image.
+        pattern: number of the pattern.
+    """
+
+    label: int
+    rank: int
+    predictions: int
+    images: int
+    windows: int
+    lost: float
+    control_lost: float
+    falls: int
+    control_falls: int
+    carried: float
+    area: float
+    look: float
+    place: float
+    places: Ints
+    parts: NDArray[np.float64]
+    own: int
+    own_having: int
+    others: int
+    others_having: int
+    taken_having: int
+    taken_without: int
+    examples: tuple[Example, ...]
+    pattern: int
+
+    @property
+    def coverage(self) -> float:
+        """Share of the class's predictions that have such a window among their strongest."""
+        return self.images / self.predictions
+
+    @property
+    def share_falling(self) -> float:
+        """Share of all the class's predictions that fall when it is masked."""
+        return self.falls / self.predictions
+
+    @property
+    def control_falling(self) -> float:
+        """The same, with as many windows masked that were drawn by lot."""
+        return self.control_falls / self.predictions
+
+    @property
+    def score(self) -> float:
+        """What shortcuts are ranked by, 0 to 1: how much hangs on it x how much it is one and the same thing.
+
+        (lead lost without it - lead lost without as much drawn by lot) x (look + place) / 2. The lead and not the falls alone, as
+        a class may have more than one clue: a watermark beside honest evidence can be most of the lead and yet fell nothing.
+        """
+        return max(0.0, self.lost - self.control_lost) * (self.look + self.place) / 2
+
+    @property
+    def where(self) -> str:
+        """In words, the ninth of the image in which more than half of the windows lie."""
+        row, column = divmod(int(self.parts.argmax()), 3)
+        if self.parts[row, column] <= 0.5:
+            return "in no one place"
+        if (row, column) == (1, 1):
+            return "in the middle"
+        words = [word for word, plain in ((_DOWN[row], row == 1), (_ACROSS[column], column == 1)) if not plain]
+        return f"at the {' '.join(words)}"
+
+    @property
+    def corner(self) -> float:
+        """Share of the windows whose centre lies in one of the four ninths at the corners."""
+        return float(self.parts[::2, ::2].sum())
+
+    @property
+    def border(self) -> float:
+        """Share of the windows whose centre lies in one of the eight ninths along the border, corners among them."""
+        return float(1 - self.parts[1, 1])
+
+    def to_dict(self, classes: ClassNames) -> dict[str, Any]:
+        """As JSON can hold it."""
+        counts = ("predictions", "images", "windows", "falls", "control_falls")
+        elsewhere = ("own", "own_having", "others", "others_having", "taken_having", "taken_without")
+        shares = (
+            "coverage",
+            "lost",
+            "control_lost",
+            "share_falling",
+            "control_falling",
+            "carried",
+            "area",
+            "look",
+            "place",
+            "corner",
+            "border",
+        )
+        return {
+            "class": str(classes[self.label]),
+            "rank": self.rank,
+            "score": rounded(self.score),
+            **{name: getattr(self, name) for name in counts},
+            **{name: rounded(getattr(self, name)) for name in shares},
+            "where": self.where,
+            "parts": [[rounded(share) for share in row] for row in self.parts.tolist()],
+            "places": self.places.tolist(),
+            **{name: getattr(self, name) for name in elsewhere},
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What a BagNet goes by on some images, and what it stumbles over.
+
+    Args:
+        model: name of the card.
+        data: name of the images.
+        classes: of the images.
+        geometry: of the windows.
+        windows: how many decide an image, at most.
+        images: how many were classified.
+        right: how many of them are.
+        predictions: (K,) images that are taken for each class.
+        bad: (image, reason) of those that could not be read.
+        confusions: the most common, in order.
+        shortcuts: the classes in order, each one's from the first on.
+        clusters: (N, 2, W) of each decisive window the rank of its shortcut or the number of its cause; 0 where there is none.
+        seconds: spent, but for writing the report.
+        runtime: who ran the model.
+        precision: that was executed.
+    """
+
+    model: str
+    data: str
+    classes: ClassNames
+    geometry: Geometry
+    windows: int
+    images: int
+    right: int
+    predictions: Ints
+    bad: tuple[tuple[str, str], ...]
+    confusions: tuple[Confusion, ...]
+    shortcuts: tuple[Shortcut, ...]
+    clusters: Ints
+    seconds: float = 0.0
+    runtime: str = "torch"
+    precision: str = "float32"
+
+    def of_class(self, label: int) -> tuple[Shortcut, ...]:
+        """The shortcuts of a class, first to last."""
+        return tuple(one for one in self.shortcuts if one.label == label)
+
+    def worst(self, count: int) -> tuple[Shortcut, ...]:
+        """The shortcuts with the highest scores, of whatever class; those without any score are none."""
+        return tuple(sorted((one for one in self.shortcuts if one.score > 0), key=lambda one: -one.score)[:count])
+
+    def sentences(self) -> list[str]:
+        """The most important of it in words, a sentence or two each."""
+        found = [
+            f"{self.model} is right about {self.right:,} of {self.images:,} images of {self.data} "
+            f"({percent(self.right / self.images)})."
+        ]
+        if self.confusions:
+            found += [self._mistake(self.confusions[0]), self._mistakes()]
+        first = self.worst(1)
+        if first:
+            found.append(self._shortcut(first[0]))
+        else:
+            found.append(
+                "No class has a pattern on which more of its lead over the next class hangs than on windows drawn by lot."
+            )
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, as JSON can hold them."""
+        return {
+            "model": self.model,
+            "data": self.data,
+            "window": self.geometry.size,
+            "stride": self.geometry.stride,
+            "windows_per_image": self.windows,
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "images": self.images,
+            "right": self.right,
+            "bad": [list(pair) for pair in self.bad],
+            "seconds": self.seconds,
+            "sentences": self.sentences(),
+            "confusions": [one.to_dict(self.classes) for one in self.confusions],
+            "classes": [
+                {
+                    "class": str(entry),
+                    "wnid": entry.wnid,
+                    "predictions": int(self.predictions[label]),
+                    "shortcuts": [one.to_dict(self.classes) for one in self.of_class(label)],
+                }
+                for label, entry in enumerate(self.classes)
+            ],
+        }
+
+    def _mistake(self, one: Confusion) -> str:
+        return (
+            f'Its most common mistake: {one.images:,} of {one.shown:,} images of "{self.classes[one.true]}" are taken for '
+            f'"{self.classes[one.predicted]}".'
+        )
+
+    def _mistakes(self) -> str:
+        total = sum(one.images for one in self.confusions)
+        masked, lots = (
+            [percent(sum(getattr(one, name) for one in group) / total) for name in ("ahead", "to_true")]
+            for group in ([one.flips for one in self.confusions], [one.control for one in self.confusions])
+        )
+        return (
+            f"In the {total:,} images of the {len(self.confusions)} most common kinds of mistake, masking the windows that "
+            f"caused it puts the true class ahead of the one predicted in {masked[0]}, and ahead of all classes in {masked[1]}; "
+            f"masking as many windows by lot, in {lots[0]} and {lots[1]}."
+        )
+
+    def _shortcut(self, one: Shortcut) -> str:
+        return (
+            f"The pattern most like a shortcut, with a score of {one.score:.2f} of 1, is in "
+            f'"{self.classes[one.label]}", {one.where}: '
+            f"{percent(one.coverage)} of the {one.predictions:,} predictions of the class have it among their strongest windows. "
+            f"When it is masked, {percent(one.lost)} of their lead over the next class is lost and {percent(one.share_falling)} "
+            f"of them fall; with as much masked by lot, {percent(one.control_lost)} and {percent(one.control_falling)}."
+        )
+
+
+def percent(share: float) -> str:
+    """A share in words: "12.5 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def find_mistakes(decisive: Decisive, targets: Ints, count: int, seed: int) -> list[Mistakes]:
+    """The most common confusions, with the windows that caused them clustered."""
+    wrong = np.flatnonzero((decisive.predicted >= 0) & (decisive.predicted != targets))
+    pairs = np.stack([targets[wrong], decisive.predicted[wrong]], 1)
+    kinds, inverse, images = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    found = []
+    for kind in np.argsort(-images, kind="stable")[:count]:
+        chosen = wrong[inverse.reshape(-1) == kind]
+        rows, windows = members(decisive, chosen, AGAINST)
+        groups = cluster(decisive.features[rows, AGAINST, windows].astype(np.float32), seed)
+        causes = {int(row): groups[rows == row].tolist() for row in chosen}
+        found.append(Mistakes(int(kinds[kind][0]), int(kinds[kind][1]), chosen, causes))
+    return found
+
+
+def find_confusions(
+    mistakes: Sequence[Mistakes], decisive: Decisive, masked: Masked, targets: Ints, examples: int
+) -> tuple[Confusion, ...]:
+    """What masking said of each kind of mistake, with so many examples of each cause at most."""
+    return tuple(_confusion(one, decisive, masked, targets, examples) for one in mistakes)
+
+
+def find_shortcuts(
+    patterns: Sequence[Pattern], decisive: Decisive, masked: Masked, targets: Ints, examples: int
+) -> tuple[Shortcut, ...]:
+    """What masking said of each pattern, ranked within its class, with so many examples of each at most."""
+    found = [_shortcut(number, one, decisive, masked, targets, examples) for number, one in enumerate(patterns)]
+    found.sort(key=lambda one: (one.label, -one.score, -one.images))
+    of_class = [list(group) for _, group in groupby(found, key=lambda one: one.label)]
+    return tuple(replace(one, rank=rank) for group in of_class for rank, one in enumerate(group, 1))
+
+
+def numbered(
+    decisive: Decisive, mistakes: Sequence[Mistakes], patterns: Sequence[Pattern], shortcuts: Sequence[Shortcut]
+) -> Ints:
+    """(N, 2, W): see `Audit.clusters`."""
+    found = np.zeros(decisive.cells.shape, np.int64)
+    for one in shortcuts:
+        pattern = patterns[one.pattern]
+        found[pattern.rows, FOR, pattern.windows] = one.rank
+    for mistake in mistakes:
+        for row, causes in mistake.causes.items():
+            found[row, AGAINST, : len(causes)] = np.asarray(causes) + 1
+    return found
+
+
+def _confusion(one: Mistakes, decisive: Decisive, masked: Masked, targets: Ints, examples: int) -> Confusion:
+    rows = one.rows.tolist()
+    after = [masked.mistakes[row] for row in rows]
+    lots = [masked.control[row, len(one.causes[row])] for row in rows]
+    causes = []
+    for cause in sorted({cause for causes in one.causes.values() for cause in causes}):
+        pairs = [(row, window) for row in rows for window, own in enumerate(one.causes[row]) if own == cause]
+        inside = sorted({row for row, _ in pairs})
+        then = [masked.causes[row, cause] for row in inside]
+        shown = _examples(decisive, targets, pairs, AGAINST, examples)
+        causes.append(Cause(len(pairs), _flips(then, one), shown))
+    readable = int(((targets == one.true) & (decisive.predicted >= 0)).sum())
+    return Confusion(one.true, one.predicted, readable, _flips(after, one), _flips(lots, one), tuple(causes))
+
+
+def _flips(answers: Sequence[Answer], one: Mistakes) -> Flips:
+    labels = [answer.label for answer in answers]
+    third = sum(label not in (one.true, one.predicted) for label in labels)
+    return Flips(len(labels), labels.count(one.true), third, sum(answer.ahead for answer in answers))
+
+
+def _shortcut(number: int, pattern: Pattern, decisive: Decisive, masked: Masked, targets: Ints, examples: int) -> Shortcut:
+    """Not ranked yet."""
+    label, rows = pattern.label, pattern.images.tolist()
+    after = [masked.patterns[row, number] for row in rows]
+    lots = [masked.control[row, len(pattern.of_image(row))] for row in rows]
+    known, taken = decisive.predicted >= 0, decisive.predicted == label
+    own, others = known & (targets == label), known & (targets != label)
+    own_having, others_having, taken_having = masked.having[number].tolist()
+    places = relative_places(decisive, pattern.rows, pattern.windows)
+    pairs = list(zip(pattern.rows.tolist(), pattern.windows.tolist(), strict=True))
+    return Shortcut(
+        label=label,
+        rank=0,
+        predictions=int(taken.sum()),
+        images=len(rows),
+        windows=len(pairs),
+        lost=float(sum(answer.lost for answer in after) / taken.sum()),
+        control_lost=float(sum(answer.lost for answer in lots) / taken.sum()),
+        falls=sum(answer.label != label for answer in after),
+        control_falls=sum(answer.label != label for answer in lots),
+        carried=float(decisive.carried[pattern.rows, FOR, pattern.windows].sum() / len(rows)),
+        area=float(np.mean([answer.area for answer in after])),
+        look=pattern.look,
+        place=pattern.place,
+        places=_histogram(places, tuple(_bins(int(cells)) for cells in decisive.grids.max(0))),
+        parts=_histogram(places, (3, 3)) / len(pairs),
+        own=int(own.sum()),
+        own_having=own_having,
+        others=int(others.sum()),
+        others_having=others_having,
+        taken_having=taken_having,
+        taken_without=int((others & taken).sum()) - taken_having,
+        examples=_examples(decisive, targets, pairs, FOR, examples),
+        pattern=number,
+    )
+
+
+def _examples(decisive: Decisive, targets: Ints, pairs: Sequence[tuple[int, int]], role: int, count: int) -> tuple[Example, ...]:
+    """The strongest window of each image, of the images where it is strongest."""
+    best: dict[int, int] = {}
+    for row, window in sorted(pairs):
+        best.setdefault(row, window)  # an image's windows are in order of strength
+    order = sorted(best, key=lambda row: -decisive.logits[row, role, best[row]])[:count]
+    return tuple(
+        Example(
+            row,
+            decisive.place(row, role, best[row]),
+            float(decisive.logits[row, role, best[row]]),
+            int(targets[row]),
+            int(decisive.predicted[row]),
+        )
+        for row in order
+    )
+
+
+def _bins(cells: int) -> int:
+    """As many as there are cells, or a fraction of it that keeps them even."""
+    return -(-cells // -(-cells // _BINS))
+
+
+def _histogram(places: NDArray[np.float64], shape: tuple[int, ...]) -> Ints:
+    """(n, 2) places from 0 to 1 -> how many lie in each bin."""
+    found = np.zeros(shape, np.int64)
+    np.add.at(found, tuple(np.minimum((places * shape).astype(np.int64), np.array(shape) - 1).T), 1)
+    return found

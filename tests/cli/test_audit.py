@@ -1,0 +1,84 @@
+"""bagnet audit: what it prints and writes, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bagnet.zoo.checkpoint import write
+from bagnet.zoo.convert import converted
+
+from ..audit.colours import colour_bagnet, folder
+from ..batch.colours import reader
+from .conftest import Run, assert_refused
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "colours.safetensors"
+    write(path, *converted(colour_bagnet()))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return folder(tmp_path / "data")
+
+
+def test_the_report(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "report"
+    result = run("audit", model, data, "--out", out, "--workers", 0)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert "is right about 17 of 20 images of data val (85.0 %)." in result.out
+    assert lines[-1] == f"-> {out / 'audit.html'}"
+    place = lines.index("patterns that predictions hang on")
+    assert lines[place + 1].split()[:4] == ["class", "where", "lead", "lost"]
+    assert lines[place + 2].startswith("fish   at the bottom right ")
+    assert "64 % (9 %)" in lines[place + 2]
+    assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json", "windows.csv"]
+    again = run("audit", model, data, "--out", out, "--workers", 0, "--json")
+    printed, written = json.loads(again.out), json.loads((out / "audit.json").read_text())
+    assert printed == written
+    assert printed["classes"][0]["shortcuts"][0]["falls"] == 7
+
+
+def test_bad_images_are_named(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    (data / "val" / "leaf" / "broken.png").write_bytes(b"no image")
+    result = run("audit", model, data, "--out", tmp_path / "out", "--workers", 0)
+    assert_refused(result, "broken.png")
+    assert "17 of 20 images" in result.out
+
+
+def test_what_is_refused(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    write(other, *converted(reader(["fish", "leaf"])))
+    assert_refused(run("audit", other, data, "--out", tmp_path / "out"), "reader.colours", "no BagNet")
+    assert_refused(run("audit", "torchvision:resnet50", data, "--out", tmp_path / "out"), "torchvision:resnet50")
+    assert_refused(run("audit", model, data, "--out", model), "is a file")
+    assert_refused(run("audit", model, tmp_path / "nowhere", "--out", tmp_path / "out"), "nowhere")
+    (data / "val" / "zebra").mkdir()
+    (data / "val" / "leaf" / "00.png").rename(data / "val" / "zebra" / "00.png")
+    assert_refused(run("audit", model, data, "--out", tmp_path / "out"), "zebra")
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_model_does_not_go_on(run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bagnet.audit import run as room
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(room, "mask_all", stop)
+        assert run("audit", model, data, "--out", tmp_path / "out", "--workers", 0).code == 130
+    changed = colour_bagnet()
+    with torch.no_grad():
+        changed.fc.bias += 1
+    write(tmp_path / "changed.safetensors", *converted(changed))
+    assert_refused(
+        run("audit", tmp_path / "changed.safetensors", data, "--out", tmp_path / "out", "--workers", 0), "another model"
+    )
