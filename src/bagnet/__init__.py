@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .evidence.change import change
     from .evidence.dense import dense
     from .evidence.occlude import occlude
+    from .failures.run import audit
     from .geometry import Box, Geometry, Placement
     from .model import BagNet
     from .train.run import finetune
@@ -32,6 +33,7 @@ __all__ = [
     "Evidence",
     "Geometry",
     "Placement",
+    "audit",
     "change",
     "create",
     "dense",
@@ -57,6 +59,7 @@ _ROOMS = {
     "Evidence": "evidence",
     "Geometry": "geometry",
     "Placement": "geometry",
+    "audit": "failures.run",
     "change": "evidence.change",
     "create": "zoo.load",
     "dense": "evidence.dense",

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import bagnet
-from bagnet.audit.run import audit
 from bagnet.data.transforms import Preprocessing
+from bagnet.failures.run import audit
 from bagnet.model import Architecture
 from bagnet.train.recipe import recipe
 from bagnet.train.run import train
@@ -48,7 +48,7 @@ def images(count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any,
 
 @pytest.mark.slow
 def test_the_audit_names_the_watermark(tmp_path: Path) -> None:
-    """It is the first shortcut of its class and of all, and what has no other clue falls without it; no other pattern is like it."""
+    """It is the first shortcut of its class and of all; what has no other clue falls without it; no other pattern is like it."""
     learned, shown = images(1200, 0), images(240, 1)
     path = tmp_path / "marked.npz"
     np.savez(path, train_images=learned[0], train_labels=learned[1], val_images=shown[0], val_labels=shown[1])

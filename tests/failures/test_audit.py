@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 
 import bagnet
-from bagnet.audit import Audit
-from bagnet.audit.decisive import strongest
-from bagnet.audit.patterns import cluster
-from bagnet.audit.run import UNFINISHED, audit
 from bagnet.batch.journal import OtherRun
 from bagnet.data.decode import BadImage
 from bagnet.data.labels import BadLabels
 from bagnet.data.names import UnknownClass
 from bagnet.engine.prepare import prepare
+from bagnet.failures.decisive import strongest
+from bagnet.failures.findings import Audit
+from bagnet.failures.patterns import cluster
+from bagnet.failures.run import UNFINISHED, audit
 from bagnet.model import BagNet
 
 from ..batch.colours import reader
