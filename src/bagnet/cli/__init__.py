@@ -59,7 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app([word for word in arguments if word != "--debug"])
     except KeyboardInterrupt:
-        typer.echo("bagnet: interrupted; a run of predict, train, paper or audit goes on when the same command is given again", err=True)
+        goes_on = "a run of predict, train, paper or audit goes on when the same command is given again"
+        typer.echo(f"bagnet: interrupted; {goes_on}", err=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, `| head` say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
