@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def test_one_experiment(run: Run, weights: Path, other: Path, photos: Path, tmp_
     (record,) = json.loads(again.out)["results"]
     assert record == json.loads((tmp_path / "out/errors/result.json").read_text())
     assert record["settings"]["top"] == 1
+    repeated = run(*shlex.split(record["command"])[1:], "--out", tmp_path / "out", "--json")
+    assert json.loads(repeated.out)["results"] == [record], "its command asks for the same, which is there already"
 
 
 def test_all_on_one_page(

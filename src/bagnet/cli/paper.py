@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,6 +106,7 @@ def paper(
             batch_size=batch_size,
             workers=workers,
             progress=progress,
+            given=_given(model or (), data, split, seed, trust or ()),
         )
         if name == "all":
             results, page = run_all(experiments, material, out, counts)
@@ -117,6 +119,14 @@ def paper(
     for result in results:
         _show(result, len(results) > 1)
     typer.echo(f"-> {results[0].folder if page is None else page}")
+
+
+def _given(models: Sequence[str], data: str, split: str, seed: int, trust: Sequence[str]) -> str:
+    """What was asked about, as words of a command line."""
+    words = [*(word for one in models for word in ("--models", one)), "--data", data]
+    words += ["--split", split] if split != "val" else []
+    words += ["--seed", str(seed)] if seed else []
+    return shlex.join([*words, *(word for one in trust for word in ("--trust", one))])
 
 
 def _show(result: Result, several: bool) -> None:

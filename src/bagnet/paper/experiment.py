@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -45,8 +46,8 @@ class Result:
     Args:
         name: of the experiment.
         folder: where.
-        record: what `result.json` holds: `measures`, `sentences`, `figures` (names of files), `table`, `settings`, `seconds`
-            and `machine`.
+        record: what `result.json` holds: `measures`, `sentences`, `figures` (names of files), `table`, `settings`, the
+            `command` that repeats it, `seconds` and `machine`.
         resumed: it was there already.
     """
 
@@ -135,12 +136,18 @@ class Experiment(ABC):
             "figures": list(found.figures),
             "table": table.name,
             "settings": settings,
+            "command": self._command(material),
             "seconds": time.perf_counter() - start,
             "machine": machine(),
         }
         with replacing(folder / RESULT) as part:
             part.write_text(json.dumps(_plain(record), indent=1, allow_nan=False), encoding="utf-8")
         return Result(self.name, folder, json.loads((folder / RESULT).read_text(encoding="utf-8")))
+
+    def _command(self, material: Material) -> str:
+        options = {name: value for name, value in asdict(self).items() if value not in ("", ())}
+        words = [f"--set {name}={shlex.quote(_text(value))}" for name, value in options.items()]
+        return " ".join([f"bagnet paper {self.name}", material.given, f"--images {len(material)}", *words])
 
     @classmethod
     def with_options(cls, options: Mapping[str, str]) -> Self:
@@ -170,6 +177,11 @@ def _value(name: str, text: str, kind: Any) -> Any:
         words = "numbers separated by commas" if several else "a number"
         raise ValueError(f"{name}={text!r}: this is not {words}") from None
     return tuple(values) if several else values[0]
+
+
+def _text(value: Any) -> str:
+    """A field's value as `with_options` reads it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

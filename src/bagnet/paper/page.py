@@ -94,24 +94,13 @@ def _section(result: Result) -> str:
     record = result.record
     found = "".join(f"<p>{escape(sentence)}" for sentence in result.sentences)
     figures = "".join(_image(path, str(record["title"])) for path in result.figures)
-    options = "".join(f" --set {name}={text}" for name, value in _options(record["settings"]).items() if (text := _text(value)))
     images = f"{record['settings']['images']:,} images"
     return (
         f"<section id={result.name}><h2>{escape(str(record['title']))}</h2><p class=lead>{escape(str(record['question']))}"
         f"<div class=pair><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{found}</div></div>"
         f"{figures}<p class=small>{images}, {record['seconds']:,.0f} s. Data: <code>{result.name}/{record['table']}</code>; "
-        f"all figures: <code>{result.name}/result.json</code>; again: "
-        f"<code>bagnet paper {result.name}{escape(options)} --images {record['settings']['images']} ...</code></section>"
+        f"all figures: <code>{result.name}/result.json</code>; again: <code>{escape(record['command'])}</code></section>"
     )
-
-
-def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    common = ("data", "images", "fingerprint", "classes", "models", "seed")
-    return {name: value for name, value in settings.items() if name not in common}
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _size(pixels: int | None) -> str:

@@ -29,7 +29,7 @@ from .subjects import Material, Subject
 
 KINDS = ("own", "other")
 _ENTRY = np.dtype([("logit", np.float32), ("row", np.int64), ("cell", np.int64)])
-_SIDE, _PITCH, _ASIDE, _GAP, _TITLES = 0.78, 0.88, 1.3, 0.35, 0.45  # inches
+_SIDE, _PITCH, _ASIDE, _TITLES = 0.78, 0.88, 1.3, 0.45  # inches
 _LINES = {"own": 1.08, "other": 1.36}  # inches that a line of windows takes with the words under it
 
 
@@ -91,11 +91,14 @@ class Patches(Experiment):
             "windows": len(rows),
             "own_class_first": {name: estimate.to_dict() for name, estimate in first.items()},
         }
-        names = material.images.names
+        paths = material.images.names
         errors = [
-            {"model": one.name, "image": names[row], "error": reason} for one in subjects for row, reason in found[one.name].bad
+            {"model": one.name, "image": paths[row], "error": reason} for one in subjects for row, reason in found[one.name].bad
         ]
-        return Findings(measures, sentences, {self.name: self._picture(material, subjects, shown, windows)}, [*rows, *errors])
+        several = len(subjects) > 1
+        names = [f"{self.name}-{file_stem(one.name)}" if several else self.name for one in subjects]
+        figures = {name: self._picture(material, one, shown, windows) for name, one in zip(names, subjects, strict=True)}
+        return Findings(measures, sentences, figures, [*rows, *errors])
 
     def _shown(self, material: Material) -> list[int]:
         """The classes of the figure, in order."""
@@ -105,21 +108,20 @@ class Patches(Experiment):
         return sorted(np.random.default_rng(material.seed).permutation(there)[: self.classes].tolist())
 
     def _picture(
-        self, material: Material, subjects: Sequence[Subject], shown: Sequence[int], windows: Mapping[Any, Sequence[_Window]]
+        self, material: Material, one: Subject, shown: Sequence[int], windows: Mapping[Any, Sequence[_Window]]
     ) -> Picture:
         block = sum(_LINES.values()) + 0.12
-        across = max(self.count, 5) * _PITCH + _GAP  # fewer windows leave no room for the words above them
+        across = max(self.count, 5) * _PITCH  # fewer windows leave no room for the words above them
         sheet = Sheet(
-            2 * MARGIN + _ASIDE + across * len(subjects) - _GAP,
+            2 * MARGIN + _ASIDE + across,
             _TITLES + block * len(shown) + 0.05,
             self.title,
             f"{material.data}: the largest logits of all {len(material):,} images, one window an image. Under each window its "
             "logit for the class; under those of other images also what these show.",
         )
-        for column, one in enumerate(subjects):
-            x = MARGIN + _ASIDE + column * across
-            sheet.text(x, sheet.top, short(one.name, 40), 9, fontweight="bold")
-            sheet.text(x, sheet.top + 0.18, f"windows of {one.window} px", color=SOFT)
+        left = MARGIN + _ASIDE
+        sheet.text(left, sheet.top, short(one.name, 40), 9, fontweight="bold")
+        sheet.text(left, sheet.top + 0.18, f"windows of {one.window} px", color=SOFT)
         for place, label in enumerate(shown):
             y = sheet.top + _TITLES + place * block
             name = wrapped(str(material.classes[label]), _ASIDE - 0.1, 9.5, 3)
@@ -128,10 +130,8 @@ class Patches(Experiment):
                 below = 0.2 * name.count("\n") + 0.22 if kind == "own" else 0
                 words = "in images\nof the class" if kind == "own" else "in images\nof other classes"
                 sheet.text(MARGIN, y + below, words, color=SOFT)
-                for column, one in enumerate(subjects):
-                    for rank, window in enumerate(windows.get((one.name, label, kind), ())):
-                        x = MARGIN + _ASIDE + column * across + rank * _PITCH
-                        _draw(sheet, x, y, window, kind == "other")
+                for rank, window in enumerate(windows.get((one.name, label, kind), ())):
+                    _draw(sheet, left + rank * _PITCH, y, window, kind == "other")
                 y += _LINES[kind]
         return Picture(sheet.figure)
 

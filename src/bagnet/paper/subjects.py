@@ -83,6 +83,7 @@ class Material:
         batch_size: images at a time.
         workers: processes that read images, as for `read_batches`.
         progress: told what is being done, how many steps of it are done, and how many there are.
+        given: the models and images as options of `bagnet paper`, by which results say how to repeat them.
     """
 
     data: str
@@ -94,6 +95,7 @@ class Material:
     batch_size: int = 64
     workers: int | None = None
     progress: Any = field(default=None, repr=False)
+    given: str = ""
 
     def __len__(self) -> int:
         return len(self.images.names)
@@ -157,6 +159,7 @@ def gather(
     batch_size: int = 64,
     workers: int | None = None,
     progress: Any = None,
+    given: str = "",
 ) -> Material:
     """Images and models for an experiment.
 
@@ -169,6 +172,7 @@ def gather(
         batch_size: images at a time.
         workers: processes that read images.
         progress: called with (title, steps done, steps in all).
+        given: as in `Material`.
 
     Raises:
         ValueError: no model, or the source has no images.
@@ -182,7 +186,7 @@ def gather(
     if classes is None:
         classes = models[0][1].classes
     subjects = tuple(Subject(name, model, _columns(name, model, classes, data)) for name, model in models)
-    return Material(data, images, targets, classes, subjects, seed, batch_size, workers, progress).sample(count)
+    return Material(data, images, targets, classes, subjects, seed, batch_size, workers, progress, given).sample(count)
 
 
 def _images(source: str | PathLike[str], split: str) -> tuple[str, Images, Tensor | None, ClassNames | None]:
