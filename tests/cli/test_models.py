@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from bagnet.zoo.checkpoint import write
+from bagnet.zoo.convert import converted
 from bagnet.zoo.load import create, load
 
+from ..batch.colours import reader
 from .conftest import Run, assert_refused
 
 
@@ -44,6 +47,17 @@ def test_convert_and_verify(run: Run, tmp_path: Path) -> None:
     content[-1] ^= 1
     (tmp_path / "bent.safetensors").write_bytes(content)
     assert_refused(run("models", "verify", tmp_path / "bent.safetensors"), "bent.safetensors", "digest")
+
+
+def test_files_of_other_networks(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    write(path, *converted(reader(["dog", "n02123045", "house"])))
+    text = run("models", "info", path).out
+    assert "network       tests.batch.colours:network" in text
+    assert "window" not in text
+    assert_refused(run("models", "verify", path), "tests.batch.colours:network", "trust")
+    result = run("models", "verify", path, "--trust", "tests.batch.colours:network")
+    assert "network: network, strict loading of 2 tensors" in result.out
 
 
 def test_convert_diagnoses_and_repairs(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .inference import Calibration, Precision, Runtime, classifier
+from .inference import Calibration, Precision, Runtime, Trust, classifier
 from .progress import images_progress
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ def evaluate(
     precision: Precision = "float32",
     calibration: Calibration = None,
     size: Annotated[int | None, typer.Option(min=1, help="Input size in pixels, instead of the model's own.")] = None,
-    trust: Annotated[
-        list[str] | None,
-        typer.Option(help="An import path whose code may be run where a model's file names it.", show_default=False),
-    ] = None,
+    trust: Trust = None,
     sparsity: Annotated[bool, typer.Option("--sparsity", help="Also measure how clean the maps of BagNets are.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     workers: Annotated[

@@ -25,6 +25,10 @@ Precision = Annotated[str, typer.Option("--precision", help="float32 | mixed | b
 Calibration = Annotated[
     Path | None, typer.Option("--calibration", help="For int8: typical images, as a folder or Parquet table.", show_default=False)
 ]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(help="An import path whose code may be run where a model's file names it.", show_default=False),
+]
 
 
 def network(

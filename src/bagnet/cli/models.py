@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .inference import Trust
 from .progress import download_progress, steps_progress
+
+if TYPE_CHECKING:
+    from ..card import Card
 
 models = typer.Typer(help="Weights: what there is, where it is from, fetch, convert and verify.", no_args_is_help=True)
 
@@ -69,12 +73,10 @@ def info(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(card.to_json())
         return
-    shape, window = card.bagnet, card.bagnet.geometry
     prepare = card.preprocessing
     lines = {
         "model": card.name,
-        "window": f"{window.size} px every {window.stride} px{', zero-padded' if shape.padded else ''}",
-        "network": f"kernel3 {shape.kernel3}, strides {shape.strides}, layers {shape.layers}, width {shape.width}",
+        **_network(card),
         "classes": f"{len(card.classes)}: {', '.join(map(str, card.classes[:4]))}{', ...' if len(card.classes) > 4 else ''}",
         "input": f"resize {prepare.resize or 'no'}, crop {prepare.crop or 'no'}, {prepare.interpolation}",
         "trained on": card.trained_on,
@@ -96,6 +98,19 @@ def info(name: Name, as_json: AsJson = False) -> None:
     for title, text in lines.items():
         if text:
             typer.echo(f"{title:13} {text}")
+
+
+def _network(card: Card) -> dict[str, str]:
+    """What computes, in words."""
+    from ..card import Outside
+
+    if isinstance(card.architecture, Outside):
+        return {"network": card.architecture.network}
+    shape, window = card.architecture, card.architecture.geometry
+    return {
+        "window": f"{window.size} px every {window.stride} px{', zero-padded' if shape.padded else ''}",
+        "network": f"kernel3 {shape.kernel3}, strides {shape.strides}, layers {shape.layers}, width {shape.width}",
+    }
 
 
 @models.command()
@@ -168,12 +183,12 @@ def convert(
 
 
 @models.command()
-def verify(name: Name, as_json: AsJson = False) -> None:
+def verify(name: Name, trust: Trust = None, as_json: AsJson = False) -> None:
     """Check the weights of a model or file against what their card says. Example: `bagnet models verify bagnet33.safetensors`"""
     from ..zoo.verify import verify as check
 
     with download_progress(name) as progress:
-        result = check(name, progress)
+        result = check(name, progress, trust or ())
     if as_json:
         typer.echo(json.dumps({"model": result.name, "digest": result.digest, "checks": list(result.checks)}))
         return

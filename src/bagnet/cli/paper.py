@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .inference import classifier
+from .inference import Trust, classifier
 from .progress import stages_progress
 
 if TYPE_CHECKING:
@@ -69,10 +69,7 @@ def paper(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 2; 0 below 4,000 images")
     ] = None,
-    trust: Annotated[
-        list[str] | None,
-        typer.Option(help="An import path whose code may be run where a model's file names it.", show_default=False),
-    ] = None,
+    trust: Trust = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Repeat an experiment of the paper with any models and images: figure, data and result. `all` also makes one page.

@@ -40,6 +40,12 @@ class OtherNetwork(nn.Module):
         self.network, self.card = network, card
         self.classes, self.transform = card.classes, card.preprocessing
 
+    @property
+    def name(self) -> str:
+        """The architecture's name."""
+        assert self.card is not None
+        return self.card.architecture.name
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of prepared images (B, C, H, W)."""
         logits: Tensor = self.network(x)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..card import digest
 from .catalogue import bundled, published, published_as, unknown
-from .checkpoint import fit, read
+from .checkpoint import read
 from .fetch import Progress, check, fetch, file_sha256
-from .load import load
+from .others import open_classifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,18 @@ class Verified:
     checks: tuple[str, ...]
 
 
-def verify(name: str, progress: Progress | None = None) -> Verified:
+def verify(name: str, progress: Progress | None = None, trust: Collection[str] = ()) -> Verified:
     """Check a model's file against all that is known of it; a published one is fetched if it is not at hand.
+
+    Args:
+        name: of a BagNet, or of a file, which may hold another network.
+        progress: told while it is fetched.
+        trust: import paths whose code may be run where the file's card names them, as for `open_classifier`.
 
     Raises:
         UnknownModel: no card and no file goes by that name.
         WrongFile, BadCheckpoint: a check failed.
+        ValueError: the file's card names code that is not trusted.
     """
     checks = []
     if name in published():
@@ -57,7 +64,6 @@ def verify(name: str, progress: Progress | None = None) -> Verified:
         checks.append("tensors: the card inside has no digest of them")
     else:
         checks.append("tensors: the digest on the card inside")
-    model = load(name)
-    fit(state, model, name)
+    model = open_classifier(name, trust=trust)
     checks.append(f"network: {model.name}, strict loading of {len(state)} tensors")
     return Verified(model.card.name if model.card else name, found, tuple(checks))
