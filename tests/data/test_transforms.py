@@ -201,6 +201,13 @@ def test_normalise_takes_batches() -> None:
     assert step.normalise(pixels)[1, 2, 3, 4].item() == pytest.approx((119 / 255 - 0.406) / 0.225, abs=1e-6)
 
 
+def test_with_channels() -> None:
+    plain = Preprocessing(mean=(0.1, 0.2, 0.6), std=(0.2, 0.3, 0.4))
+    assert plain.with_channels(3) == plain
+    assert plain.with_channels(2).mean == pytest.approx((0.3, 0.3))
+    assert plain.with_channels(1).std == pytest.approx((0.3,))
+
+
 def test_with_crop_keeps_the_proportions() -> None:
     assert Preprocessing().with_crop(448) == Preprocessing(512, 448)
     assert Preprocessing().with_crop(224) == Preprocessing()

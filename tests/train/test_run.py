@@ -207,6 +207,11 @@ def test_the_folder_of_another_run(trained: Run, data: Path) -> None:
     other = Recipe(**trained.card.more["recipe"]).changed(learning_rate=0.1)
     with pytest.raises(OtherRun, match=r"holds a run with learning_rate 0.02 instead of 0.1; choose another folder"):
         train(data, trained.folder, other, shape=SMALL, preprocessing=PREPROCESSING)
+    same = Recipe(**trained.card.more["recipe"])
+    with pytest.raises(OtherRun, match="holds a run with crop 17 instead of 12"):
+        train(data, trained.folder, same, shape=SMALL, preprocessing=PREPROCESSING.with_crop(12))
+    with pytest.raises(OtherRun, match="other weights to start from"):
+        train(data, trained.folder, same, start=trained.model, preprocessing=PREPROCESSING)  # type: ignore[arg-type]
 
 
 def test_too_many_unreadable_images(tmp_path: Path, quick: Recipe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from threading import Thread
 
@@ -16,7 +17,7 @@ from bagnet.data.labels import LabelledImages
 from bagnet.data.names import ClassNames
 from bagnet.data.transforms import Preprocessing
 from bagnet.train import teacher as room
-from bagnet.train.teacher import answers
+from bagnet.train.teacher import agreed, answers
 from bagnet.zoo.others import OtherNetwork
 
 COUNT = 21
@@ -59,6 +60,14 @@ def test_its_classes_are_found_and_its_answers_kept(teacher: OtherNetwork, image
     assert seen == [(8, 21), (16, 21), (21, 21)]
     assert torch.equal(answers(teacher, images, tmp_path).float(), expected())
     assert teacher.network.asked == COUNT
+
+
+def test_several_give_the_mean_of_their_logits(teacher: OtherNetwork, images: LabelledImages, tmp_path: Path) -> None:
+    other = deepcopy(teacher)
+    with torch.no_grad():
+        other.network.zero.fill_(1)
+    assert torch.equal(agreed([teacher, other], images, tmp_path).float(), expected() + 0.5)
+    assert torch.equal(agreed([teacher], images, tmp_path).float(), expected())
 
 
 def test_an_interruption_costs_a_part_at_most(teacher: OtherNetwork, images: LabelledImages, tmp_path: Path) -> None:

@@ -79,18 +79,29 @@ def train(
         ),
     ] = "",
     teacher: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="Whose answers are learned, where the recipe distils: a model's name or file, or as for --network.",
+            help="Whose answers are learned, where the recipe distils: a model's name or file, or as for --network; the mean of "
+            "several, where it is repeated.",
             show_default=False,
             rich_help_panel=_NETWORK,
         ),
-    ] = "",
-    kernel3: Annotated[str, typer.Option(help="3x3 blocks per stage.", rich_help_panel=_NETWORK)] = "1,1,1,1",
-    strides: Annotated[str, typer.Option(help="Stride of each stage.", rich_help_panel=_NETWORK)] = "2,2,2,1",
-    layers: Annotated[str, typer.Option(help="Blocks per stage.", rich_help_panel=_NETWORK)] = "3,4,6,3",
-    width: Annotated[int, typer.Option(min=1, help="Channels of the stem.", rich_help_panel=_NETWORK)] = 64,
-    channels: Annotated[int, typer.Option(min=1, help="Channels of the images.", rich_help_panel=_NETWORK)] = 3,
+    ] = None,
+    kernel3: Annotated[
+        str | None, typer.Option(help="3x3 blocks per stage.", show_default="1,1,1,1", rich_help_panel=_NETWORK)
+    ] = None,
+    strides: Annotated[
+        str | None, typer.Option(help="Stride of each stage.", show_default="2,2,2,1", rich_help_panel=_NETWORK)
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Blocks per stage.", show_default="3,4,6,3", rich_help_panel=_NETWORK)
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Channels of the stem.", show_default="64", rich_help_panel=_NETWORK)
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(min=1, help="Channels of the images.", show_default="3", rich_help_panel=_NETWORK)
+    ] = None,
     resize: Annotated[
         int | None,
         typer.Option(min=1, help="Shorter side of the images, in pixels.", show_default="256", rich_help_panel=_NETWORK),
@@ -130,10 +141,17 @@ def train(
     from ..train.run import train as run
     from ..zoo.load import load
 
+    given: dict[str, Any] = {
+        name: _four(text) for name, text in (("kernel3", kernel3), ("strides", strides), ("layers", layers)) if text is not None
+    }
+    given |= {} if width is None else {"width": width}
+    if given and (start or network):
+        taken = f"--start {start}" if start else f"--network {network}"
+        raise ValueError(f"--{next(iter(given))} shapes a new BagNet, and {taken} has a shape of its own: leave one of them out")
     weights = load(start) if start else None
     preprocessing = Preprocessing() if weights is None else weights.transform
-    if weights is None and channels != 3:
-        preprocessing = replace(preprocessing, mean=(0.5,) * channels, std=(0.25,) * channels)
+    if channels is not None:
+        preprocessing = preprocessing.with_channels(channels)
     if crop is not None:
         preprocessing = preprocessing.with_crop(crop)
     if resize is not None:
@@ -142,7 +160,7 @@ def train(
     if network:
         shape = Outside(network)
     elif weights is None:
-        shape = Architecture(_four(kernel3), _four(strides), _four(layers), width)
+        shape = Architecture(**given)
     result = run(
         data,
         out,
@@ -150,7 +168,7 @@ def train(
         shape=shape,
         start=weights,
         preprocessing=preprocessing,
-        teacher=teacher or None,
+        teacher=teacher or (),
         tag=tag,
         workers=workers,
         stream=stream,

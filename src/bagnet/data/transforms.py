@@ -78,6 +78,13 @@ class Preprocessing:
             return replace(self, crop=crop)
         return replace(self, resize=max(1, round(self.resize * crop / self.crop)), crop=crop)
 
+    def with_channels(self, channels: int) -> Preprocessing:
+        """The same for another number of channels: each then has the mean of all means and deviations."""
+        if channels == len(self.mean):
+            return self
+        middle = [(sum(values) / len(values),) * channels for values in (self.mean, self.std)]
+        return replace(self, mean=middle[0], std=middle[1])
+
     def placement(self, image_size: tuple[int, int], orientation: int = 1) -> Placement:
         """Where the prepared pixels of an upright image of (width, height) pixels come from."""
         resized = self._resized(image_size)

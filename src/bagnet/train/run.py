@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from os import PathLike, fspath
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..batch.evaluate import Evaluation, evaluate
-from ..card import Card, Outside, Score
+from ..card import Card, Outside, Score, digest
 from ..data.labelled import has_split, open_labelled
 from ..data.labels import LabelledImages
 from ..data.transforms import Preprocessing
@@ -31,7 +31,7 @@ from .processes import rank, ranks
 from .recipe import Recipe
 from .recipe import recipe as named
 from .report import report
-from .teacher import answers
+from .teacher import agreed
 
 _FEW = 2_000  # images, for which starting processes that read them takes longer than reading them
 
@@ -73,7 +73,7 @@ def train(
     shape: Architecture | Outside | None = None,
     start: BagNet | None = None,
     preprocessing: Preprocessing | None = None,
-    teacher: str | BagNet | OtherNetwork | None = None,
+    teacher: str | BagNet | OtherNetwork | Sequence[str | BagNet | OtherNetwork] = (),
     tag: str = "mine",
     workers: int | None = None,
     stream: bool = False,
@@ -96,7 +96,8 @@ def train(
         shape: of the network, whose number of classes is taken from the data; BagNet-33 where None, or that of `start`.
         start: weights to start from instead of random ones; its head is new where the classes are others.
         preprocessing: what the network will be used with; that of `start`, or the paper's, where None.
-        teacher: whose answers are learned, where the recipe distils: a model, or its name as for `open_classifier`.
+        teacher: whose answers are learned, where the recipe distils: a model, or its name as for `open_classifier`; of several
+            the mean of their logits.
         tag: of the card's name, after the architecture's.
         workers: processes that prepare images; one per core but one, where None and there are many images.
         stream: read tables in groups of rows while training, see `open_labelled`; only so many groups are mixed at a time.
@@ -107,7 +108,8 @@ def train(
         say: told a line now and then.
 
     Raises:
-        FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit.
+        FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit;
+            a teacher where nothing is distilled, or none where something is.
         OtherRun: the folder holds another run.
         Diverged: the loss is no number any more.
         OSError: something cannot be written; the last checkpoint is intact.
@@ -115,8 +117,11 @@ def train(
     say = say if say is not None and rank() == 0 else lambda line: None
     folder = Path(fspath(out))
     recipe = named(recipe) if isinstance(recipe, str) else recipe
-    if recipe.distil and teacher is None:
+    teachers = [teacher] if isinstance(teacher, (str, nn.Module)) else list(teacher)
+    if recipe.distil and not teachers:
         raise ValueError(f"the recipe distils (distil={recipe.distil:g}): name a teacher")
+    if teachers and not recipe.distil:
+        raise ValueError("a teacher is named, but the recipe distils nothing (distil=0): say how much, distil=0.5 perhaps")
     images = open_labelled(source, "train", stream)
     if recipe.head == "sigmoid":
         images = images.questions()
@@ -128,13 +133,22 @@ def train(
             network.geometry.grid(side, side)  # raises where a window does not fit
     training, select = images.hold_out()
     workers = (max(0, (os.cpu_count() or 1) - 1) if len(images) > _FEW else 0) if workers is None else workers
+    known = [open_classifier(one) if isinstance(one, str) else one for one in teachers]
+    for one in known:
+        images.classes.among(one.classes)  # raises where one is missing
+    record = {
+        "recipe": recipe.to_dict(),
+        "network": shape.to_dict(),
+        "preprocessing": preprocessing.to_dict(),
+        "data": _fingerprint(images),
+        "weights to start from": "" if start is None else digest(start.state_dict()),
+        "teacher": [digest(one.state_dict()) for one in known],
+    }
+    _claim(folder, record)
     taught = None
     if recipe.distil:
-        teacher = open_classifier(teacher) if isinstance(teacher, str) else teacher
-        assert teacher is not None
-        say(f"asking the teacher about {len(training):,} images")
-        taught = answers(teacher.eval(), training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
-    _claim(folder, {"recipe": recipe.to_dict(), "network": shape.to_dict(), "data": _fingerprint(images)})
+        say(f"asking {'the teacher' if len(known) == 1 else f'{len(known)} teachers'} about {len(training):,} images")
+        taught = agreed(known, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
     say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
     fitted = fit(
         network, training, select, preprocessing, recipe, folder, teacher=taught, workers=workers, stream=stream, say=say

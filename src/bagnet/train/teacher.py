@@ -1,4 +1,4 @@
-"""A teacher's answers to the training images, computed once and kept on the disk."""
+"""Teachers' answers to the training images, computed once and kept on the disk."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ from ..files import replacing
 
 _PART = 2048  # images whose answers are written at a time
 Progress = Callable[[int, int], None]  # images done, images in all
+
+
+def agreed(
+    teachers: Sequence[Any],
+    images: LabelledImages,
+    folder: Path,
+    *,
+    workers: int | None = None,
+    rank: int = 0,
+    ranks: int = 1,
+) -> Tensor:
+    """The mean of the logits of one teacher or more: (N, K) float16. Arguments and errors as for `answers`."""
+    total = torch.zeros((), dtype=torch.float16)
+    for one in teachers:
+        total = total + answers(one.eval(), images, folder, workers=workers, rank=rank, ranks=ranks) / len(teachers)
+    return total
 
 
 def answers(

@@ -102,11 +102,4 @@ def untrained(architecture: Architecture, card: Card | None = None) -> Card:
     if card is None and architecture.num_classes == 1000:
         classes = imagenet1k()
     preprocessing = card.preprocessing if card is not None else Preprocessing()
-    channels = architecture.in_channels
-    if channels != len(preprocessing.mean):
-        preprocessing = replace(
-            preprocessing,
-            mean=(sum(preprocessing.mean) / len(preprocessing.mean),) * channels,
-            std=(sum(preprocessing.std) / len(preprocessing.std),) * channels,
-        )
-    return Card(f"{architecture.name}.untrained", architecture, classes, preprocessing)
+    return Card(f"{architecture.name}.untrained", architecture, classes, preprocessing.with_channels(architecture.in_channels))
