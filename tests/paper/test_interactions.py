@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bagnet.geometry import Box
-from bagnet.paper.interactions import Interactions, separated
+from bagnet.paper.interactions import Interactions, Masks
 from bagnet.paper.subjects import Material, gather
 
 from .material import images_of, noise, saying, small_bagnet
@@ -69,8 +69,22 @@ def test_bagnets_do_not_where_they_are_closer(images: Path, tmp_path: Path) -> N
     assert one["relative_error"]["value"] > 1e-3
 
 
-def test_masks_are_as_far_apart_as_they_are_long() -> None:
-    assert separated(8, 33, 24) == [Box(0, 0, 8, 8), Box(16, 0, 24, 8), Box(0, 16, 8, 24), Box(16, 16, 24, 24)]
+def test_small_masks_far_apart(images: Path, tmp_path: Path) -> None:
+    """Windows of 17 px on images with no room for larger masks; as near as they are long, they do interact."""
+    model = small_bagnet(SIZE, kernel3=(1, 1, 1, 0))
+    result = Interactions((4, 4), (4, 16)).run(gather([("it", model)], images), tmp_path)
+    near, far = result.record["measures"]["comparisons"]
+    assert (near["masks"], far["masks"], far["count"]) == ("4", "4, 16 apart", 4)
+    assert not near["exact"]
+    assert near["relative_error"]["value"] > 1e-3
+    assert far["exact"]
+    assert far["correlation"]["value"] >= 1 - 1e-9
+
+
+def test_where_masks_lie() -> None:
+    assert Masks(8, 8).boxes(33, 24) == [Box(0, 0, 8, 8), Box(16, 0, 24, 8), Box(0, 16, 8, 24), Box(16, 16, 24, 24)]
+    assert Masks(4, 20).boxes(28, 27) == [Box(0, 0, 4, 4), Box(0, 24, 4, 28)]
+    assert Interactions((8, 8, 4), (8, 8, 2)).masks == [Masks(8, 8), Masks(4, 2)]
 
 
 def test_an_interrupted_run_goes_on(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,4 +115,6 @@ def test_no_room_for_masks(images: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no room for 4 masks"):
         found(small_bagnet(SIZE), images, tmp_path / "out", (16,))
     with pytest.raises(ValueError, match="one pixel at least"):
-        found(small_bagnet(SIZE), images, tmp_path / "out", (0,))
+        Interactions((0,))
+    with pytest.raises(ValueError, match="one for each of sides"):
+        Interactions((8, 16), (8,))

@@ -49,6 +49,7 @@ def test_they_reach_what_their_cards_say(path: Path) -> None:
         assert abs(measured - said) <= 3 * np.sqrt(said * (1 - said) / found.images)
 
 
+@pytest.mark.skipif(not NETWORKS, reason="they are not in the source distribution")
 def test_the_paper_s_sizes_are_one_recipe() -> None:
     """The three sizes and the networks beside them differ in nothing but the network."""
     cards = [card_at(str(path)) for path in FILES if path.stem != DEFAULT]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,12 +39,30 @@ from .subjects import Material, Subject
 _FEWEST = 4  # masks that can say something of interactions
 
 
+class Masks(NamedTuple):
+    """Squares on a grid with gaps between them, in pixels."""
+
+    side: int
+    gap: int
+
+    @property
+    def name(self) -> str:
+        """For people; masks that differ have names that differ."""
+        return str(self.side) if self.gap == self.side else f"{self.side}, {self.gap} apart"
+
+    def boxes(self, height: int, width: int) -> list[Box]:
+        """Those that lie wholly in an image."""
+        tops, lefts = (range(0, length - self.side + 1, self.side + self.gap) for length in (height, width))
+        return [Box(left, top, left + self.side, top + self.side) for top in tops for left in lefts]
+
+
 @dataclass(frozen=True)
 class Interactions(Experiment):
-    """See `question`. Every second cell of a grid in every second row is replaced by its own mean colour.
+    """See `question`. Squares on a grid, with gaps between them, are replaced each by its own mean colour.
 
     Args:
-        sides: of the cells, in pixels of the network's input; the masks are as far apart as they are long.
+        sides: of the squares, in pixels of the network's input.
+        gaps: between them, one for each side, in pixels; as long as the sides where none are named.
     """
 
     name = "interactions"
@@ -61,53 +80,67 @@ class Interactions(Experiment):
     sample = 500
 
     sides: tuple[int, ...] = (8, 16, 32)
+    gaps: tuple[int, ...] = ()
 
-    def find(self, material: Material, folder: Path) -> Findings:
-        """As `Experiment.find`. ValueError: a side below 1, or no image has room for four masks of any."""
+    def __post_init__(self) -> None:
         if not self.sides or min(self.sides) < 1:
             raise ValueError(f"sides={self.sides}: masks have one pixel at least")
+        if self.gaps and (len(self.gaps) != len(self.sides) or min(self.gaps) < 1):
+            raise ValueError(f"gaps={self.gaps}: name one for each of sides={self.sides}, of a pixel at least")
+
+    @property
+    def masks(self) -> list[Masks]:
+        """What is masked, each once."""
+        return list(dict.fromkeys(starmap(Masks, zip(self.sides, self.gaps or self.sides, strict=True))))
+
+    def find(self, material: Material, folder: Path) -> Findings:
+        """As `Experiment.find`. ValueError: no image has room for four masks of any side."""
+        masks = self.masks
         subjects = [one.doubled() if one.window is not None else one for one in material.ordered]
+        settings = {"sides": self.sides, "gaps": self.gaps}
         rows = measured(
-            folder / f"{self.name}.csv", {"sides": self.sides}, material, subjects, lambda _: map(str, self.sides), self._measure
+            folder / f"{self.name}.csv", settings, material, subjects, lambda _: [one.name for one in masks], self._measure
         )
         rows = [row for row in rows if row["masks"]]
         if not rows:
             raise ValueError(f"sides={self.sides}: the models' input has no room for {_FEWEST} masks of any of these sides")
         found = [
-            self._compare(one, side, chosen, material.seed)
+            self._compare(one, layout, chosen, material.seed)
             for one in subjects
-            for side in self.sides
-            if (chosen := [row for row in rows if row["model"] == one.name and row["part"] == str(side)])
+            for layout in masks
+            if (chosen := [row for row in rows if row["model"] == one.name and row["part"] == layout.name])
         ]
         figures = {
             self.name: self._picture(material, found),
-            f"{self.name}_maps": self._maps(material, subjects, [one["side"] for one in found]),
+            f"{self.name}_maps": self._maps(material, subjects, {one["masks"] for one in found}),
         }
         return Findings({"comparisons": found}, _sentences(found), figures)
 
     def _measure(self, subject: Subject, _: int, x: Tensor) -> dict[str, Row]:
         found: dict[str, Row] = {}
-        for side in self.sides:
-            boxes = separated(side, x.shape[2], x.shape[3])
+        for layout in self.masks:
+            boxes = layout.boxes(x.shape[2], x.shape[3])
             if len(boxes) < _FEWEST:
-                found[str(side)] = {"masks": 0}
+                found[layout.name] = {"masks": 0}
                 continue
             singles, joint, leading = changes(subject, x, boxes)
-            found[str(side)] = {"masks": len(boxes), "class": leading, "joint": joint, "sum": float(singles.sum())}
+            found[layout.name] = {"masks": len(boxes), "class": leading, "joint": joint, "sum": float(singles.sum())}
         return found
 
-    def _compare(self, subject: Subject, side: int, rows: Sequence[Row], seed: int) -> dict[str, Any]:
+    def _compare(self, subject: Subject, masks: Masks, rows: Sequence[Row], seed: int) -> dict[str, Any]:
         joint, total = (np.array([row[name] for row in rows]) for name in ("joint", "sum"))
         error = bootstrap(np.stack([joint, total], 1), _difference, seed)
         return {
             "model": subject.name,
             "window": subject.window,
-            "side": side,
-            "masks": int(rows[0]["masks"]),
+            "masks": masks.name,
+            "side": masks.side,
+            "gap": masks.gap,
+            "count": int(rows[0]["masks"]),
             "images": len(rows),
             "correlation": correlation(joint, total, seed).to_dict(),
             "relative_error": error.to_dict(),
-            "exact": subject.window is not None and side >= subject.window - 1,
+            "exact": subject.window is not None and masks.gap >= subject.window - 1,
         }
 
     def _picture(self, material: Material, found: Sequence[dict[str, Any]]) -> Picture:
@@ -115,11 +148,12 @@ class Interactions(Experiment):
         images = max(one["images"] for one in found)
         heading(figure, self.title, f"{material.data}, {images:,} images; 95 % intervals over images")
         left, right = (figure.add_subplot(panel) for panel in panels)
-        sides = sorted({one["side"] for one in found})
+        there = {one["masks"] for one in found}
+        masks = [one.name for one in self.masks if one.name in there]
         colours = dict(zip(material.ordered, model_colours([one.window for one in material.ordered]), strict=True))
         for place, subject in enumerate(material.ordered):
             own = [one for one in found if one["model"] == subject.name]
-            at = [sides.index(one["side"]) + 0.05 * (place - len(colours) / 2) for one in own]
+            at = [masks.index(one["masks"]) + 0.05 * (place - len(colours) / 2) for one in own]
             for axes, measure in ((left, "correlation"), (right, "relative_error")):
                 values, low, high = (np.array([one[measure][name] for one in own], float) for name in ("value", "low", "high"))
                 spread = np.abs(np.stack([values - low, high - values]))
@@ -128,27 +162,27 @@ class Interactions(Experiment):
         panel_title(left, "Correlation of the two changes")
         panel_title(right, "Mean difference, as a share of the joint change")
         for axes in (left, right):
-            axes.set_xticks(range(len(sides)), [str(side) for side in sides])
-            axes.set_xlim(-0.5, len(sides) - 0.5)
-            labels(axes, "side of the masks, and their distance, in pixels of the input", "")
+            axes.set_xticks(range(len(masks)), [one.replace(", ", "\n") for one in masks])
+            axes.set_xlim(-0.5, len(masks) - 0.5)
+            labels(axes, "side of the masks in pixels, as far apart as not said otherwise", "")
             quiet_frame(axes, "y")
         left.set_ylim(top=min(1.0, left.get_ylim()[1]))
         right.set_ylim(bottom=0)
         legend(right)
         return Picture(figure)
 
-    def _maps(self, material: Material, subjects: Sequence[Subject], measured_sides: Iterable[int]) -> Picture:
+    def _maps(self, material: Material, subjects: Sequence[Subject], there: Collection[str]) -> Picture:
         """The single changes of the first image that can be read, and how their sum compares with the joint change."""
-        sides = sorted(set(measured_sides))
+        masks = [one for one in self.masks if one.name in there]
         photo = _first(material)
-        figure, panels = side_by_side([2.3] * (len(sides) + 1), 0.9 + 2.45 * len(subjects))
+        figure, panels = side_by_side([2.3] * (len(masks) + 1), 0.9 + 2.45 * len(subjects))
         heading(figure, "What each mask alone changes", "leading class; red: its logit falls when the cell is masked")
         grids = [panel.subgridspec(len(subjects), 1) for panel in panels]
         for line, subject in enumerate(subjects):
             x = like_weights(subject.transform(photo)[None], subject.model)
             cells: list[tuple[list[Box], Any, float]] = []
-            for side in sides:
-                boxes = separated(side, x.shape[2], x.shape[3])
+            for layout in masks:
+                boxes = layout.boxes(x.shape[2], x.shape[3])
                 with torch.inference_mode():
                     cells.append((boxes, *changes(subject, x, boxes)[:2]) if len(boxes) >= _FEWEST else ([], np.zeros(0), 0.0))
             limit = max((float(np.abs(singles).max()) for _, singles, _ in cells if len(singles)), default=1.0) or 1.0
@@ -165,7 +199,7 @@ class Interactions(Experiment):
                 for box, colour in zip(boxes, coloured(singles, limit), strict=True):
                     canvas[box.slices] = colour
                 axes.imshow(canvas)
-                words = f"{sides[place - 1]} px: sum {singles.sum():+.2f}, joint {joint:+.2f}"
+                words = f"{masks[place - 1].name} px: sum {singles.sum():+.2f}, joint {joint:+.2f}"
                 axes.set_title(words, fontsize=7.5, color=SOFT, loc="left")
         return Picture(figure)
 
@@ -174,12 +208,6 @@ def _difference(both: Any) -> float:
     """(N, 2) joint changes and sums -> how far they are apart, as a share of the joint change."""
     changed = np.abs(both[:, 0]).mean()
     return float(np.abs(both[:, 0] - both[:, 1]).mean() / changed) if changed else float("nan")
-
-
-def separated(side: int, height: int, width: int) -> list[Box]:
-    """Every second cell in every second row of a grid of square cells, those that lie wholly in the image."""
-    tops, lefts = (range(0, length - side + 1, 2 * side) for length in (height, width))
-    return [Box(left, top, left + side, top + side) for top in tops for left in lefts]
 
 
 def changes(subject: Subject, x: Tensor, boxes: Sequence[Box]) -> tuple[Any, float, str]:
@@ -233,14 +261,14 @@ def _first(material: Material) -> Any:
 def _sentences(found: Sequence[dict[str, Any]]) -> list[str]:
     def of(one: dict[str, Any]) -> str:
         value = Estimate(**{name: np.nan if number is None else number for name, number in one["correlation"].items()})
-        return f"{one['model']} at {one['side']} px: {value.text(4)}"
+        return f"{one['model']} at {one['masks']} px: {value.text(4)}"
 
     exact = [one for one in found if one["exact"]]
     others = [one for one in found if not one["exact"]]
     sentences = []
     if exact:
         apart = max(0.0, *(1 - (one["correlation"]["value"] or 0.0) for one in exact))
-        pairs = ", ".join(f"{one['model']} at {one['side']} px" for one in exact)
+        pairs = ", ".join(f"{one['model']} at {one['masks']} px" for one in exact)
         sentences.append(
             f"Where masks are at least a window less one pixel apart, the changes of BagNets add up ({pairs}): no correlation is "
             f"further than {apart:.1e} from 1 (float64)."
