@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from bagnet.model import Architecture, BagNet
 from bagnet.zoo.load import create
 
+# How long an example takes depends on what else the machine does, and says nothing about whether it is right.
+settings.register_profile("bagnet", deadline=None)
+settings.load_profile("bagnet")
 torch.set_num_threads(1)  # the tests run side by side; more threads than cores wait for each other at every layer
 
 

@@ -53,7 +53,7 @@ CLASSES = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.one_of(CLASSES, st.sampled_from(list(imagenet1k()))), min_size=1, max_size=6))
 def test_json_round_trip_of_any_classes(classes: list[ClassName]) -> None:
     one = card(ClassNames(classes))
@@ -165,7 +165,7 @@ def test_digest_sees_every_change(changed: dict[str, torch.Tensor]) -> None:
     assert digest(changed) != digest(STATE)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 6 * 64 - 1), st.sampled_from([torch.float16, torch.bfloat16, torch.bool, torch.int64]))
 def test_digest_sees_any_one_bit(bit: int, dtype: torch.dtype) -> None:
     content = torch.arange(48, dtype=torch.uint8) if dtype != torch.bool else torch.zeros(48, dtype=torch.uint8)

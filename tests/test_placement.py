@@ -41,7 +41,7 @@ def prepared(values: np.ndarray, step: Preprocessing) -> np.ndarray:
     return step(Image.fromarray(values)).numpy()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), sides, sides, steps, st.integers(0, 9))
 def test_pixels_outside_the_influence_box_change_nothing_inside(
     data: st.DataObject, height: int, width: int, step: Preprocessing, seed: int
@@ -58,7 +58,7 @@ def test_pixels_outside_the_influence_box_change_nothing_inside(
         np.testing.assert_array_equal(prepared(after, step)[inside], prepared(before, step)[inside])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), sides, sides, steps, st.integers(0, 9))
 def test_pixels_that_an_edit_changes_lie_in_the_influenced_box(
     data: st.DataObject, height: int, width: int, step: Preprocessing, seed: int
@@ -87,7 +87,7 @@ def run(used: np.ndarray) -> tuple[int, int]:
     return int(places[0]), int(places[-1]) + 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 120), st.integers(1, 60), st.sampled_from(list(FILTERS)))
 def test_the_bounds_are_tight_to_the_filter_taps(source: int, resized: int, name: str) -> None:
     placement = Preprocessing(resized, None, name).placement((source, source))

@@ -57,7 +57,7 @@ def test_the_papers_steps_are_torchvisions(size: tuple[int, int], name: str) -> 
     assert_same(Preprocessing(interpolation=name), picture(*size))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(1, 80),
     st.integers(1, 80),
@@ -145,7 +145,7 @@ def test_a_picture_has_not_five_channels() -> None:
         Preprocessing(mean=(0,) * 5, std=(1,) * 5)(picture(300, 300))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 60),
     st.integers(1, 60),

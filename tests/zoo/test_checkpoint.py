@@ -173,7 +173,7 @@ def test_truncated_at_any_place(tmp_path: Path, model: BagNet, form: str) -> Non
         assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), form=st.sampled_from(["zip", "legacy", "safetensors"]))
 def test_damaged_byte_gives_a_state_or_the_one_error(tmp_path: Path, place: float, byte: int, form: str) -> None:
     path = tmp_path / "damaged"
