@@ -111,7 +111,7 @@ def test_policies_change_pictures_and_nothing_else(policy: str) -> None:
     for channels in (2, 5):
         state = states()
         with pytest.raises(
-            ValueError, match=f"{policy} changes colours of pictures, not of {channels} channels: augment without"
+            ValueError, match=f"{policy} changes colours of pictures, not of {channels} channels: take augment none"
         ):
             Augmentation(8, policy=policy)(noise(channels, 8, 8), (0, 0, 0))
         assert states() == state

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bagnet.train.module import learning_rate
-from bagnet.train.recipe import RECIPES, Recipe, recipe
+from bagnet.train.recipe import RECIPES, Recipe, finetuning, recipe
 
 
 def test_by_name() -> None:
@@ -44,7 +44,10 @@ def test_a_file_may_change_a_named_one(tmp_path: Path) -> None:
         ('optimiser = "adam"', "optimiser must be one of adamw, sgd, got 'adam'"),
         ("final_epochs = 31", "final_epochs=31 are more than epochs=30"),
         ("accumulate = 3", "batch_size=128 cannot be split into accumulate=3 equal parts"),
-        ("learning_rate = nan", "learning_rate must be at least 1e-12, got nan"),
+        ("learning_rate = nan", "learning_rate must be between 1e-12 and 1e.12, got nan"),
+        ("learning_rate = inf", "learning_rate must be between 1e-12 and 1e.12, got inf"),
+        ('recipe = ["paper"]', "there is no recipe"),
+        ("seed = 9999999999999999999", "seed must be between 0 and"),
     ],
 )
 def test_files_that_make_no_sense(text: str, reason: str, tmp_path: Path) -> None:
@@ -52,6 +55,22 @@ def test_files_that_make_no_sense(text: str, reason: str, tmp_path: Path) -> Non
     path.write_text(text)
     with pytest.raises(ValueError, match=rf"mine\.toml: .*{reason}"):
         recipe(path)
+
+
+def test_a_file_and_what_is_changed_of_it_count_together(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("accumulate = 3\nfinal_epochs = 40\n")
+    assert recipe(path, batch_size=12, epochs=50).accumulate == 3
+    with pytest.raises(ValueError, match=r"mine\.toml and what is changed of it: batch_size=128 cannot be split"):
+        recipe(path, epochs=50)
+
+
+def test_fine_tuning_takes_a_tenth_of_a_named_rate(tmp_path: Path) -> None:
+    assert finetuning() == Recipe(learning_rate=3e-3 / 10)
+    assert finetuning("paper", learning_rate=0.5).learning_rate == 0.5
+    path = tmp_path / "mine.toml"
+    path.write_text("learning_rate = 0.02\n")
+    assert finetuning(path) == Recipe(learning_rate=0.02)
 
 
 def test_names_that_are_none() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from bagnet.train import fitting, module
-from bagnet.train.checkpoints import read_log
+from bagnet.train.checkpoints import WholeFiles, read_log
 from bagnet.train.recipe import Recipe
 from bagnet.train.run import Run, train
 
@@ -106,22 +106,56 @@ def test_a_full_disk_leaves_the_old_checkpoint(
     data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The third checkpoint finds no room: the second is there, whole, and the run goes on from it."""
-    real, saved = torch.save, 0
+    saved = 0
 
-    def full(content: object, *given: object, **named: object) -> None:
+    def full(_: int) -> None:
         nonlocal saved
-        saved += isinstance(content, dict) and "position" in content
+        saved += 1
         if saved == 3:
             raise OSError(28, "No space left on device")
-        real(content, *given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match=r"last\.ckpt: the checkpoint cannot be written: No space left on device \(the one before"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"last\.ckpt: cannot be written \(No space left on device\); the one before is intact"):
         run(data, tmp_path / "full", quick)
     assert torch.load(tmp_path / "full" / "last.ckpt", weights_only=False)["global_step"] == 8
     run(data, tmp_path / "full", quick)
     run(data, tmp_path / "whole", quick)
     assert same_weights(tmp_path / "whole", tmp_path / "full")
+
+
+def test_a_checkpoint_is_whole_before_it_takes_the_place_of_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written beside it, on the same disk, and not by way of the temporary folder."""
+    path = tmp_path / "run/last.ckpt"
+    WholeFiles().save_checkpoint({"step": 1}, path)
+    monkeypatch.setattr("tempfile.mkstemp", None)
+    seen: list[tuple[object, int]] = []
+
+    def watched(_: int) -> None:
+        (part,) = (one for one in path.parent.iterdir() if one != path)
+        seen.append((torch.load(path), torch.load(part)["step"]))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    WholeFiles().save_checkpoint({"step": 2}, path)
+    assert seen == [({"step": 1}, 2)]
+    assert torch.load(path) == {"step": 2}
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"last\.ckpt: cannot be written \(No space left on device\)"):
+        WholeFiles().save_checkpoint({"step": 3}, path)
+    assert torch.load(path) == {"step": 2}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_broken_checkpoint_is_named(data: Path, tmp_path: Path, quick: Recipe) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"last\.ckpt: is no checkpoint of a run; take it away"):
+        run(data, tmp_path, quick)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json: says no longer what run this is"):
+        run(data, tmp_path, quick)
 
 
 @pytest.mark.slow

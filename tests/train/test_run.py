@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import bagnet
 from bagnet.card import Outside
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
 from bagnet.train.checkpoints import read_log
+from bagnet.train.fitting import memory_format
 from bagnet.train.module import Diverged
 from bagnet.train.recipe import Recipe, recipe
 from bagnet.train.run import OtherRun, Run, finetune, train
@@ -25,7 +29,7 @@ from .conftest import PREPROCESSING, SMALL, textures
 @pytest.fixture(scope="session")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """By the modern recipe."""
-    quick = recipe("modern", epochs=4, batch_size=24, learning_rate=0.02, ema=0.8, augment="none")
+    quick = recipe("modern", epochs=4, batch_size=24, learning_rate=0.02, augment="none")
     folder = tmp_path_factory.mktemp("trained")
     return train(data, folder, quick, shape=SMALL, preprocessing=PREPROCESSING, tag="textures", command="bagnet train textures")
 
@@ -41,7 +45,7 @@ def test_the_modern_recipe(trained: Run) -> None:
     assert card.name == "bagnet9s4.textures"
     assert card.scores[0].top1 == 100 * accuracy(trained)
     assert card.scores[0].images == 60
-    assert card.more["recipe"]["ema"] == 0.8
+    assert card.more["recipe"]["ema"] == 0.999, "the moving average is good after few steps, too"
     assert recipe(trained.folder / "recipe.toml") == Recipe(**card.more["recipe"])
     assert bagnet.load(trained.path).card == card
     steps = [int(row["step"]) for row in read_log(trained.folder / "log.csv") if row["loss"]]
@@ -214,10 +218,124 @@ def test_the_folder_of_another_run(trained: Run, data: Path) -> None:
         train(data, trained.folder, same, start=trained.model, preprocessing=PREPROCESSING)  # type: ignore[arg-type]
 
 
+def test_weights_that_are_no_numbers_are_not_kept(
+    data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step to infinity at the end of the second epoch, after its loss: the checkpoint of the first stays."""
+    real = torch.optim.AdamW.step
+    steps = 0
+
+    def leaping(self: torch.optim.AdamW, **given: object) -> object:
+        nonlocal steps
+        steps += 1
+        result = real(self, **given)  # type: ignore[arg-type]
+        if steps == 18:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].fill_(float("inf"))
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", leaping)
+    with pytest.raises(Diverged, match=r"after step 18: try a lower learning_rate than 0\.02.*the last good checkpoint"):
+        train(data, tmp_path, quick.changed(ema=0.0), shape=SMALL, preprocessing=PREPROCESSING)
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=False)
+    assert kept["global_step"] == 9
+    assert all(tensor.isfinite().all() for tensor in kept["state_dict"].values())
+
+
+def test_an_interruption_is_one(data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, of which Lightning makes an exit with no word."""
+    from bagnet.train import module
+
+    def pressed(*_: object, **__: object) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(module, "classification", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path, quick, shape=SMALL, preprocessing=PREPROCESSING)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_narrow_networks_are_trained_channels_first() -> None:
+    """There oneDNN's backward pass of maps with channels last writes outside its memory and ends the process."""
+    assert memory_format(BagNet(SMALL)) == torch.contiguous_format
+    assert memory_format(BagNet(replace(SMALL, width=16))) == torch.channels_last
+
+
+def pictures(folder: Path, names: Sequence[str], count: int, side: int = 20) -> Path:
+    """A folder of plain pictures for each class, in a colour by its first letter; every second picture is a pixel wider."""
+    for name in names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            colour = tuple(200 - number if letter == name[0] else 30 for letter in "abc")
+            Image.new("RGB", (side + number % 2, side), colour).save(folder / name / f"{number:02d}.png")
+    return folder
+
+
+def test_val_may_lack_a_class(tmp_path: Path, quick: Recipe) -> None:
+    """What is shown on the page is by the network's numbers of classes, not by those of val."""
+    pictures(tmp_path / "data/train", ["ape", "bee", "cow"], 20)
+    pictures(tmp_path / "data/val", ["ape", "cow"], 3)
+    recipe = quick.changed(batch_size=8, epochs=5)
+    run = train(tmp_path / "data", tmp_path / "run", recipe, shape=SMALL, preprocessing=PREPROCESSING)
+    assert run.evaluation is not None
+    assert run.evaluation.top(1) == 1.0
+    assert "class=wrong" not in (tmp_path / "run/report.html").read_text()
+
+
+def test_what_would_fail_at_the_end_is_refused_at_once(tmp_path: Path, quick: Recipe) -> None:
+    pictures(tmp_path / "data/train", ["ape", "bee"], 4)
+    pictures(tmp_path / "data/val", ["ape", "bee", "cow"], 1)
+    arguments = {"shape": SMALL, "preprocessing": PREPROCESSING}
+    with pytest.raises(ValueError, match=r"the val split of .* does not fit its train split: 1 of 3 classes.*cow"):
+        train(tmp_path / "data", tmp_path / "run", quick, **arguments)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="lies among the images"):
+        train(tmp_path / "data/train", tmp_path / "data/train/run", quick, **arguments)  # type: ignore[arg-type]
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file: is a file; name a folder"):
+        train(tmp_path / "data/train", tmp_path / "file", quick, **arguments)  # type: ignore[arg-type]
+
+
+def test_unreadable_images_of_several_sizes_end_a_run_early(tmp_path: Path, quick: Recipe) -> None:
+    """They are found as they are read; the same folder may go on with a larger share, and all are listed once."""
+    folder = pictures(tmp_path / "images", ["ape", "bee"], 20)
+    broken = [folder / "ape/07.png", folder / "bee/11.png", folder / "bee/12.png"]
+    for path in broken:
+        path.write_bytes(b"no image")
+    recipe, said = quick.changed(batch_size=8, epochs=3), list[str]()
+    arguments = {"shape": SMALL, "preprocessing": PREPROCESSING}
+    with pytest.raises(ValueError, match=r"of 38 images cannot be read, more than 1%"):
+        train(folder, tmp_path / "run", recipe, say=said.append, **arguments)  # type: ignore[arg-type]
+    assert not any("epoch 3" in line for line in said)
+    run = train(folder, tmp_path / "run", recipe.changed(unreadable=0.2), **arguments)  # type: ignore[arg-type]
+    assert sorted(name for name, _ in run.unreadable) == ["ape/07.png", "bee/11.png", "bee/12.png"]
+
+
+def test_what_only_bagnets_can_do(data: Path, tmp_path: Path, quick: Recipe) -> None:
+    other = Outside("bagnet.zoo.comparison:small_vgg")
+    for changed in ({"sparsity": 0.1}, {"freeze": True}, {"backbone_rate": 0.1}):
+        with pytest.raises(ValueError, match=f"{next(iter(changed))} is for BagNets"):
+            train(data, tmp_path, quick.changed(**changed), shape=other, preprocessing=PREPROCESSING)
+    with pytest.raises(ValueError, match="freeze trains the head alone"):
+        train(data, tmp_path, quick.changed(freeze=True), shape=SMALL, preprocessing=PREPROCESSING)
+
+
+def test_a_folder_that_holds_no_checkpoint_is_no_run(tmp_path: Path, quick: Recipe) -> None:
+    """What failed at once may be begun again in another way."""
+    images, labels = textures(40, 0)
+    five = np.concatenate([images, images[..., :2]], 3)
+    np.savez(tmp_path / "five.npz", train_images=five, train_labels=labels)
+    arguments = {"shape": SMALL, "preprocessing": PREPROCESSING.with_channels(5)}
+    with pytest.raises(ValueError, match="take augment none"):
+        train(tmp_path / "five.npz", tmp_path / "run", quick.changed(augment="trivial"), **arguments)  # type: ignore[arg-type]
+    assert (tmp_path / "run/run.json").exists()
+    run = train(tmp_path / "five.npz", tmp_path / "run", quick.changed(epochs=1), **arguments)  # type: ignore[arg-type]
+    assert run.card.preprocessing.mean == (0.5,) * 5
+
+
 def test_too_many_unreadable_images(tmp_path: Path, quick: Recipe) -> None:
     """One of two classes has a broken file: skipped and listed, or refused, as the recipe says."""
-    from PIL import Image
-
     for name, shade in (("dark", 40), ("light", 200)):
         for number in range(20):
             path = tmp_path / "images" / name / f"{number:02d}.png"

@@ -68,7 +68,13 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the result.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="paper | modern | a .toml file of fields.")] = "modern",
     start: Annotated[
-        str, typer.Option(help="Weights to start from: a model's name or file.", show_default="random", rich_help_panel=_NETWORK)
+        str,
+        typer.Option(
+            help="Weights to start from: a model's name or file. The learning rate is then a tenth of the recipe's, unless it is "
+            "given.",
+            show_default="random",
+            rich_help_panel=_NETWORK,
+        ),
     ] = "",
     network: Annotated[
         str,
@@ -125,7 +131,7 @@ def train(
 ) -> None:
     """Train a BagNet; the same command goes on where a run was cut short. Under torchrun, on several processes and machines.
 
-    Example: `bagnet train photos/ --out runs/photos --start bagnet25s4.tiny_in200 --epochs 10 --learning-rate 3e-4`
+    Example: `bagnet train photos/ --out runs/photos --start bagnet25s4.tiny_in200 --epochs 10`
     """
     from dataclasses import replace
 
@@ -133,9 +139,10 @@ def train(
     from ..data.transforms import Preprocessing
     from ..missing import needs
     from ..model import Architecture
+    from ..train.recipe import finetuning
     from ..train.recipe import recipe as named
 
-    chosen = named(recipe, **changes)
+    chosen = finetuning(recipe, **changes) if start else named(recipe, **changes)
     needs("lightning", "train")
     from ..train.processes import rank
     from ..train.run import train as run
@@ -188,5 +195,6 @@ def train(
     if result.unreadable:
         typer.echo(f"{len(result.unreadable)} images were skipped: {out / 'unreadable.csv'}", err=True)
     for best in card.scores:
-        typer.echo(f"{card.name}: {best.top1:.2f} % top-1, {best.top5:.2f} % top-5 on {best.data} ({best.images:,} images)")
+        top5 = f", {best.top5:.2f} % top-5" if len(card.classes) > 5 else ""  # of fewer classes all are among the best five
+        typer.echo(f"{card.name}: {best.top1:.2f} % top-1{top5} on {best.data} ({best.images:,} images)")
     typer.echo(f"-> {result.path}")

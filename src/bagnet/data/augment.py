@@ -39,7 +39,7 @@ class Augmentation:
             ValueError: the policy changes colours, and there are neither one nor three channels.
         """
         if self.policy != "none" and len(pixels) not in (1, 3):
-            raise ValueError(f"{self.policy} changes colours of pictures, not of {len(pixels)} channels: augment without")
+            raise ValueError(f"{self.policy} changes colours of pictures, not of {len(pixels)} channels: take augment none")
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(_number(key))  # torch.manual_seed would seed CUDA's generators, too
             view: Tensor = self._transforms()(pixels)

@@ -103,6 +103,8 @@ def _from_folders(root: Path) -> LabelledImages:
     paths: list[Path] = []
     targets: list[int] = []
     for label, folder in enumerate(folders):
+        if not folder.name.isprintable():
+            raise BadLabels(f"{str(folder)!r}: the name of this class is no text; rename the folder")
         found = sorted(
             path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
         )

@@ -18,6 +18,9 @@ from .sources import Images
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "test")}
 
 
+_MANY = 100_000  # classes that nobody names
+
+
 class BadLabels(ValueError):
     """Images without the labels that training or evaluation needs. The message names them and says what to do."""
 
@@ -118,6 +121,8 @@ def targets_of(values: Sequence[Any], several: bool, names: Sequence[str] | None
     numbers = [[int(label) for label in labels] for labels in rows]
     flat = [label for labels in numbers for label in labels]
     count = len(names) if names is not None else max(flat, default=-1) + 1
+    if names is None and count > max(_MANY, 10 * len(rows)):
+        raise BadLabels(f"{where}: has labels up to {count - 1} for {len(rows)} images: are they numbers of classes?")
     for row, labels in enumerate(numbers):
         for label in labels:
             if not 0 <= label < count:

@@ -46,6 +46,7 @@ class Samples(Dataset[Batch]):
         seed: with epoch and row, the only source of randomness.
         teacher: (N, K) probabilities or logits that a teacher gave, where there is one.
         starts: first rows of groups within which images are mixed with each other.
+        layout: of batches in memory.
 
     Raises:
         BadImage: not one image can be read.
@@ -61,12 +62,13 @@ class Samples(Dataset[Batch]):
         seed: int,
         teacher: Tensor | None = None,
         starts: Sequence[int] = (0,),
+        layout: torch.memory_format = torch.channels_last,
     ) -> None:
         if len(pixels.unreadable) == len(pixels):
             raise BadImage(f"none of the {len(pixels)} images can be read: {next(iter(pixels.unreadable.values()))}")
         self.images, self.pixels, self.preprocessing = images, pixels, preprocessing
         self.views, self.mixing, self.seed = views, mixing, seed
-        self.starts = starts
+        self.starts, self.layout = starts, layout
         self.teacher = torch.zeros(len(images), 0) if teacher is None else teacher
 
     def __len__(self) -> int:
@@ -76,7 +78,7 @@ class Samples(Dataset[Batch]):
         """A whole batch."""
         unreadable: list[tuple[int, str]] = []
         views, targets, teacher = zip(*(self._sample(epoch, row, unreadable) for epoch, row in keys), strict=True)
-        images = self.preprocessing.normalise(torch.stack(views)).contiguous(memory_format=torch.channels_last)
+        images = self.preprocessing.normalise(torch.stack(views)).contiguous(memory_format=self.layout)
         return Batch(images, torch.stack(targets), torch.stack(teacher), unreadable)
 
     def _sample(self, epoch: int, row: int, unreadable: list[tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor]:

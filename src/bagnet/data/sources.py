@@ -182,9 +182,12 @@ class ParquetImages(Images):
         place = bisect_right(self._starts, row) - 1
         if place not in self._held:
             number, group = self._groups[place]
-            with opened(self.paths[number]) as file:
-                table = needs("pyarrow.parquet", "train").ParquetFile(file)
-                self._held[place] = table.read_row_group(group, columns=[self.column])[self.column]
+            try:
+                with opened(self.paths[number]) as file:
+                    table = needs("pyarrow.parquet", "train").ParquetFile(file)
+                    self._held[place] = table.read_row_group(group, columns=[self.column])[self.column]
+            except (OSError, needs("pyarrow", "train").ArrowException) as error:
+                raise BadImage(f"{self._name(row)}: its group of rows cannot be read ({' '.join(str(error).split())})") from None
             if len(self._held) > self.keep:
                 self._held.popitem(last=False)
         self._held.move_to_end(place)

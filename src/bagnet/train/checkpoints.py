@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
 
 from ..files import replacing
+from .module import Training
 
 LAST, BEST, LOG = "last.ckpt", "best.ckpt", "log.csv"
 _COLUMNS = (
@@ -28,8 +32,23 @@ _COLUMNS = (
 _LOG_LINES = 10_000  # of training, at most
 
 
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints written beside the old one, and on the disk before they take its place.
+
+    Lightning's own are written to the temporary folder and moved, which between two disks is a copy over the old one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)  # first to memory: torch hides what the disk has to say
+        with replacing(Path(path)) as part, part.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+
+
 class Checkpoints(Callback):
-    """`last.ckpt`, from which a run goes on to the very weights it would have reached; written beside the old one, then renamed.
+    """`last.ckpt`, from which a run goes on to the very weights it would have reached. Weights that are no numbers are not kept.
 
     Args:
         folder: of the run.
@@ -43,20 +62,21 @@ class Checkpoints(Callback):
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         last = batch_idx + 1 == trainer.num_training_batches
         if whole_step and not last and trainer.global_step % self.every == 0:
-            self._save(trainer)
+            self._save(trainer, module)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._save(trainer)
+        self._save(trainer, module)
 
-    def _save(self, trainer: Trainer) -> None:
+    def _save(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, Training)
+        module.check_weights()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Log):
                 callback.flush()
         try:
             trainer.save_checkpoint(self.path)
         except OSError as error:
-            old = " (the one before is intact)" if self.path.exists() else ""
-            raise OSError(f"{self.path}: the checkpoint cannot be written: {error.strerror or error}{old}") from None
+            raise OSError(f"{error}{'; the one before is intact' if self.path.exists() else ''}") from None
 
 
 class Best(Callback):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import pickle
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -26,9 +29,9 @@ from ..data.pixels import Pixels
 from ..data.prepared import Prepared
 from ..data.samples import Batch, Samples
 from ..data.transforms import Preprocessing
-from .checkpoints import BEST, LAST, Best, Checkpoints, Log
+from .checkpoints import BEST, LAST, Best, Checkpoints, Log, WholeFiles
 from .losses import balanced, drawing_weights
-from .module import Diverged, Training
+from .module import Diverged, Training, check_unreadable
 from .processes import rank, ranks, trainer_options
 from .recipe import Recipe
 
@@ -45,10 +48,12 @@ class Fitted:
     Args:
         network: the result: the moving average of the weights, or the best, where the recipe has that.
         unreadable: row of the training images -> why it was skipped.
+        unreadable_select: the same of the images to select on.
     """
 
     network: nn.Module
     unreadable: dict[int, str]
+    unreadable_select: dict[int, str]
 
 
 def fit(
@@ -83,15 +88,16 @@ def fit(
         Diverged: the loss is no number any more; the last checkpoint is good.
         OSError: a checkpoint cannot be written; the one before is intact.
     """
-    batches = _Batches(training, select, preprocessing, recipe, teacher, workers, stream)
-    _check_unreadable(batches.pixels.unreadable, len(training), recipe)
+    batches = _Batches(training, select, preprocessing, recipe, teacher, workers, stream, memory_format(network))
+    check_unreadable(batches.pixels.unreadable, len(training), recipe)
     weights = None
     if recipe.balance == "loss":
         weights = balanced(training.counts, len(training), training.multilabel)
     module = Training(
-        network.to(memory_format=torch.channels_last),
+        network.to(memory_format=memory_format(network)),
         recipe,
         batches.order,
+        len(training),
         multilabel=training.multilabel,
         class_weights=weights,
     )
@@ -113,18 +119,21 @@ def fit(
             log_every_n_steps=50,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            plugins=[WholeFiles()],
             **trainer_options(),
         )
         try:
-            trainer.fit(module, datamodule=batches, ckpt_path=last if last.exists() else None, weights_only=False)
+            with _interruptible():
+                trainer.fit(module, datamodule=batches, ckpt_path=last if last.exists() else None, weights_only=False)
+            module.check_weights()
         except Diverged as error:
             kept = f"the last good checkpoint is {last}" if last.exists() else "it had no checkpoint yet"
             raise Diverged(f"{error}; {kept}") from None
     unreadable = batches.pixels.unreadable | module.unreadable
-    _check_unreadable(unreadable, len(training), recipe)
+    check_unreadable(unreadable, len(training), recipe)
     if recipe.patience and (folder / BEST).exists():
         module.result.load_state_dict(torch.load(folder / BEST, weights_only=True))
-    return Fitted(module.result.eval(), unreadable)
+    return Fitted(module.result.eval(), unreadable, batches.unreadable)
 
 
 class _Batches(LightningDataModule):
@@ -139,9 +148,11 @@ class _Batches(LightningDataModule):
         teacher: Tensor | None,
         workers: int,
         stream: bool,
+        layout: torch.memory_format,
     ) -> None:
         super().__init__()
         self.select, self.preprocessing, self.workers = select, preprocessing, workers
+        self.unreadable: dict[int, str] = {}  # row of `select` -> reason
         shorter = None if recipe.scale else preprocessing.resize
         self.pixels = Pixels(training.images, len(preprocessing.mean), shorter, **({"keep": 0} if stream else {}))
         starts = training.images.starts if stream else None
@@ -164,6 +175,7 @@ class _Batches(LightningDataModule):
             recipe.seed,
             None if teacher is None else _taught(teacher, recipe, training.multilabel),
             starts or (0,),
+            layout,
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -184,6 +196,7 @@ class _Batches(LightningDataModule):
     def _targets(self, batch: Sequence[tuple[int, Tensor | str]]) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) images and (B, K) shares of those that can be read."""
         good = [(row, x) for row, x in batch if isinstance(x, Tensor)]
+        self.unreadable.update((row, x) for row, x in batch if isinstance(x, str))
         if not good:
             raise BadImage(f"none of {len(batch)} images to select on can be read: {batch[0][1]}")
         return torch.stack([x for _, x in good]), torch.stack([self.select.shares(row) for row, _ in good])
@@ -206,20 +219,40 @@ def _taught(logits: Tensor, recipe: Recipe, multilabel: bool) -> Tensor:
     return (scaled.sigmoid() if multilabel else scaled.softmax(1)).half()
 
 
-def _check_unreadable(found: Mapping[int, str], images: int, recipe: Recipe) -> None:
-    if len(found) > recipe.unreadable * images:
-        raise BadImage(
-            f"{len(found)} of {images} images cannot be read, more than {recipe.unreadable:.0%} (unreadable in the recipe); "
-            f"the first: {next(iter(found.values()))}"
-        )
-
-
 def _logger(folder: Path, last: Path) -> Logger | bool:
     """TensorBoard's, where it is installed; what an interrupted run wrote after its last checkpoint is dropped."""
+    step = 0
+    if last.exists():
+        try:
+            step = torch.load(last, map_location="cpu", weights_only=False, mmap=True)["global_step"]
+        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
+            raise ValueError(f"{last}: is no checkpoint of a run; take it away to begin the run anew") from None
     if find_spec("tensorboard") is None:
         return False
-    step = torch.load(last, map_location="cpu", weights_only=False, mmap=True)["global_step"] if last.exists() else 0
     return TensorBoardLogger(folder, "", "tensorboard", purge_step=step or None)
+
+
+def memory_format(network: nn.Module) -> torch.memory_format:
+    """In which layout a network is trained: channels last, which is faster.
+
+    But on CPUs not with fewer than 16 channels: there oneDNN's backward pass writes outside its memory (torch 2.15).
+    """
+    narrow = any(isinstance(one, nn.Conv2d) and one.out_channels < 16 for one in network.modules())
+    return torch.contiguous_format if narrow and not torch.cuda.is_available() else torch.channels_last
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C stays a KeyboardInterrupt, of which Lightning makes an exit, and can be pressed again."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

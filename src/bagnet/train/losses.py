@@ -1,4 +1,4 @@
-"""What training asks of logits and of evidence. Everything is computed in float32."""
+"""What training asks of logits and of evidence. Everything is computed in float32, or in float64 where the network is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def classification(
     Returns:
         The mean over images, and over classes where `multilabel`.
     """
-    logits, targets = logits.float(), targets.float()
+    logits = _wide(logits)
+    targets = targets.to(logits)
+    if class_weights is not None:
+        class_weights = class_weights.to(logits)
     if not multilabel:
         return F.cross_entropy(logits, targets, weight=class_weights, label_smoothing=smoothing)
     targets = targets + smoothing * (0.5 - targets)
@@ -39,7 +42,7 @@ def distillation(logits: Tensor, teacher: Tensor, multilabel: bool = False, temp
         multilabel: each class is a question of its own.
         temperature: the student's logits are divided by it.
     """
-    return classification(logits.float() / temperature, teacher, multilabel) * temperature**2
+    return classification(_wide(logits) / temperature, teacher, multilabel) * temperature**2
 
 
 def logit_distance(logits: Tensor, teacher: Tensor) -> Tensor:
@@ -49,7 +52,7 @@ def logit_distance(logits: Tensor, teacher: Tensor) -> Tensor:
         logits: (B, K) of the student.
         teacher: (B, K) of the teacher.
     """
-    difference = logits.float() - teacher.float()
+    difference = _wide(logits) - teacher
     if difference.shape[1] > 1:
         difference = difference - difference.mean(1, keepdim=True)
     return difference.square().mean()
@@ -61,7 +64,7 @@ def sparsity(evidence: Tensor) -> Tensor:
     Args:
         evidence: (B, K, h, w).
     """
-    return evidence.float().abs().sum((1, 2, 3)).mean()
+    return _wide(evidence).abs().sum((1, 2, 3)).mean()
 
 
 def balanced(counts: Tensor, images: int, multilabel: bool = False) -> Tensor:
@@ -74,6 +77,10 @@ def balanced(counts: Tensor, images: int, multilabel: bool = False) -> Tensor:
     """
     seen = counts.clamp(min=1).float()
     return (images - counts).clamp(min=1).float() / seen if multilabel else images / (len(counts) * seen)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def drawing_weights(targets: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..data.decode import BadImage
 from ..data.order import Order
 from ..data.samples import Batch
 from ..model import BagNet
@@ -23,6 +25,15 @@ class Diverged(RuntimeError):
     """The loss is no number any more. The message has the step, and where the last good checkpoint is."""
 
 
+def check_unreadable(found: Mapping[int, str], images: int, recipe: Recipe) -> None:
+    """Raise BadImage where more images are unreadable (row -> reason) than the recipe allows."""
+    if len(found) > recipe.unreadable * images:
+        raise BadImage(
+            f"{len(found)} of {images} images cannot be read, more than {recipe.unreadable:.0%} (unreadable in the recipe); "
+            f"the first: {next(iter(found.values()))}"
+        )
+
+
 class Training(LightningModule):
     """A classifier in training: a BagNet, whose logits are the mean of its windows', or another network.
 
@@ -30,6 +41,7 @@ class Training(LightningModule):
         model: (B, C, H, W) -> (B, K) logits; changed in place.
         recipe: how.
         order: of the training batches, which a resumed run goes on in.
+        images: how many there are to train on.
         multilabel: each class is a question of its own (sigmoid and binary cross-entropy), not one of K (softmax).
         class_weights: (K,) how much each class counts; all alike where None.
     """
@@ -37,16 +49,23 @@ class Training(LightningModule):
     class_weights: Tensor | None
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, order: Order, *, multilabel: bool = False, class_weights: Tensor | None = None
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        order: Order,
+        images: int,
+        *,
+        multilabel: bool = False,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.model, self.recipe, self.order, self.multilabel = model, recipe, order, multilabel
+        self.images = images
         self.steps = recipe.epochs * order.steps
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.averaged: AveragedModel | None = None
         if recipe.ema:
-            mean = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
-            self.averaged = AveragedModel(model, multi_avg_fn=mean, use_buffers=True).requires_grad_(False)
+            self.averaged = AveragedModel(model, multi_avg_fn=_average(recipe.ema), use_buffers=True).requires_grad_(False)
         self.unreadable: dict[int, str] = {}
         for module in model.modules():
             if isinstance(module, _BatchNorm):
@@ -81,13 +100,36 @@ class Training(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         done = 0 if self._number + 1 == len(self.order) else self._number + 1
         checkpoint["position"] = (self.current_epoch, done)
+        checkpoint["unreadable"] = dict(self.unreadable)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.order.go_on(*checkpoint["position"])
+        self.unreadable.update(checkpoint["unreadable"])
+
+    def on_train_epoch_end(self) -> None:
+        """Each process has read a part of the images; all of them decide alike."""
+        if torch.distributed.is_initialized():
+            every: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(every, self.unreadable)
+            for one in every:
+                self.unreadable.update(one)
+            check_unreadable(self.unreadable, self.images, self.recipe)
+
+    def check_weights(self) -> None:
+        """Raises Diverged where a weight or a statistic is no finite number."""
+        for name, tensor in self.model.state_dict().items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise self._diverged(f"{name} is not finite any more after step {self.global_step}")
+
+    def _diverged(self, what: str) -> Diverged:
+        rate = f"a lower learning_rate than {self.recipe.learning_rate:g}"
+        return Diverged(f"{what}: try {rate}, or clip, in another folder")
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         recipe = self.recipe
-        self.unreadable.update(batch.unreadable)
+        if batch.unreadable:
+            self.unreadable.update(batch.unreadable)
+            check_unreadable(self.unreadable, self.images, recipe)
         evidence = None
         if recipe.sparsity and isinstance(self.model, BagNet):
             logits, evidence = self.model.logits_and_evidence(batch.images)
@@ -105,10 +147,7 @@ class Training(LightningModule):
             self.log("train/evidence", absolute)
             loss = loss + recipe.sparsity * absolute
         if not torch.isfinite(loss):
-            raise Diverged(
-                f"the loss is {float(loss.detach())} at step {self.global_step}: try a lower learning_rate than "
-                f"{recipe.learning_rate:g}, or clip"
-            )
+            raise self._diverged(f"the loss is {float(loss.detach())} at step {self.global_step}")
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -116,6 +155,8 @@ class Training(LightningModule):
         images, targets = batch
         logits = self.result(images).float()
         measures = {"loss": classification(logits, targets, self.multilabel)}
+        if not torch.isfinite(measures["loss"]):
+            raise self._diverged(f"the loss on images to select on is {float(measures['loss'])} after step {self.global_step}")
         if self.multilabel:
             measures["right"] = ((logits > 0) == (targets > 0.5)).float().mean()
         else:
@@ -150,6 +191,19 @@ class Training(LightningModule):
             optimiser = torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
         rates = LambdaLR(optimiser, lambda step: learning_rate(recipe, step, self.steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
+
+
+def _average(decay: float) -> Any:
+    """The moving average of weights: of the first steps a plain mean nearly, so that short runs do not keep random weights.
+
+    With n steps behind it the decay is (1 + n) / (10 + n) at most, which weighs the last ninth of them.
+    """
+
+    def update(averaged: Any, current: Any, steps: Tensor) -> None:
+        now = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        get_ema_multi_avg_fn(now)(averaged, current, steps)  # type: ignore[no-untyped-call]
+
+    return update
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:

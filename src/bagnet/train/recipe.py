@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_type_hints
@@ -112,7 +113,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch_size", "accumulate", "step_epochs"), (1, float("inf"))),
     **dict.fromkeys(("momentum", "ema", "label_smoothing"), (0, 0.999999)),
     **dict.fromkeys(("warm_up", "scale", "mirror", "distil", "unreadable", "batchnorm_momentum", "backbone_rate"), (0, 1)),
-    **dict.fromkeys(("learning_rate", "temperature"), (1e-12, float("inf"))),
+    **dict.fromkeys(("learning_rate", "temperature"), (1e-12, 1e12)),
+    "seed": (0, 2**63 - 1),
 }
 
 
@@ -144,7 +146,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 )
 
 
-def recipe(name: str | Path = "modern", **values: Any) -> Recipe:
+def recipe(name: str | PathLike[str] = "modern", **values: Any) -> Recipe:
     """A recipe by name or from a TOML file of its fields, with some values changed.
 
     A file may name the recipe that it changes: `recipe = "paper"`; else it changes "modern".
@@ -163,9 +165,20 @@ def recipe(name: str | Path = "modern", **values: Any) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is no TOML ({error})") from None
     base = given.pop("recipe", "modern")
-    if base not in RECIPES:
+    if not isinstance(base, str) or base not in RECIPES:
         raise ValueError(f"{path}: there is no recipe {base!r}: there are {', '.join(RECIPES)}")
     try:
-        return RECIPES[base].changed(**given).changed(**values)
+        return RECIPES[base].changed(**{**given, **values})  # together: two fields may fit only as they are in the end
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}{' and what is changed of it' if values else ''}: {error}") from None
+
+
+def finetuning(name: str | PathLike[str] = "modern", **values: Any) -> Recipe:
+    """The same for weights that are good already: a named recipe with a tenth of its learning rate, unless that is given.
+
+    Raises:
+        As `recipe`.
+    """
+    if str(name) in RECIPES:
+        values = {"learning_rate": RECIPES[str(name)].learning_rate / 10, **values}
+    return recipe(name, **values)

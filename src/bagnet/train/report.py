@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +58,9 @@ def report(folder: Path, model: BagNet | object, card: Card, evaluation: Evaluat
     if evaluation is not None:
         parts.append(f"<h2>What it is right and wrong about</h2>{_image(chart(evaluation)._repr_png_(), 'evaluation')}")
     if isinstance(model, BagNet) and len(model.transform.mean) in (1, 3):
-        samples = (_sample(model, images, int(row)) for row in np.linspace(0, len(images) - 1, _SAMPLES))
+        same = images.classes == model.classes
+        columns = list(range(len(images.classes))) if same else images.classes.among(model.classes)
+        samples = (_sample(model, images, columns, int(row)) for row in np.linspace(0, len(images) - 1, _SAMPLES))
         title = "Why: the evidence of some images for their best class (red for, blue against)"
         parts.append(f"<h2>{title}</h2><div class=samples>{''.join(samples)}</div>")
     rows = {"command": card.command, "trained on": card.trained_on, **card.more.get("recipe", {})}
@@ -66,7 +69,7 @@ def report(folder: Path, model: BagNet | object, card: Card, evaluation: Evaluat
     page = f"<!doctype html><meta charset=utf-8><title>{escape(card.name)}</title><style>{_STYLE}</style>{''.join(parts)}\n"
     path = folder / REPORT
     with replacing(path) as part:
-        part.write_text(page, encoding="utf-8")
+        part.write_text(page, encoding="utf-8", errors="replace")
     return path
 
 
@@ -106,7 +109,7 @@ def _curves(folder: Path) -> Figure:
     return figure
 
 
-def _sample(model: BagNet, images: LabelledImages, row: int) -> str:
+def _sample(model: BagNet, images: LabelledImages, columns: Sequence[int], row: int) -> str:
     """One image beside its evidence for the class that it is taken for; a wrong answer in red."""
     try:
         evidence = explain(model, images.images.photo(row).image)
@@ -115,7 +118,8 @@ def _sample(model: BagNet, images: LabelledImages, row: int) -> str:
     best = evidence.top(1)[0]
     pictures = (evidence.image, evidence.overlay())
     shown = "".join(_image(_saved(picture.resize(_fitting(picture.size), Image.Resampling.NEAREST)), "") for picture in pictures)
-    wrong = "" if images.shares(row)[best.index] else " class=wrong"
+    shown_classes = {column for column, share in zip(columns, images.shares(row), strict=True) if share}
+    wrong = "" if best.index in shown_classes else " class=wrong"
     pair = f"<div style='display:flex;gap:2px'>{shown}</div>"
     return f"<figure>{pair}<figcaption{wrong}>{escape(best.name)} {best.logit:+.1f}</figcaption></figure>"
 

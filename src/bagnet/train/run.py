@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from inspect import signature
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ from ..files import replacing
 from ..model import Architecture, BagNet
 from ..zoo.checkpoint import write
 from ..zoo.convert import converted
-from ..zoo.load import with_head
+from ..zoo.load import load, with_head
 from ..zoo.others import OtherNetwork, build, open_classifier
+from .checkpoints import LAST
 from .fitting import Say, fit
-from .processes import rank, ranks
-from .recipe import Recipe
+from .processes import local_rank, rank, ranks
+from .recipe import Recipe, finetuning
 from .recipe import recipe as named
 from .report import report
 from .teacher import agreed
@@ -49,7 +51,7 @@ class Run:
         path: of its file.
         folder: of the run: recipe, log, checkpoints, unreadable images.
         evaluation: of the result on the `val` split, where there is one.
-        unreadable: (image, reason) of training images that were skipped.
+        unreadable: (image, reason) of the images that were skipped, those to select on and of `val` included.
     """
 
     model: BagNet | OtherNetwork
@@ -109,13 +111,15 @@ def train(
 
     Raises:
         FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit;
-            a teacher where nothing is distilled, or none where something is.
+            a teacher where nothing is distilled, or none where something is; a `val` split with other classes; an output
+            folder that is a file, or lies among those of the classes.
         OtherRun: the folder holds another run.
         Diverged: the loss is no number any more.
         OSError: something cannot be written; the last checkpoint is intact.
     """
     say = say if say is not None and rank() == 0 else lambda line: None
     folder = Path(fspath(out))
+    _check_folder(folder, source)
     recipe = named(recipe) if isinstance(recipe, str) else recipe
     teachers = [teacher] if isinstance(teacher, (str, nn.Module)) else list(teacher)
     if recipe.distil and not teachers:
@@ -128,6 +132,8 @@ def train(
     preprocessing = preprocessing or (start.transform if start is not None else Preprocessing())
     torch.manual_seed(recipe.seed)
     network, shape = _network(shape, start, images, len(preprocessing.mean))
+    _check_recipe(recipe, network, shape.name, start)
+    _check_val(source, images)
     if isinstance(network, BagNet):
         for side in filter(None, (preprocessing.crop, recipe.train_crop)):
             network.geometry.grid(side, side)  # raises where a window does not fit
@@ -143,6 +149,7 @@ def train(
         "data": _fingerprint(images),
         "weights to start from": "" if start is None else digest(start.state_dict()),
         "teacher": [digest(one.state_dict()) for one in known],
+        "stream": stream,
     }
     _claim(folder, record)
     taught = None
@@ -150,11 +157,16 @@ def train(
         say(f"asking {'the teacher' if len(known) == 1 else f'{len(known)} teachers'} about {len(training):,} images")
         taught = agreed(known, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
     say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
+    if empty := int((training.counts == 0).sum()):
+        say(f"{empty} of {len(images.classes)} classes have no image to train on")
     fitted = fit(
         network, training, select, preprocessing, recipe, folder, teacher=taught, workers=workers, stream=stream, say=say
     )
-    names = training.images.names
-    unreadable = tuple((names[row], reason) for row, reason in sorted(fitted.unreadable.items()))
+    unreadable = tuple(
+        (part.images.names[row], reason)
+        for part, bad in ((training, fitted.unreadable), (select, fitted.unreadable_select))
+        for row, reason in sorted(bad.items())
+    )
     card = Card(
         name=f"{shape.name}.{tag}",
         architecture=shape,
@@ -175,30 +187,63 @@ def train(
 
 
 def finetune(
-    model: BagNet,
+    model: BagNet | str | PathLike[str],
     source: str | PathLike[str],
     out: str | PathLike[str] = "finetuned",
-    recipe: Recipe | str = "modern",
+    recipe: Recipe | str | PathLike[str] = "modern",
     **changes: Any,
 ) -> Run:
     """Go on training a BagNet on other images, with a new head where their classes are others.
 
     Args:
-        model: with a card; not changed.
+        model: with a card, not changed; or its name or file, as for `load`.
         source: as for `open_labelled`.
         out: folder for checkpoints, log and result.
-        recipe: how; by name with a tenth of its learning rate.
+        recipe: how, or its name or file; a named one with a tenth of its learning rate.
         changes: fields of the recipe (`epochs=5`, `freeze=True`, `backbone_rate=0.1`), and arguments of `train` that are none.
 
     Raises:
-        As `train`.
+        As `train` and `load`; ValueError also where there is no field or argument of a name.
     """
-    if isinstance(recipe, str):
-        recipe = named(recipe)
-        recipe = recipe.changed(learning_rate=recipe.learning_rate / 10)
-    fields = {name: value for name, value in changes.items() if name in recipe.to_dict()}
-    rest = {name: value for name, value in changes.items() if name not in fields}
-    return train(source, out, recipe.changed(**fields), start=model, **rest)
+    rest = {name: changes.pop(name) for name in set(signature(train).parameters) & set(changes)}
+    chosen = recipe.changed(**changes) if isinstance(recipe, Recipe) else finetuning(recipe, **changes)
+    start = model if isinstance(model, BagNet) else load(model)
+    return train(source, out, chosen, start=start, **rest)
+
+
+def _check_folder(folder: Path, source: str | PathLike[str]) -> None:
+    """Before anything is read: whether results can lie there."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file; name a folder for the run")
+    root = Path(fspath(source)).resolve()
+    if root.is_dir() and root in folder.resolve().parents and not has_split(source, "val"):
+        raise ValueError(f"{folder}: lies among the images, where it would be taken for a class; name another folder for the run")
+
+
+def _check_recipe(recipe: Recipe, network: nn.Module, name: str, start: BagNet | None) -> None:
+    """Whether what the recipe asks for can be done with the network."""
+    if not isinstance(network, BagNet):
+        plain = Recipe()
+        for field in ("sparsity", "freeze", "backbone_rate"):
+            if getattr(recipe, field) != getattr(plain, field):
+                raise ValueError(f"{field} is for BagNets, which have evidence and a head of their own; {name} is none")
+    if recipe.freeze and start is None:
+        raise ValueError("freeze trains the head alone, on weights that are good already: name some to start from")
+
+
+def _check_val(source: str | PathLike[str], images: LabelledImages) -> None:
+    """Whether the result can be measured in the end: a run is not to fail after its last step."""
+    if not has_split(source, "val"):
+        return
+    val = open_labelled(source, "val")
+    if images.multilabel and not val.multilabel:
+        val = val.questions()
+    if val.classes == images.classes:
+        return
+    try:
+        val.classes.among(images.classes)
+    except ValueError as error:
+        raise type(error)(f"the val split of {fspath(source)} does not fit its train split: {error}") from None
 
 
 def _network(
@@ -234,8 +279,6 @@ def _finished(
         result = network if isinstance(network, BagNet) else OtherNetwork(network, card)
         state, card = converted(result, half_convolutions=True)
         write(path, state, card)
-        with replacing(folder / "unreadable.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("image", "reason"), *unreadable])
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
     model = open_classifier(path, trust=[card.architecture.network] if isinstance(card.architecture, Outside) else [])
@@ -249,7 +292,13 @@ def _finished(
         if rank() == 0:
             write(path, state, card)
         model.card = card
-    return Run(model, path, folder, evaluation, unreadable)
+    bad = (*unreadable, *(evaluation.bad if evaluation is not None else ()))
+    if rank() == 0:
+        with replacing(folder / "unreadable.csv") as part:
+            file = part.open("w", newline="", encoding="utf-8", errors="surrogateescape")  # names of files need not be text
+            with file:
+                csv.writer(file).writerows([("image", "reason"), *bad])
+    return Run(model, path, folder, evaluation, bad)
 
 
 def _fingerprint(images: LabelledImages) -> str:
@@ -265,19 +314,26 @@ def _claim(folder: Path, record: Mapping[str, Any]) -> None:
     Raises:
         OtherRun: it is another one.
     """
+    if local_rank():
+        return  # the first process of a machine speaks for the others
     path = folder / "run.json"
-    if not path.exists():
+    begun = (folder / LAST).exists() or any(folder.glob("*.safetensors"))
+    if not path.exists() or not begun:  # what ended before its first checkpoint is no run yet
         with replacing(path) as part:
             part.write_text(json.dumps(record, indent=1))
         with replacing(folder / "recipe.toml") as part:
             part.write_text(Recipe(**record["recipe"]).to_toml())
         return
-    there = json.loads(path.read_text())
+    try:
+        there = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: says no longer what run this is ({error}); choose another folder") from None
     differences = []
     for key, value in record.items():
         old = there.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
-            names = [name for name in {**old, **value} if old.get(name) != value.get(name)]
+            free = {"unreadable"}  # a run that failed for its unreadable images may go on with more of them
+            names = [name for name in {**old, **value} if old.get(name) != value.get(name) and name not in free]
             differences += [f"{name} {old.get(name)!r} instead of {value.get(name)!r}" for name in names]
         elif old != value:
             differences.append(f"other {key}")
