@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bagnet.paper.errors import Errors
 from bagnet.paper.subjects import gather
+from bagnet.zoo.others import OtherNetwork
 
 from .material import images_of, saying
 
@@ -51,3 +52,32 @@ def test_by_hand(data: Path, tmp_path: Path) -> None:
 def test_one_model_has_nothing_to_be_compared_with(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="name two at least"):
         Errors().run(gather([("a", reads(0))], data), tmp_path)
+
+
+def test_the_interval_of_the_correlation_is_over_classes(tmp_path: Path) -> None:
+    """Sixty classes of ten images, hard or easy for both alike: the value and nearly all of the truth lie inside."""
+    random = np.random.default_rng(0)
+    hard = random.uniform(0.1, 0.9, 60)
+    labels = np.repeat(np.arange(60), 10)
+    right = random.uniform(size=(2, 600)) < hard[labels]
+    images = np.zeros((600, 9, 9, 3), np.uint8)
+    images[:, :2, 0, 0] = np.where(right, labels, (labels + 1) % 60).T
+
+    def reading(place: int) -> OtherNetwork:
+        return saying(lambda x: torch.nn.functional.one_hot((x[:, 0, place, 0] * 255).round().long(), 60).float(), 60, 9)
+
+    data = images_of(tmp_path / "data.npz", images, labels.tolist())
+    result = Errors(top=1).run(gather([("a", reading(0)), ("b", reading(1))], data), tmp_path)
+    (pair,) = result.record["measures"]["pairs"]
+    found = pair["correlation"]
+    assert found["low"] < found["value"] < found["high"]
+    accuracies = [one.reshape(60, 10).mean(1) for one in right]
+    assert found["value"] == pytest.approx(np.corrcoef(*accuracies)[0, 1])
+    assert "60 classes of 10 images each" in result.sentences[0]
+
+
+def test_fewer_classes_than_answers_that_count(data: Path, tmp_path: Path) -> None:
+    result = Errors().run(gather([("a", reads(0)), ("b", reads(1))], data), tmp_path)
+    assert result.record["measures"]["top"] == 1
+    with pytest.raises(ValueError, match="top=0"):
+        Errors(top=0)

@@ -73,7 +73,7 @@ def test_it_is_what_all_maps_say(tmp_path: Path) -> None:
         maps = model.evidence(torch.stack([model.transform(Image.fromarray(one)) for one in pictures])).numpy()
     for batch_size in (5, 23):
         out = tmp_path / str(batch_size)
-        Patches(count=3, classes=1).run(gather([("bag", model)], data, batch_size=batch_size), out)
+        Patches(count=3, shown=1).run(gather([("bag", model)], data, batch_size=batch_size), out)
         rows = _rows(out)
         for label in range(4):
             for kind, images in (
@@ -151,8 +151,8 @@ def test_bad_requests(tmp_path: Path) -> None:
     material = gather([("bag", small_bagnet(9))], data)
     with pytest.raises(UnknownClass, match="'cat'"):
         Patches.with_options({"named": "class 1, cat"}).run(material, tmp_path)
-    with pytest.raises(ValueError, match="classes=0"):
-        Patches(classes=0)
+    with pytest.raises(ValueError, match="shown=0"):
+        Patches(shown=0)
     folder = folder_of(tmp_path, {"class 0/a": noise(1, 9)[0]}) / "val/class 0"
     with pytest.raises(BadLabels, match="no labels"):
         Patches().run(gather([("bag", small_bagnet(9))], folder), tmp_path)

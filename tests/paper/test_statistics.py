@@ -34,6 +34,13 @@ def test_bootstrap_of_a_mean_has_the_width_of_its_standard_error() -> None:
     assert found == mean(values), "the same draws each time"
 
 
+def test_a_share_has_wilsons_interval() -> None:
+    low, high = stats.binomtest(3, 20).proportion_ci(method="wilson")
+    found = mean([1.0] * 3 + [0.0] * 17)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert mean([0, 0, 0, 0]).high > 0.4, "none of four is not none of all"
+
+
 def test_bootstrap_draws_rows_together() -> None:
     line = np.arange(20.0)
     found = correlation(line, 2 * line + 1)

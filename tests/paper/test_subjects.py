@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bagnet.data.labels import BadLabels
@@ -38,6 +41,31 @@ def test_images_without_labels(tmp_path: Path) -> None:
     assert len(found.classes) == 3
     with pytest.raises(BadLabels, match="has no labels, which are needed"):
         _ = found.labels
+
+
+def test_a_fault_in_a_labelled_folder_does_not_make_it_unlabelled(tmp_path: Path) -> None:
+    for split, name in (("train", "a"), ("train", "b"), ("val", "a")):
+        (tmp_path / split / name).mkdir(parents=True)
+        Image.fromarray(noise(1, 9)[0]).save(tmp_path / split / name / "0.png")
+    (tmp_path / "val/b").mkdir()
+    with pytest.raises(BadLabels, match=r"val/b: holds no images"):
+        gather([("one", small_bagnet(9, classes=2))], tmp_path)
+
+
+def test_a_model_is_its_weights_its_layers_and_its_preprocessing(tmp_path: Path) -> None:
+    data = images_of(tmp_path / "a.npz", noise(3, 9), [0, 1, 2])
+
+    def known(model: object) -> str:
+        return gather([("it", model)], data).subjects[0].fingerprint
+
+    plain = small_bagnet(9)
+    other, layers = deepcopy(plain), deepcopy(plain)
+    assert known(plain) == known(other)
+    assert other.card is not None
+    other.card = replace(other.card, preprocessing=replace(other.card.preprocessing, mean=(0.5, 0.0, 0.0)))
+    assert known(plain) != known(other)
+    layers.relu = torch.nn.ReLU6()
+    assert known(plain) != known(layers)
 
 
 def test_other_label_spaces_are_refused(tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ class NotComplete(ValueError):
     """A map that must add up to the logit does not: the method was applied wrongly, and its map means nothing."""
 
 
+class NoFeatureMap(ValueError):
+    """Grad-CAM needs a convolution whose output has places, and the network has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attribution:
     """What a method says of each pixel.
@@ -361,7 +365,7 @@ def last_map(network: nn.Module, x: Tensor) -> nn.Module:
         for handle in handles:
             handle.remove()
     if not found:
-        raise ValueError(
+        raise NoFeatureMap(
             f"{name_of(network)}: no convolution puts out a map of more than one pixel; Grad-CAM has nothing to show"
         )
     return found[0]

@@ -24,6 +24,10 @@ class OtherRun(ValueError):
     """The output belongs to a run with other settings, or to one that is still at work."""
 
 
+class Busy(OtherRun):
+    """Another run is at work on the output."""
+
+
 class Journal:
     """Rows of a table that is being made, kept in `<table>.journal` until it is complete.
 
@@ -86,12 +90,13 @@ class Journal:
         if lines:
             self._append(lines)
 
-    def finish(self, columns: Sequence[str]) -> None:
-        """Make the table of all rows, with these columns, and remove the journal."""
+    def finish(self, columns: Sequence[str], keep: bool = False) -> None:
+        """Make the table of all rows, with these columns, and remove the journal, unless its owner is to do that."""
         self._close()
         with replacing(self.table) as part:
             (_write_csv if self.table.suffix == ".csv" else _write_parquet)(part, columns, map(_as_text, self.rows()))
-        self.path.unlink(missing_ok=True)
+        if not keep:
+            self.path.unlink(missing_ok=True)
 
     def rows(self) -> Iterator[Row]:
         """All rows so far, in the order in which they came."""
@@ -141,7 +146,7 @@ def alone(target: Path) -> Iterator[None]:
     """Inside, no other run writes to a file or folder; a folder for it is made where there is none.
 
     Raises:
-        OtherRun: one does.
+        Busy: one does.
         OSError: the folder cannot be written.
     """
     path = target.with_name(f".{target.name}.lock")
@@ -150,7 +155,7 @@ def alone(target: Path) -> Iterator[None]:
         lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout:
-        raise OtherRun(f"{target}: another run is writing it; wait for its end, or choose another output") from None
+        raise Busy(f"{target}: another run is writing it; wait for its end, or choose another output") from None
     except OSError as error:
         raise OSError(f"{target}: cannot be written ({error.strerror})") from None
     try:

@@ -15,7 +15,7 @@ from ..chart_style import BLUE, GREY, INK, heading, labels, panel_title, quiet_f
 from ..evidence.picture import Picture
 from .experiment import Experiment, Findings
 from .scores import all_scores
-from .statistics import Estimate, bootstrap, kappa, pearson
+from .statistics import Estimate, bootstrap, correlation, kappa
 from .subjects import Material
 
 _PANELS = 3  # in a row of the figure
@@ -26,7 +26,7 @@ class Errors(Experiment):
     """See `question`.
 
     Args:
-        top: an answer is right if the true class is among so many.
+        top: an answer is right if the true class is among so many; 1 where there are no more classes than that.
     """
 
     name = "errors"
@@ -39,52 +39,62 @@ class Errors(Experiment):
 
     top: int = 5
 
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ValueError(f"top={self.top}: at least the best answer counts")
+
     def find(self, material: Material, folder: Path) -> Findings:
         """As `Experiment.find`. ValueError: there are fewer than two models."""
         if len(material.subjects) < 2:
             raise ValueError("errors compares models: name two at least")
         readable, logits = all_scores(material, folder)
         shown = material.labels.numpy()[readable]
-        right = {name: rank_of_label(values, shown) < self.top for name, values in logits.items()}
+        top = self.top if self.top < len(material.classes) else 1
+        right = {name: rank_of_label(values, shown) < top for name, values in logits.items()}
         pairs = list(combinations([one.name for one in material.ordered], 2))
         found = {pair: self._pair(right[pair[0]], right[pair[1]], shown, material.seed) for pair in pairs}
-        closest = max(pairs, key=lambda pair: found[pair][0].value)
-        consistent = max(pairs, key=lambda pair: found[pair][1].value)
+        closest, consistent = (max(pairs, key=lambda pair: np.nan_to_num(found[pair][which].value, nan=-2)) for which in (0, 1))
+        counts = np.unique(shown, return_counts=True)[1]
         sentences = [
-            f"Most alike class by class are {closest[0]} and {closest[1]}: correlation of top-{self.top} accuracy "
-            f"{found[closest][0].text()} over {len(np.unique(shown))} classes.",
+            f"Most alike class by class are {closest[0]} and {closest[1]}: correlation of top-{top} accuracy "
+            f"{found[closest][0].text()} over {len(counts)} classes of {int(np.median(counts))} images each (median); the fewer "
+            "these are, the noisier the accuracies, and the lower their correlation.",
             f"{consistent[0]} and {consistent[1]} err on the same images most: kappa {found[consistent][1].text()}.",
         ]
         rows = [_class_row(material, shown, right, int(place)) for place in np.unique(shown)]
         measures = {
             "images": len(shown),
+            "top": top,
             "pairs": [
                 {"first": one, "second": other, "correlation": pair[0].to_dict(), "kappa": pair[1].to_dict()}
                 for (one, other), pair in found.items()
             ],
         }
-        return Findings(measures, sentences, {self.name: self._picture(material, rows, found)}, rows)
+        return Findings(measures, sentences, {self.name: self._picture(material, len(shown), top, rows, found)}, rows)
 
     def _pair(
         self, one: NDArray[np.bool_], other: NDArray[np.bool_], shown: NDArray[Any], seed: int
     ) -> tuple[Estimate, Estimate]:
-        """(correlation over classes of class-conditional accuracy, kappa over images)"""
-        columns = np.stack([one, other, shown], 1).astype(np.float64)
+        """(correlation of class-conditional accuracy, its interval over classes; kappa, its interval over images)"""
         return (
-            bootstrap(columns, lambda rows: pearson(*_by_class(rows)), seed),
-            bootstrap(columns, lambda rows: kappa(rows[:, 0], rows[:, 1]), seed),
+            correlation(*_by_class(one, other, shown), seed),
+            bootstrap(np.stack([one, other], 1), lambda rows: kappa(rows[:, 0], rows[:, 1]), seed),
         )
 
     def _picture(
-        self, material: Material, rows: list[dict[str, Any]], found: dict[tuple[str, str], tuple[Estimate, Estimate]]
+        self,
+        material: Material,
+        images: int,
+        top: int,
+        rows: list[dict[str, Any]],
+        found: dict[tuple[str, str], tuple[Estimate, Estimate]],
     ) -> Picture:
         columns = min(_PANELS, len(found))
         lines = -(-len(found) // columns)
-        figure, panels = side_by_side([max(3.6, 7.0 / columns)] * columns, 0.8 + 3.4 * lines)
-        heading(
-            figure, self.title, f"{material.data}, {len(material):,} images; top-{self.top} accuracy in per cent, a point a class"
-        )
-        grids = [panel.subgridspec(lines, 1) for panel in panels]
+        figure, panels = side_by_side([max(4.2, 7.0 / columns)] * columns, 0.8 + 3.9 * lines)
+        words = f"{material.data}, {images:,} images; top-{top} accuracy in per cent, a point a class"
+        heading(figure, self.title, f"{words}; intervals of r over classes, of \N{GREEK SMALL LETTER KAPPA} over images")
+        grids = [panel.subgridspec(lines, 1, hspace=0.45) for panel in panels]
         for place, ((one, other), (alike, same)) in enumerate(found.items()):
             axes = figure.add_subplot(grids[place % columns][place // columns])
             axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
@@ -100,10 +110,12 @@ class Errors(Experiment):
         return Picture(figure)
 
 
-def _by_class(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Accuracy of both models for each class that has images. (N, 3): right, right, class."""
-    _, places, counts = np.unique(rows[:, 2], return_inverse=True, return_counts=True)
-    return np.bincount(places, rows[:, 0]) / counts, np.bincount(places, rows[:, 1]) / counts
+def _by_class(
+    one: NDArray[np.bool_], other: NDArray[np.bool_], shown: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N,) right answers of two models, and the classes shown -> accuracy of both for each class that has images."""
+    _, places, counts = np.unique(shown, return_inverse=True, return_counts=True)
+    return np.bincount(places, one) / counts, np.bincount(places, other) / counts
 
 
 def _class_row(material: Material, shown: NDArray[Any], right: dict[str, NDArray[np.bool_]], place: int) -> dict[str, Any]:

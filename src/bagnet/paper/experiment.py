@@ -110,7 +110,7 @@ class Experiment(ABC):
         folder = out / self.name
         settings = {**material.settings(), **asdict(self)}
         known = _read(folder / RESULT)
-        if known is not None and known["settings"] == json.loads(json.dumps(settings)):
+        if known is not None and known["settings"] == json.loads(json.dumps(settings)) and _whole(folder, known):
             return Result(self.name, folder, known, True)
         if self.labels:
             _ = material.labels
@@ -142,6 +142,8 @@ class Experiment(ABC):
         }
         with replacing(folder / RESULT) as part:
             part.write_text(json.dumps(_plain(record), indent=1, allow_nan=False), encoding="utf-8")
+        for kept in folder.glob("*.journal"):  # till now, as drawing may fail
+            kept.unlink()
         return Result(self.name, folder, json.loads((folder / RESULT).read_text(encoding="utf-8")))
 
     def _command(self, material: Material) -> str:
@@ -190,6 +192,12 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return found if isinstance(found, dict) and "settings" in found else None
+
+
+def _whole(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether all files of a result are there."""
+    names = [record["table"], *(f"{name}{ending}" for name in record["figures"] for ending in (".png", ".svg"))]
+    return all((folder / name).is_file() for name in names)
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
@@ -164,7 +164,7 @@ class Interactions(Experiment):
         for axes in (left, right):
             axes.set_xticks(range(len(masks)), [one.replace(", ", "\n") for one in masks])
             axes.set_xlim(-0.5, len(masks) - 0.5)
-            labels(axes, "side of the masks in pixels, as far apart as not said otherwise", "")
+            labels(axes, "side of the masks in pixels; gaps as long, where no other is named", "")
             quiet_frame(axes, "y")
         left.set_ylim(top=min(1.0, left.get_ylim()[1]))
         right.set_ylim(bottom=0)
@@ -258,17 +258,24 @@ def _first(material: Material) -> Any:
     raise ValueError(f"{material.data}: none of the images can be read")
 
 
+def _apart(one: Mapping[str, Any]) -> str:
+    return "" if one["gap"] == one["side"] else f", {one['gap']} px apart"
+
+
 def _sentences(found: Sequence[dict[str, Any]]) -> list[str]:
     def of(one: dict[str, Any]) -> str:
         value = Estimate(**{name: np.nan if number is None else number for name, number in one["correlation"].items()})
-        return f"{one['model']} at {one['masks']} px: {value.text(4)}"
+        return f"{one['model']} at {one['side']} px{_apart(one)}: {value.text(4)}"
 
-    exact = [one for one in found if one["exact"]]
-    others = [one for one in found if not one["exact"]]
+    known = [one for one in found if one["correlation"]["value"] is not None]
+    if not known:
+        return ["So few images say nothing of a correlation."]
+    exact = [one for one in known if one["exact"]]
+    others = [one for one in known if not one["exact"]]
     sentences = []
     if exact:
-        apart = max(0.0, *(1 - (one["correlation"]["value"] or 0.0) for one in exact))
-        pairs = ", ".join(f"{one['model']} at {one['masks']} px" for one in exact)
+        apart = max(0.0, *(1 - one["correlation"]["value"] for one in exact))
+        pairs = ", ".join(f"{one['model']} at {one['side']} px{_apart(one)}" for one in exact)
         sentences.append(
             f"Where masks are at least a window less one pixel apart, the changes of BagNets add up ({pairs}): no correlation is "
             f"further than {apart:.1e} from 1 (float64)."

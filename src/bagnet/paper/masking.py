@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attribution.methods import NotComplete
+from ..attribution.methods import NoFeatureMap, NotComplete
 from ..attribution.rewrite import NotRewritable
 from ..batch.journal import Row
 from ..chart_style import GREY, INK, SOFT, heading, labels, legend, model_colours, panel_title, quiet_frame, short, side_by_side
@@ -108,7 +108,7 @@ class Masking(Experiment):
                     values = bagnet_map(bags[source], leading, material, row, target, x)
                 else:
                     values = method_map(source, target, leading, x, material, row)
-            except (NotComplete, NotRewritable) as error:
+            except (NoFeatureMap, NotComplete, NotRewritable) as error:
                 found[source] = {"error": str(error)}
                 continue
             order = np.argsort(-over_cells(values, self.cell), kind="stable")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..batch.batches import read_batches
-from ..batch.journal import Journal, OtherRun, Row
+from ..batch.journal import Busy, Journal, OtherRun, Row
 from ..data.decode import BadImage
 from ..evidence.explain import exactly
 from .subjects import Material, Subject
@@ -32,7 +32,7 @@ def measured(
     Images that cannot be read, or are smaller than a window, have a row that says so in its column `error` and no others.
 
     Args:
-        path: of the table of all rows (.csv); beside it the journal of a run that is not complete.
+        path: of the table of all rows (.csv); the journal beside it stays until the experiment has its result.
         settings: what the rows depend on; what another run began is begun anew.
         material: images.
         subjects: models to measure.
@@ -44,6 +44,7 @@ def measured(
 
     Raises:
         BadImage: no image could be measured.
+        Busy: another run is at work on the table.
         OSError: the table cannot be written.
     """
     subjects = list(subjects)
@@ -67,7 +68,7 @@ def measured(
                     if report is not None:
                         report(done, len(names))
         found = [dict(row) for row in journal.rows()]
-        journal.finish(list(dict.fromkeys(column for row in found for column in row if column != "item")))
+        journal.finish(list(dict.fromkeys(column for row in found for column in row if column != "item")), keep=True)
     good = [row for row in found if not row.get("error")]
     if not good:
         raise BadImage(f"none of {len(names)} images could be measured: {found[0]['error'] if found else 'there are none'}")
@@ -103,8 +104,8 @@ def _key(subject: Subject, image: str, part: str) -> str:
 def _journal(path: Path, settings: Mapping[str, Any]) -> Journal:
     try:
         return Journal(path, settings, overwrite=True)
-    except OtherRun:
-        if not path.with_name(f"{path.name}.journal").exists():
-            raise  # another run is writing it
+    except Busy:
+        raise
+    except OtherRun:  # of other settings
         path.with_name(f"{path.name}.journal").unlink()
         return Journal(path, settings, overwrite=True)

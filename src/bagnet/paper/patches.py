@@ -39,7 +39,7 @@ class Patches(Experiment):
 
     Args:
         count: windows in each line.
-        classes: how many classes are shown, drawn by the seed among those that have images.
+        shown: how many classes are shown, drawn by the seed among those that have images.
         named: show these classes instead, by name or WordNet id.
     """
 
@@ -52,11 +52,11 @@ class Patches(Experiment):
     )
 
     count: int = 8
-    classes: int = 8
+    shown: int = 8
     named: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for option in ("count", "classes"):
+        for option in ("count", "shown"):
             if getattr(self, option) < 1:
                 raise ValueError(f"{option}={getattr(self, option)}: at least one is to be shown")
 
@@ -105,7 +105,7 @@ class Patches(Experiment):
         if self.named:
             return list(dict.fromkeys(material.classes.find(name) for name in self.named))
         there = np.unique(material.labels.numpy())
-        return sorted(np.random.default_rng(material.seed).permutation(there)[: self.classes].tolist())
+        return sorted(np.random.default_rng(material.seed).permutation(there)[: self.shown].tolist())
 
     def _picture(
         self, material: Material, one: Subject, shown: Sequence[int], windows: Mapping[Any, Sequence[_Window]]

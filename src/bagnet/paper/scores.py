@@ -15,7 +15,7 @@ from ..batch.evaluate import NotANumber
 from ..batch.journal import alone
 from ..data.decode import BadImage
 from ..evidence.explain import exactly
-from ..files import file_stem
+from ..files import file_stem, replacing
 from .subjects import Material, Subject
 
 FOLDER = "logits"
@@ -75,8 +75,10 @@ def _opened(path: Path, settings: dict[str, Any], shape: tuple[int, int]) -> Any
     text = json.dumps(settings, sort_keys=True)
     if path.exists() and head.exists() and head.read_text(encoding="utf-8") == text:
         return np.load(path, mmap_mode="r+")
-    path.unlink(missing_ok=True)
-    head.write_text(text, encoding="utf-8")
-    array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    array[:] = np.nan
-    return array
+    head.unlink(missing_ok=True)
+    with replacing(path) as part:
+        array = np.lib.format.open_memmap(part, "w+", np.float32, shape)
+        array[:] = np.nan
+        array.flush()
+    head.write_text(text, encoding="utf-8")  # last: without it the file counts as another run's
+    return np.load(path, mmap_mode="r+")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attribution.methods import NotComplete
+from ..attribution.methods import NoFeatureMap, NotComplete
 from ..attribution.rewrite import NotRewritable
 from ..batch.journal import Row
 from ..chart_style import (
@@ -144,7 +144,7 @@ class Sensitivity(Experiment):
         for method in self.methods:
             try:
                 values = over_cells(method_map(method, subject, leading, x, material, row), self.cell)
-            except (NotComplete, NotRewritable) as error:
+            except (NoFeatureMap, NotComplete, NotRewritable) as error:
                 found |= {f"{name} | {method}": {"error": str(error)} for name in bags}
                 continue
             found |= {f"{name} | {method}": {"rank_correlation": spearman(own, values)} for name, own in bags.items()}

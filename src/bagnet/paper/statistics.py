@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ class Estimate:
 
     Args:
         value: of the images at hand; NaN where it is not defined.
-        low: 2.5th percentile over bootstrap samples of the images.
-        high: 97.5th percentile.
+        low: its lower end.
+        high: its upper end.
     """
 
     value: float
@@ -61,7 +62,10 @@ def bootstrap(columns: Any, statistic: Callable[[Floats], float], seed: int = 0,
 
 
 def mean(columns: Any, seed: int = 0) -> Estimate:
-    """The mean over (N,) values."""
+    """The mean over (N,) values; of a share, where all are 0 or 1, with Wilson's interval, which is right at the ends, too."""
+    found = np.asarray(columns, np.float64)
+    if len(found) and np.isin(found, (0, 1)).all():
+        return _share(float(found.mean()), len(found))
     return bootstrap(columns, lambda values: float(values.mean()), seed)
 
 
@@ -92,6 +96,14 @@ def kappa(first: Any, second: Any) -> float:
     chance = one.mean() * other.mean() + (1 - one.mean()) * (1 - other.mean())
     agreement = float((one == other).mean())
     return float((agreement - chance) / (1 - chance)) if chance < 1 else float("nan")
+
+
+def _share(value: float, count: int) -> Estimate:
+    """Wilson 1927."""
+    z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
+    middle = (value + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * np.sqrt(value * (1 - value) / count + z * z / (4 * count * count))
+    return Estimate(value, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def _ranks(values: Any) -> Floats:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -65,8 +67,9 @@ class Subject:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Its name and a digest of its weights."""
-        return f"{self.name} {digest(self.model.state_dict())}"
+        """Its name, and a digest of its weights, its layers and its preprocessing."""
+        layers = [digest(self.model.state_dict()), repr(self.model), json.dumps(self.transform.to_dict(), sort_keys=True)]
+        return f"{self.name} {sha256(''.join(layers).encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,8 +205,8 @@ def _images(source: str | PathLike[str], split: str) -> tuple[str, Images, Tenso
         try:
             found = open_labelled(source, split)
         except BadLabels:
-            if not Path(text).is_dir():
-                raise
+            if not Path(text).is_dir() or any(one.is_dir() for one in Path(text).iterdir()):
+                raise  # labelled, but not well
             return name, open_images(text), None, None
     if found.multilabel:
         raise BadLabels(f"{name}: its images have several labels each; the experiments need one")
