@@ -50,6 +50,10 @@ class Accuracy(Experiment):
         "33 px were measured by others at 46.4, 58.8 and 66.7 % top-1, 70.4, 81.2 and 87.0 % top-5. The correlation of the "
         "logits with VGG-16's is not known here."
     )
+    differs = (
+        "Models and images are those named. Answers are chosen among the classes of the images alone, and the logits of these "
+        "compared."
+    )
 
     def find(self, material: Material, folder: Path) -> Findings:
         """As `Experiment.find`."""

@@ -33,8 +33,12 @@ class Errors(Experiment):
     title = "Do models find the same classes hard?"
     question = "How alike are the accuracies of two models, class by class, and do they err on the same images?"
     paper = (
-        "Fig. 7: BagNet-33 and VGG-16, ResNet-50, DenseNet-169 and others are 'fairly consistent' class by class (recalled, "
+        "Fig. 7: BagNet-33 and VGG-16, ResNet-50, DenseNet-169 and others are much alike class by class (recalled, "
         "not verified; its correlations are not known here)."
+    )
+    differs = (
+        "Right is an answer among the best five. The interval of a correlation is over classes, that of a kappa over images; "
+        "kappa (Geirhos et al. 2020) is not in the paper."
     )
 
     top: int = 5

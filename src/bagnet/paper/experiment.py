@@ -75,6 +75,7 @@ class Experiment(ABC):
         title: of its figure.
         question: what it asks, a sentence.
         paper: what the paper found, and how sure we are of that.
+        differs: what is done in another way here, or was chosen where the paper is silent.
         labels: whether the images must have labels.
         sample: how many images do by default; 0 for all that there are.
     """
@@ -83,6 +84,7 @@ class Experiment(ABC):
     title: ClassVar[str]
     question: ClassVar[str]
     paper: ClassVar[str]
+    differs: ClassVar[str]
     labels: ClassVar[bool] = True
     sample: ClassVar[int] = 0
 
@@ -131,6 +133,7 @@ class Experiment(ABC):
             "title": self.title,
             "question": self.question,
             "paper": self.paper,
+            "differs": self.differs,
             "sentences": list(found.sentences),
             "measures": found.measures,
             "figures": list(found.figures),

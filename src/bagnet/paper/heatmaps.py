@@ -52,6 +52,10 @@ class Heatmaps(Experiment):
         "Fig. 2: full-resolution maps of BagNet-9, -17 and -33 for the true class; the evidence lies on the shape and the edges "
         "of the object, little on the background (recalled, and told alike by others)."
     )
+    differs = (
+        "The images are drawn by lot. Each map is drawn twice: as the official code draws it, and as signed logits of which "
+        "none is cut off."
+    )
     labels = False
 
     count: int = 6

@@ -76,6 +76,10 @@ class Interactions(Experiment):
         "interactions between parts more than 16 or 32 pixels apart, deeper and better networks more (recalled; the numbers "
         "are not known here)."
     )
+    differs = (
+        "The masks are squares on a grid, each of its own mean colour, and the leading class is that of the whole image. "
+        "BagNets are asked in float64."
+    )
     labels = False
     sample = 500
 

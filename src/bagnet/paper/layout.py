@@ -66,6 +66,10 @@ class Layout(Experiment):
         "The logits of a BagNet are the mean over its windows, wherever these lie. The paper has no figure of this; "
         "that it is exact follows from the geometry."
     )
+    differs = (
+        "All of it: two tiles of an image on an empty canvas. The right tile moves, and so not the distance alone changes but "
+        "also where on the canvas it lies, which networks with padding notice."
+    )
     labels = False
     sample = 200
 

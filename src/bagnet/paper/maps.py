@@ -19,7 +19,8 @@ from ..evidence.explain import exactly, like_weights
 from ..geometry import Axis, Box
 from .subjects import Material, Subject
 
-METHODS = ("saliency", "integrated_gradients", "epsilon_lrp", "deeplift", "grad_cam", "occlusion")
+PAPERS = ("saliency", "integrated_gradients", "epsilon_lrp", "deeplift")  # with which the paper compares
+METHODS = (*PAPERS, "grad_cam", "occlusion")
 
 
 def spoken(source: str) -> str:
@@ -64,9 +65,9 @@ def bagnet_map(bag: Subject, place: int, material: Material, row: int, target: S
     return values if image is None else _moved(values, bag.transform, target.transform, image)
 
 
-def method_map(method: str, target: Subject, place: int, x: Tensor, material: Material, row: int) -> Tensor:
-    """(H, W) what a method says of the pixels of (1, C, H, W), on the network itself. Raises as `attribute`."""
-    return attribute(method, target.model, x, target.columns[place], seed=material.seed, rows=[row]).values[0]
+def method_map(method: str, target: Subject, place: int, x: Tensor, material: Material, row: int, cell: int) -> Tensor:
+    """(H, W) what a method says of the pixels of (1, C, H, W), on the network; occlusion by cells. Raises as `attribute`."""
+    return attribute(method, target.model, x, target.columns[place], window=cell, seed=material.seed, rows=[row]).values[0]
 
 
 def _moved(values: Tensor, source: Preprocessing, target: Preprocessing, image: Image.Image) -> Tensor:

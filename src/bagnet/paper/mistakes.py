@@ -58,6 +58,7 @@ class Mistakes(Experiment):
         "Fig. 4: images that BagNet-33 and VGG-16 both get wrong, with the evidence for the true class and for the answer; many "
         "look understandable, as a green cucumber beside a cleaver that is taken for a Granny Smith (recalled, not verified)."
     )
+    differs = "The images are those of whose wrong answers both models are surest, not chosen by hand."
 
     count: int = 4
 

@@ -21,9 +21,10 @@ h1 { font-size: 1.8em; line-height: 1.2; margin: 0 0 .3em } h2 { font-size: 1.3e
 section { border-top: 1px solid var(--line); margin-top: 2.6em; padding-top: 1.8em }
 p { margin: .5em 0 } .lead, .small, nav, th { color: var(--soft) } .small { font-size: .85em }
 nav { columns: 3 16em; margin: 1.4em 0 } nav a { display: block; color: var(--blue); text-decoration: none; break-inside: avoid }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1.6em } .pair h3 { font-size: .8em; text-transform: uppercase;
+.three { display: grid; grid-template-columns: 3fr 4fr 3fr; gap: 1.8em; font-size: .95em }
+.three h3 { font-size: .8em; text-transform: uppercase;
 letter-spacing: .06em; color: var(--soft); margin: .8em 0 .2em }
-@media (max-width: 700px) { .pair { grid-template-columns: 1fr } }
+@media (max-width: 700px) { .three { grid-template-columns: 1fr } }
 img { max-width: 100%; display: block; margin: 1.2em 0 } table { border-collapse: collapse; font-size: .9em; margin: 1em 0 }
 td, th { text-align: left; padding: .25em 1.4em .25em 0; border-bottom: 1px solid var(--line) }
 code { font-size: .88em; background: #f5f6f8; padding: .1em .35em; border-radius: 3px; overflow-wrap: anywhere }
@@ -78,8 +79,9 @@ def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]],
     parts = [
         "<h1>Bags of local features, experiment by experiment</h1>",
         "<p class=lead>The experiments of Brendel &amp; Bethge, &ldquo;Approximating CNNs with Bag-of-local-Features models "
-        f"works surprisingly well on ImageNet&rdquo; (ICLR 2019), done again on {escape(material.data)} "
-        f"({len(material):,} images of {len(material.classes)} classes). Brackets are 95 % intervals over images.",
+        f"works surprisingly well on ImageNet&rdquo; (ICLR 2019), done again with the models below on {escape(material.data)} "
+        f"({len(material.classes)} classes); how many images each experiment takes stands under it. Brackets are 95 % intervals, "
+        "over images where nothing else is said.",
         f"<table><tr><th>model<th>sees<th>input<th>parameters{models}</table><nav>{links}</nav>",
         *(_section(one) for one in results),
         f"<section><h2>Left out</h2>{missing}</section>" if missing else "",
@@ -97,7 +99,8 @@ def _section(result: Result) -> str:
     images = f"{record['settings']['images']:,} images"
     return (
         f"<section id={result.name}><h2>{escape(str(record['title']))}</h2><p class=lead>{escape(str(record['question']))}"
-        f"<div class=pair><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{found}</div></div>"
+        f"<div class=three><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{found}</div>"
+        f"<div><h3>What differs</h3><p>{escape(str(record['differs']))}</div></div>"
         f"{figures}<p class=small>{images}, {record['seconds']:,.0f} s. Data: <code>{result.name}/{record['table']}</code>; "
         f"all figures: <code>{result.name}/result.json</code>; again: <code>{escape(record['command'])}</code></section>"
     )

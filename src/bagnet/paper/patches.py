@@ -50,6 +50,9 @@ class Patches(Experiment):
         "Fig. 3: for some classes the windows with the highest logits over all validation images, in one line those of images of "
         "the class, in another those of other images (recalled, not verified)."
     )
+    differs = (
+        "An image gives one window at most. The classes shown are drawn by lot; the table has all. The interval is over classes."
+    )
 
     count: int = 8
     shown: int = 8

@@ -35,6 +35,10 @@ class Runtime(Experiment):
         '"Across all receptive field sizes BagNets reach around 155 images/s for BagNets compared to 570 images/s for '
         'ResNet-50", as they shrink the image less (on a GPU that is not known here).'
     )
+    differs = (
+        "Random weights, which do not matter for it, on the machine at hand; beside the modules as published also what this "
+        "library makes of them."
+    )
     labels = False
 
     size: int = 224

@@ -58,8 +58,12 @@ class Sensitivity(Experiment):
         "rank the places of an image as the attributions of each network do?"
     )
     paper = (
-        "Section 3.8: networks, VGG-16 above all, are sensitive to the places that BagNets' maps mark; deeper networks are more "
+        "Networks, VGG-16 above all, are sensitive to the places that BagNets' maps mark; deeper networks are more "
         "robust to small masks (recalled; no numbers are known here)."
+    )
+    differs = (
+        "Masks take the colour that a network's preprocessing makes zero. A change is in standard deviations of the image's "
+        "logits, so that models can be compared; maps by the rank correlation of their means over cells."
     )
     labels = False
     sample = 100
@@ -143,7 +147,7 @@ class Sensitivity(Experiment):
         found: dict[str, Row] = {}
         for method in self.methods:
             try:
-                values = over_cells(method_map(method, subject, leading, x, material, row), self.cell)
+                values = over_cells(method_map(method, subject, leading, x, material, row, self.cell), self.cell)
             except (NoFeatureMap, NotComplete, NotRewritable) as error:
                 found |= {f"{name} | {method}": {"error": str(error)} for name in bags}
                 continue

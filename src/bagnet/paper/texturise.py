@@ -59,6 +59,11 @@ class Texturise(Experiment):
         "Fig. 5: VGG-16's top-5 accuracy falls only from 90.1 % on clean to 79.4 % on texturised images (recalled, not verified; "
         "the layers, the optimiser and the accuracy of BagNets on them are not known here)."
     )
+    differs = (
+        "Where VGG-19 is not named, the textures are those of another network. Gram matrices of the first convolution and of "
+        "up to four pools, each layer counting alike; pools take means and maps go on at their edges with the other side; "
+        "pixels are kept in range by a logistic function; L-BFGS from noise. Shuffled tiles are not in the paper."
+    )
     sample = 200
 
     network: str = ""

@@ -64,6 +64,10 @@ class Thresholds(Experiment):
         "Appendix: both cost little top-5 accuracy at a suitable threshold (recalled, not verified; its exact rules and its "
         "numbers are not known here)."
     )
+    differs = (
+        "The rules: evidence is raised to the threshold where it lies below, or made 1 above it and 0 elsewhere; thresholds "
+        "lie at percentiles of each model's evidence."
+    )
 
     percentiles: tuple[float, ...] = (1.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
