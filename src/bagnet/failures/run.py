@@ -20,11 +20,12 @@ from ..data.transforms import Preprocessing
 from ..engine.prepare import Prepared
 from ..model import BagNet
 from .decisive import Task, find_decisive
-from .findings import Audit, find_confusions, find_mistakes, find_shortcuts, numbered
+from .findings import Audit
 from .masking import mask_all
 from .page import EXAMPLES
 from .patterns import find_patterns
 from .report import write
+from .tally import find_confusions, find_mistakes, find_shortcuts, numbered
 
 UNFINISHED = "unfinished"  # folder for what is known of an audit that is not complete
 

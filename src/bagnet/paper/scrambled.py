@@ -30,14 +30,8 @@ _PIXELS = {"cpu": 1 << 16, "cuda": 1 << 20}  # of images that are synthesised to
 _MADE_OF, _ERROR = "made of", "error"  # what a kept texture says of itself
 
 
-@dataclass(frozen=True)
-class Canvases(Images):
-    """What a network's input shows of images, in 8 bits.
-
-    Args:
-        images: as they are.
-        preprocessing: what resizes and cuts them; it leaves the pixels in [0, 1].
-    """
+class _OneOfEach(Images):
+    """Images made of others, one of each, by their names and in their order."""
 
     images: Images
     preprocessing: Preprocessing
@@ -50,19 +44,32 @@ class Canvases(Images):
     def starts(self) -> Sequence[int]:
         return self.images.starts
 
+    def photo(self, row: int) -> Photo:
+        return Photo(_image(self.pixels(row, len(self.preprocessing.mean))).convert("RGB"), name=self.names[row])
+
+
+@dataclass(frozen=True)
+class Canvases(_OneOfEach):
+    """What a network's input shows of images, in 8 bits.
+
+    Args:
+        images: as they are.
+        preprocessing: what resizes and cuts them; it leaves the pixels in [0, 1].
+    """
+
+    images: Images
+    preprocessing: Preprocessing
+
     @property
     def fingerprint(self) -> str:
         return _digest(self.images.fingerprint, self.preprocessing)
-
-    def photo(self, row: int) -> Photo:
-        return Photo(_image(self.pixels(row, len(self.preprocessing.mean))).convert("RGB"), name=self.names[row])
 
     def pixels(self, row: int, channels: int) -> NDArray[np.uint8]:
         return _eight_bits(self.preprocessing.of_pixels(self.images.pixels(row, channels)))
 
 
 @dataclass(frozen=True)
-class Shuffled(Images):
+class Shuffled(_OneOfEach):
     """Images cut into square tiles that change places, in an order drawn for each image.
 
     Args:
@@ -76,19 +83,12 @@ class Shuffled(Images):
     seed: int
 
     @property
-    def names(self) -> Sequence[str]:
-        return self.images.names
-
-    @property
-    def starts(self) -> Sequence[int]:
-        return self.images.starts
+    def preprocessing(self) -> Preprocessing:  # type: ignore[override] # that of what it is made of
+        return self.images.preprocessing
 
     @property
     def fingerprint(self) -> str:
         return _digest(self.images.fingerprint, self.tile, self.seed)
-
-    def photo(self, row: int) -> Photo:
-        return Photo(_image(self.pixels(row, len(self.images.preprocessing.mean))).convert("RGB"), name=self.names[row])
 
     def pixels(self, row: int, channels: int) -> NDArray[np.uint8]:
         found = self.images.pixels(row, channels)
