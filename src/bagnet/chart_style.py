@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 
 BLUE, PALE, RED, GREY = "#2f74b5", "#d3e4f0", "#cf4a41", "#8a91a0"
 INK, SOFT, LINE = "#1d2433", "#6b7385", "#e8eaef"
+MARGIN = 0.14  # inches beside everything
+WORDS = 9.5  # points of the letters under a title
+LETTER = 0.0078  # inches that a letter takes on average, by point of its size
+LINE_HEIGHT = 1.25  # from one line to the next, in sizes of the letters
 _WINDOWS = ("#9ecae9", "#4c93c9", "#1f5a99", "#0f2f5c")  # of BagNets, from the smallest windows to the largest
 _OTHERS = ("#d9822b", "#7a5195", "#3a8f5c", "#b5485d", "#8a6d3b", "#5b6b7a")
 
@@ -77,3 +82,20 @@ def model_colours(windows: Sequence[int | None]) -> list[str]:
 def short(text: str, most: int) -> str:
     """A text of at most so many letters."""
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+
+
+def abridged(name: str, most: int) -> str:
+    """A name of at most so many letters, without its middle: the names of files differ at their ends."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - end :]}"
+
+
+def wrapped(words: str, width: float, size: float, most: int | None = None) -> str:
+    """Words on lines of a width in inches, in letters of a size in points; cut after so many lines."""
+    letters = max(4, int(width / (LETTER * size)))
+    found = textwrap.wrap(words, letters)
+    if most is not None and len(found) > most:
+        found = [*found[: most - 1], short(" ".join(found[most - 1 :]), letters)]
+    return "\n".join(found)

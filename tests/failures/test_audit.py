@@ -70,6 +70,18 @@ def test_the_watermark_is_the_first_shortcut(made: tuple[Audit, Path]) -> None:
     assert "63.6 % of them fall" in found.sentences()[-1]
 
 
+def test_chance_finds_are_not_named(made: tuple[Audit, Path]) -> None:
+    found, _ = made
+    (first, *_) = found.of_class(FISH)
+    assert first.beyond.value == pytest.approx(first.lost - first.control_lost)
+    assert 0 < first.beyond.low < first.beyond.value < first.beyond.high < 1
+    chance = replace(first, beyond=replace(first.beyond, low=-0.01))
+    unsure = replace(found, shortcuts=(chance,))
+    assert unsure.worst(10) == ()
+    assert "No class has a pattern" in unsure.sentences()[-1]
+    assert unsure.to_dict()["classes"][FISH]["shortcuts"], "it is still in the figures"
+
+
 def test_where_else_it_is(made: tuple[Audit, Path]) -> None:
     (first, *_) = made[0].of_class(FISH)
     assert (first.own, first.own_having) == (12, 9)

@@ -39,6 +39,22 @@ def test_as_many_right_as_the_labels_say(tmp_path: Path) -> None:
     assert alike["opposite"] == pytest.approx(-1.0, abs=1e-6)
 
 
+def test_what_there_is_may_be_drawn(tmp_path: Path) -> None:
+    """Networks alone, a BagNet alone, two with windows of one side, and of two classes, of which there is no top-5."""
+    data = images_of(tmp_path / "data.npz", noise(6, 17), [0, 1, 2, 0, 1, 2])
+    two = images_of(tmp_path / "two.npz", noise(6, 17), [0, 1] * 3)
+    network = ("network", saying(lambda x: x[:, :, 0, 0], 3, 17))
+    first, second = ("first", small_bagnet(17)), ("second", small_bagnet(17))
+    for place, (models, images) in enumerate(
+        (([network], data), ([first], data), ([first, second, network], data), ([first], two))
+    ):
+        (folder := tmp_path / str(place) / "accuracy").mkdir(parents=True)
+        findings = Accuracy().find(gather(models, images), folder)
+        assert len(findings.measures["models"]) == len(models)
+        assert len(findings.measures["correlations"]) == (2 if len(models) == 3 else 0)
+        assert set(findings.figures) == {"accuracy"}
+
+
 def test_logits_are_asked_for_once(tmp_path: Path) -> None:
     asked: list[int] = []
 
@@ -66,6 +82,6 @@ def test_logits_of_other_weights_are_not_taken_for_these(tmp_path: Path) -> None
         second.fc.weight.mul_(-1)
     found = []
     for one in (first, second):
-        Accuracy().run(gather([("same name", one)], data), tmp_path)
+        Accuracy().run(gather([("same name", one)], data), tmp_path, overwrite=True)
         found.append(np.load(tmp_path / "logits/same_name.npy"))
     assert np.abs(found[0] - found[1]).max() > 0.01

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from bagnet.batch.journal import Busy, Journal
 from bagnet.geometry import Box
 from bagnet.paper.interactions import Interactions, Masks
 from bagnet.paper.subjects import Material, gather
@@ -109,47 +108,26 @@ def test_an_interrupted_run_goes_on(images: Path, tmp_path: Path, monkeypatch: p
     assert len(asked) - before < 2 * 12 + 3, "what was measured is not measured again"
     rows = list(csv.DictReader((tmp_path / "cut/interactions/interactions.csv").open()))
     assert len({row["image"] for row in rows}) == len(rows) == 12
-    assert Interactions((8,)).run(material(linear), tmp_path / "cut").resumed
-
-
-def test_what_is_measured_outlives_a_figure_that_fails(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a figure that is missed is drawn again."""
-    material = gather([("it", small_bagnet(SIZE))], images)
-    whole = Interactions((8,)).run(material, tmp_path / "whole")
-
-    def failing(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Interactions, "_picture", failing)
-        with pytest.raises(KeyboardInterrupt):
-            Interactions((8,)).run(material, tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(Interactions, "_measure", failing)
-        result = Interactions((8,)).run(material, tmp_path)
-        assert result.record["measures"] == whole.record["measures"]
-        assert not list(tmp_path.rglob("*.journal"))
-        assert Interactions((8,)).run(material, tmp_path).resumed
-    result.figures[0].unlink()
-    assert not Interactions((8,)).run(material, tmp_path).resumed
-    assert result.figures[0].is_file()
-
-
-def test_another_run_at_work_is_left_alone(images: Path, tmp_path: Path) -> None:
-    """The second gives up; the journal of the first stays as it is."""
-    path = tmp_path / "interactions/interactions.csv"
-    settings = {"another": "run"}
-    with Journal(path, settings, overwrite=True) as journal:
-        journal.write("item", [("a", {"value": 1})])
-        with pytest.raises(Busy, match="another run is writing it"):
-            Interactions((8,)).run(gather([("it", small_bagnet(SIZE))], images), tmp_path)
-        assert [dict(row) for row in journal.rows()] == [{"item": "a", "value": 1}]
+    assert Interactions((8,)).run(material(linear), tmp_path / "cut").there_already
 
 
 def test_one_image_says_nothing_of_a_correlation(tmp_path: Path) -> None:
     data = images_of(tmp_path / "two.npz", noise(2, SIZE), [0, 1])
     result = Interactions((8,)).run(gather([("it", small_bagnet(SIZE, classes=2))], data).sample(1), tmp_path)
     assert result.sentences == ["So few images say nothing of a correlation."]
+
+
+def test_masks_without_room_are_said(tmp_path: Path) -> None:
+    """Of 8 px there is room on 33 px, and of 16 px on 48 px alone."""
+    data = images_of(tmp_path / "data.npz", noise(12, 48), [0, 1, 2] * 4)
+    models = [("small", small_bagnet(33)), ("linear", saying(linear, 3, 33)), ("large", saying(linear, 3, 48))]
+    findings = Interactions((8, 16)).find(gather(models, data), tmp_path)
+    measures = findings.measures
+    assert measures["no_room"] == [{"side": 16, "gap": 16, "input": 33, "models": ["small", "linear"], "images": 12}]
+    assert {one["model"] for one in measures["comparisons"] if one["side"] == 16} == {"large"}
+    assert findings.sentences[-1] == (
+        "There is no room for 4 masks of 16 px, 16 px apart, on inputs of 33 px (small, linear): left out there."
+    )
 
 
 def test_no_room_for_masks(images: Path, tmp_path: Path) -> None:

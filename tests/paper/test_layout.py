@@ -121,7 +121,7 @@ def test_an_interrupted_run_goes_on(images: Path, tmp_path: Path) -> None:
     assert len(rows) == 2 * 6
     whole = found(saying(weighted_by_column, 3, SIZE), images, tmp_path / "whole", (0, 8))
     again = Layout(8, (0, 8)).run(material, tmp_path / "cut")
-    assert again.resumed
+    assert again.there_already
     assert again.record["measures"]["models"] == [whole]
     assert all(path.stat().st_size for path in again.figures)
 
@@ -140,8 +140,12 @@ def test_what_does_not_fit_is_said(images: Path, tmp_path: Path) -> None:
             one.run(material, tmp_path)
     with pytest.raises(ValueError, match="a window of 33 px sees both tiles at all of them; the largest must be 32 at least"):
         Layout(8, (0, 24)).run(gather([("it", small_bagnet(40, kernel3=(1, 1, 1, 1)))], images), tmp_path)
-    with pytest.raises(ValueError, match="square takes no canvas of 8 x 24 pixels"):
+    with pytest.raises(ValueError, match=r"square is left out: .* no canvas of 8 x 24 pixels"):
         Layout(8, (0, 8)).run(gather([("square", saying(only_square, 3, SIZE))], images), tmp_path)
+    beside = gather([("it", small_bagnet(SIZE)), ("square", saying(only_square, 3, SIZE))], images)
+    record = Layout(8, (0, 8)).run(beside, tmp_path / "beside").record
+    assert [one["model"] for one in record["measures"]["models"]] == ["it"], "one that cannot be asked does not silence others"
+    assert record["sentences"][-1].startswith("square is left out")
     with pytest.raises(BadImage, match="two tiles of 16 px side by side do not fit into 24 x 24 pixels"):
         Layout(16, (0, 8)).run(material, tmp_path)
     with pytest.raises(BadImage, match="it gives all classes the same logit"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bagnet.paper import masking
+from bagnet.paper.maps import title_of
 from bagnet.paper.masking import Masking
 from bagnet.paper.subjects import gather
 from bagnet.zoo.others import OtherNetwork
@@ -103,6 +106,52 @@ def test_a_method_that_cannot_be_applied_is_left_out(images: Path, tmp_path: Pat
     record = Masking(CELL, methods=("epsilon_lrp", "saliency")).run(material, tmp_path).record
     assert record["measures"]["left_out"] == ["epsilon_lrp on twisted"]
     assert "Left out" in record["sentences"][-1]
+
+
+def test_a_network_that_nothing_could_be_measured_of(images: Path, tmp_path: Path) -> None:
+    """Its images have no row; the other one's result stands."""
+
+    def refusing(x: Tensor) -> Tensor:
+        raise ValueError("no such image")
+
+    models = [("reader", reads_one_cell()), ("refusing", saying(refusing, 3, SIZE))]
+    findings = Masking(CELL, methods=("saliency",)).find(gather(models, images), tmp_path)
+    assert {one["model"] for one in findings.measures["curves"]} == {"reader"}
+    assert findings.measures["unmeasured"] == ["refusing"]
+    assert findings.measures["left_out"] == []
+    assert findings.sentences[-1] == "refusing is left out: it could be asked about none of the images."
+
+
+def test_without_methods_or_other_models(images: Path, tmp_path: Path) -> None:
+    """Only chance is left for a network; a BagNet alone is asked about by its own map."""
+    (tmp_path / "bag").mkdir()
+    (sentence,) = Masking(CELL, methods=()).find(gather([("reader", reads_one_cell())], images), tmp_path).sentences
+    assert sentence.startswith("reader, 1 of 9 cells masked: Random order ")
+    found = Masking(CELL, methods=()).find(gather([("bag", small_bagnet(SIZE))], images), tmp_path / "bag")
+    assert "(best BagNet's map)" in found.sentences[0]
+    assert set(found.figures) == {"masking", "masking_table"}
+
+
+def test_methods_are_called_as_the_field_calls_them(images: Path, tmp_path: Path) -> None:
+    material = gather([("reader", reads_one_cell())], images)
+    (sentence,) = Masking(CELL, methods=("integrated_gradients", "occlusion")).find(material, tmp_path).sentences
+    assert "Integrated gradients 0.333" in sentence
+    assert "Occlusion 0.333" in sentence
+    names = {"epsilon_lrp": "\N{GREEK SMALL LETTER EPSILON}-LRP", "grad_cam": "Grad-CAM", "deeplift": "DeepLIFT", "bag": "bag"}
+    assert {name: title_of(name) for name in names} == names
+
+
+def test_cells_need_room(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is measured."""
+    monkeypatch.setattr(masking, "measured", None)
+    model = reads_one_cell()
+    material = gather([("reader", model)], images)
+    for cell in (SIZE, 1000):
+        with pytest.raises(ValueError, match=f"cell={cell}: the input of reader, {SIZE} px, has no two such cells"):
+            Masking(cell).run(material, tmp_path)
+    model.transform = replace(model.transform, resize=None, crop=None)
+    with pytest.raises(ValueError, match="reader takes images of any size"):
+        Masking(CELL).run(material, tmp_path)
 
 
 def test_bad_options(images: Path, tmp_path: Path) -> None:

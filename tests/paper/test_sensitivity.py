@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bagnet.paper import sensitivity
 from bagnet.paper.sensitivity import Sensitivity
 from bagnet.paper.subjects import gather
 
@@ -45,5 +47,20 @@ def test_bad_options(tmp_path: Path) -> None:
     material = gather([("reader", reads_one_cell())], data)
     with pytest.raises(ValueError, match="choose among saliency"):
         Sensitivity(methods=("magic",)).run(material, tmp_path)
-    with pytest.raises(ValueError, match="one pixel at least"):
-        Sensitivity(sides=(8, 0)).run(material, tmp_path)
+    for sides in ((8, 0), ()):
+        with pytest.raises(ValueError, match="one pixel at least"):
+            Sensitivity(sides=sides).run(material, tmp_path)
+
+
+def test_what_does_not_suit_is_said_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensitivity, "measured", None)
+    data = images_of(tmp_path / "data.npz", noise(2, SIZE), [0, 1])
+    reader = reads_one_cell()
+    material = gather([("bag", small_bagnet(SIZE)), ("reader", reader)], data)
+    with pytest.raises(ValueError, match="the input of bag has 24 px, less than such a mask"):
+        Sensitivity(sides=(8, 25)).run(material, tmp_path)
+    with pytest.raises(ValueError, match="cell=24: the input of reader, 24 px, has no two such cells"):
+        Sensitivity(sides=(8,), cell=24).run(material, tmp_path)
+    reader.transform = replace(reader.transform, resize=None, crop=None)
+    with pytest.raises(ValueError, match="reader takes images of any size"):
+        Sensitivity(sides=(8,)).run(material, tmp_path)

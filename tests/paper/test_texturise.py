@@ -22,7 +22,7 @@ from bagnet.paper.experiment import Findings
 from bagnet.paper.scrambled import Canvases, Shuffled, shuffled, textures
 from bagnet.paper.subjects import Material, gather
 from bagnet.paper.texture_synthesis import TextureNetwork
-from bagnet.paper.texturise import Texturise, WholePictures
+from bagnet.paper.texturise import OnCanvas, Texturise, canvas_for
 from bagnet.zoo.load import create
 from bagnet.zoo.others import OtherNetwork
 
@@ -174,11 +174,60 @@ def test_an_interrupted_run_goes_on(images: Path, tmp_path: Path, monkeypatch: p
     assert asked[0] == 10 + 8, "textures of other settings are not taken for these"
 
 
-def test_models_with_other_inputs_see_whole_pictures() -> None:
-    model = colour_reader()
-    model.transform = Preprocessing(32, 28)
-    found = WholePictures("it", model, (0, 1)).transform
-    assert (found.resize, found.crop) == (28, 28)
+@pytest.mark.parametrize(
+    ("sizes", "side"),
+    [
+        (((32, 28), (32, 28)), 28),
+        (((32, 28), (32, 32)), 32),
+        (((32, 28), (32, 31), (32, 20)), 31),
+        (((32, 28), (None, 20)), 32),
+    ],
+)
+def test_models_see_of_a_canvas_what_they_see_of_the_image(sizes: Any, side: int) -> None:
+    """To the pixel, where they resize an image alike; the canvas holds what any of them sees and no more."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (41, 57, 3), np.uint8))
+    transforms = [Preprocessing(resize, crop) for resize, crop in sizes]
+    canvas = canvas_for(transforms)
+    assert canvas.crop == side
+    shown = canvas.picture(canvas(image))
+    for own in transforms:
+        model = colour_reader()
+        model.transform = own
+        seen = OnCanvas("it", model, (0, 1), canvas).transform(shown)
+        assert seen.shape == (3, own.crop, own.crop)
+        if own.resize is not None:
+            assert torch.equal(seen, own(image))
+
+
+def test_a_canvas_for_inputs_of_other_sizes() -> None:
+    """The larger share of an image, 31/32, as finely as the other model sees it: 62 of 64 pixels."""
+    fine, coarse = Preprocessing(64, 56), Preprocessing(32, 31)
+    canvas = canvas_for([fine, coarse])
+    assert (canvas.resize, canvas.crop) == (64, 62)
+    found = []
+    for own in (fine, coarse):
+        model = colour_reader()
+        model.transform = own
+        seen = OnCanvas("it", model, (0, 1), canvas).transform
+        found.append((seen.resize, seen.crop))
+    assert found == [(62, 56), (31, 31)]
+    free = replace(plain(8), resize=None, crop=None)
+    assert canvas_for([free]).crop is None
+    assert canvas_for([free, fine]).crop == 56
+
+
+def test_the_size_of_the_pictures_is_said(images: Path, tmp_path: Path) -> None:
+    smaller = saying(lambda x: x.mean((2, 3))[:, :2], 2, 6)
+    smaller.transform = replace(plain(6), resize=SIZE)
+    findings = find(gather([*models(), ("smaller", smaller)], images), tmp_path / "out")
+    assert findings.measures["side"] == SIZE
+    assert [one["input"] for one in findings.measures["models"]] == [8, 8, 6]
+    assert findings.sentences[-1] == (
+        "The pictures are 8 x 8 px; the models see of all kinds, by their own resize and crop: colours 8 x 8 px, "
+        "places 8 x 8 px, smaller 6 x 6 px."
+    )
+    whole = find(gather(models(), images), tmp_path / "whole")
+    assert whole.sentences[-1] == "The pictures are 8 x 8 px, and every model sees them whole."
 
 
 def test_what_does_not_suit_is_said(images: Path, tmp_path: Path) -> None:

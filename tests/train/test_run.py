@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import bagnet
+from bagnet.batch.journal import OtherRun
 from bagnet.card import Outside
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
@@ -20,7 +21,7 @@ from bagnet.train.checkpoints import read_log
 from bagnet.train.fitting import memory_format
 from bagnet.train.module import Diverged
 from bagnet.train.recipe import Recipe, recipe
-from bagnet.train.run import OtherRun, Run, finetune, train
+from bagnet.train.run import Run, finetune, train
 from bagnet.zoo.others import OtherNetwork
 
 from .conftest import PREPROCESSING, SMALL, textures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,11 +65,14 @@ def paper(
     skip: Annotated[
         list[str] | None, typer.Option(help="An experiment that `all` leaves out; repeat it for several.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn by lot.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn by lot.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 2; 0 below 4,000 images")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results, finished or not, of other settings, models or images.")
+    ] = False,
     trust: Trust = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -106,16 +110,22 @@ def paper(
             given=_given(model or (), data, split, seed, trust or ()),
         )
         if name == "all":
-            results, page = run_all(experiments, material, out, counts)
+            results, page = run_all(experiments, material, out, counts, overwrite)
         else:
             (one,) = experiments
-            results, page = [one.run(material.sample(counts.get(one.name, one.sample)), out)], None
+            results, page = [one.run(material.sample(counts.get(one.name, one.sample)), out, overwrite)], None
+    unusable = {image: reason for one in results for image, reason in one.unusable.items()}
+    for reason in unusable.values():
+        typer.echo(f"bagnet: {reason}", err=True)
     if as_json:
         typer.echo(json.dumps({"results": [dict(one.record) for one in results], "page": None if page is None else str(page)}))
-        return
-    for result in results:
-        _show(result, len(results) > 1)
-    typer.echo(f"-> {results[0].folder if page is None else page}")
+    else:
+        for result in results:
+            _show(result, len(results) > 1)
+        bad = f", {len(unusable)} images could not be used" if unusable else ""
+        typer.echo(f"-> {results[0].folder if page is None else page}{bad}")
+    if unusable:
+        sys.exit(2)
 
 
 def _given(models: Sequence[str], data: str, split: str, seed: int, trust: Sequence[str]) -> str:
@@ -127,8 +137,11 @@ def _given(models: Sequence[str], data: str, split: str, seed: int, trust: Seque
 
 
 def _show(result: Result, several: bool) -> None:
+    there = " (done already; nothing was measured again)" if result.there_already else ""
     if several:
-        typer.echo(f"{result.name}: {result.record['title']}")
+        typer.echo(f"{result.name}: {result.record['title']}{there}")
+    elif there:
+        typer.echo(f"{result.folder}{there}")
     for sentence in result.sentences:
         typer.echo(f"  {sentence}" if several else sentence)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..batch.evaluate import rounded
 from ..data.names import ClassNames
 from ..geometry import Geometry
+from ..statistics import Estimate
 
 _DOWN, _ACROSS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
@@ -119,6 +120,7 @@ class Shortcut:
         lost: of the lead of the class over the next one, the share that is gone once such windows are masked; a mean over the
             predictions of the class, 0 for those without the pattern and 1 for those that fall.
         control_lost: the same, with as many windows masked that were drawn by lot.
+        beyond: `lost` less `control_lost`, with the interval that the predictions of the class leave open.
         falls: how many of the images are not taken for the class any more once their windows of this kind are masked.
         control_falls: how many of them with as many windows masked that were drawn by lot.
         carried: of the class's positive evidence, the share of these windows and of those that are one clue with them; a mean
@@ -145,6 +147,7 @@ class Shortcut:
     windows: int
     lost: float
     control_lost: float
+    beyond: Estimate
     falls: int
     control_falls: int
     carried: float
@@ -184,7 +187,12 @@ class Shortcut:
         (lead lost without it - lead lost without as much drawn by lot) x (look + place) / 2. The lead and not the falls alone, as
         a class may have more than one clue: a watermark beside honest evidence can be most of the lead and yet fell nothing.
         """
-        return max(0.0, self.lost - self.control_lost) * (self.look + self.place) / 2
+        return max(0.0, self.beyond.value) * (self.look + self.place) / 2
+
+    @property
+    def certain(self) -> bool:
+        """Whether more hangs on it than on windows drawn by lot, beyond what chance makes of so few images."""
+        return self.beyond.low > 0
 
     @property
     def where(self) -> str:
@@ -230,6 +238,7 @@ class Shortcut:
             "score": rounded(self.score),
             **{name: getattr(self, name) for name in counts},
             **{name: rounded(getattr(self, name)) for name in shares},
+            "beyond": self.beyond.to_dict(),
             "where": self.where,
             "parts": [[rounded(share) for share in row] for row in self.parts.tolist()],
             "places": self.places.tolist(),
@@ -280,8 +289,8 @@ class Audit:
         return tuple(one for one in self.shortcuts if one.label == label)
 
     def worst(self, count: int) -> tuple[Shortcut, ...]:
-        """The shortcuts with the highest scores, of whatever class; those without any score are none."""
-        return tuple(sorted((one for one in self.shortcuts if one.score > 0), key=lambda one: -one.score)[:count])
+        """The shortcuts with the highest scores, of whatever class, of those that are no chance finds."""
+        return tuple(sorted((one for one in self.shortcuts if one.certain), key=lambda one: -one.score)[:count])
 
     def sentences(self) -> list[str]:
         """The most important of it in words, a sentence or two each."""
@@ -296,7 +305,8 @@ class Audit:
             found.append(self._shortcut(first[0]))
         else:
             found.append(
-                "No class has a pattern on which more of its lead over the next class hangs than on windows drawn by lot."
+                "No class has a pattern on which more of its lead over the next class hangs than on windows drawn by lot, beyond "
+                "what chance makes of so many images."
             )
         return found
 
@@ -351,7 +361,8 @@ class Audit:
             f'"{self.classes[one.label]}", {one.where}: '
             f"{percent(one.coverage)} of the {one.predictions:,} predictions of the class have it among their strongest windows. "
             f"When it is masked, {percent(one.lost)} of their lead over the next class is lost and {percent(one.share_falling)} "
-            f"of them fall; with as much masked by lot, {percent(one.control_lost)} and {percent(one.control_falling)}."
+            f"of them fall; with as much masked by lot, {percent(one.control_lost)} and {percent(one.control_falling)}. The "
+            f"difference of the leads lost is {one.beyond.text(1, 100)} % (95 % interval over predictions)."
         )
 
 

@@ -108,7 +108,12 @@ def _about(audit: Audit, one: Shortcut) -> str:
     name = escape(str(audit.classes[one.label]))
     rows = [
         ("Coverage", one.coverage, f"{one.images:,} of {one.predictions:,} predictions have it"),
-        ("Lead lost when masked", one.lost, f"over the next class; {percent(one.control_lost)} with as much masked by lot"),
+        (
+            "Lead lost when masked",
+            one.lost,
+            f"over the next class; {percent(one.control_lost)} with as much masked by lot; the difference lies between "
+            f"{percent(one.beyond.low)} and {percent(one.beyond.high)}",
+        ),
         (
             "Falls when masked",
             one.share_falling,
@@ -267,7 +272,9 @@ def _how(audit: Audit) -> str:
         "falls when another class has the largest logit then. The lead is how far the class's logit is above the next one's; its "
         "loss is a mean over all predictions of the class: 0 for those without the pattern, 1 for those that fall. A window is "
         "larger than what it contains: what falls with it need not be due to one thing in it.",
-        "By lot": "the same number of windows of the same images, drawn by lot: how much is lost with any loss of pixels.",
+        "By lot": "the same number of windows of the same images, drawn by lot: how much is lost with any loss of "
+        "pixels. The interval of the difference is the bootstrap's at 95 %, over the predictions of the class; a pattern where "
+        "it reaches down to 0 may be a chance find, and is named below its class only.",
         "Same look, same place": "1 - the variance of the windows' features, or places, within the pattern / that of all "
         "decisive windows: 1 is always the same, 0 as varied as any.",
         "Score": "(lead lost - lead lost by lot) x (same look + same place) / 2. It ranks and no more: a legitimate part of an "

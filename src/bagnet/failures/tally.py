@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from ..statistics import mean
 from .decisive import AGAINST, FOR, Decisive
 from .findings import Cause, Confusion, Example, Flips, Ints, Shortcut
 from .masking import Answer, Masked, Mistakes
@@ -93,6 +94,8 @@ def _shortcut(number: int, pattern: Pattern, decisive: Decisive, masked: Masked,
     own, others = known & (targets == label), known & (targets != label)
     own_having, others_having, taken_having = masked.having[number].tolist()
     places = relative_places(decisive, pattern.rows, pattern.windows)
+    lost, control_lost = np.zeros((2, int(taken.sum())))  # of predictions without the pattern: nothing
+    lost[: len(rows)], control_lost[: len(rows)] = [one.lost for one in after], [one.lost for one in lots]
     pairs = list(zip(pattern.rows.tolist(), pattern.windows.tolist(), strict=True))
     return Shortcut(
         label=label,
@@ -100,8 +103,9 @@ def _shortcut(number: int, pattern: Pattern, decisive: Decisive, masked: Masked,
         predictions=int(taken.sum()),
         images=len(rows),
         windows=len(pairs),
-        lost=float(sum(answer.lost for answer in after) / taken.sum()),
-        control_lost=float(sum(answer.lost for answer in lots) / taken.sum()),
+        lost=float(lost.mean()),
+        control_lost=float(control_lost.mean()),
+        beyond=mean(lost - control_lost),
         falls=sum(answer.label != label for answer in after),
         control_falls=sum(answer.label != label for answer in lots),
         carried=float(decisive.carried[pattern.rows, FOR, pattern.windows].sum() / len(rows)),

@@ -5,33 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..batch.evaluate import rank_of_label
-from ..chart_style import (
-    GREY,
-    INK,
-    PALE,
-    SOFT,
-    heading,
-    labels,
-    legend,
-    model_colours,
-    panel_title,
-    quiet_frame,
-    short,
-    side_by_side,
-)
+from ..chart_style import GREY, INK, PALE, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side
 from ..evidence.picture import Picture
+from ..statistics import Estimate, bootstrap, mean
+from .chart import WILSON, finished, of_images
 from .experiment import Experiment, Findings
 from .scores import all_scores
-from .statistics import Estimate, bootstrap, mean
 from .subjects import Material
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _TOPS = (1, 5)
+_NAME = 44  # letters
+_FEW_BARS = 6  # there is room for at least
+_MARKERS = "osDv^P"  # of BagNets with windows of one side
 
 
 @dataclass(frozen=True)
@@ -98,51 +92,67 @@ class Accuracy(Experiment):
         right: Mapping[str, Mapping[int, Estimate]],
         alike: Mapping[tuple[str, str], Estimate],
     ) -> Picture:
-        figure, panels = side_by_side([5.6, 3.9] if alike else [6.4], 4.3)
-        heading(figure, self.title, f"{material.data}, {images:,} images; bars and bands: 95 % intervals over images")
-        axes = figure.add_subplot(panels[0])
-        bags = material.bagnets
-        colours = model_colours([one.window for one in material.ordered])[len(bags) :]
-        for top, dashes in zip(_TOPS, ("-", (0, (4, 2))), strict=True):
-            look: Any = {"linestyle": dashes, "linewidth": 1.4}
-            found = [right[one.name][top] for one in bags if top in right[one.name]]
-            if found:
-                values = 100 * np.array([(one.value, one.value - one.low, one.high - one.value) for one in found])
-                sides = [one.window or 0 for one in bags]
-                bars: Any = {"color": "#1f5a99", "marker": "o", "capsize": 3, **look}
-                axes.errorbar(sides, values[:, 0], values[:, 1:].T, label="BagNets" if top == 1 else None, **bars)
-            for one, colour in zip(material.networks, colours, strict=True):
-                if top in right[one.name]:
-                    level = right[one.name][top]
-                    axes.axhspan(100 * level.low, 100 * level.high, color=colour, alpha=0.12, linewidth=0)
-                    axes.axhline(100 * level.value, color=colour, label=short(one.name, 30) if top == 1 else None, **look)
-        axes.set_ylim(0, 100)
-        axes.set_xticks(sorted({one.window or 0 for one in bags}))
-        labels(axes, "side of the windows, pixels of the input", "images that are right, per cent")
-        panel_title(axes, "Accuracy: top-1, and top-5 dashed")
-        quiet_frame(axes, "y")
-        legend(axes, loc="upper left")
+        """A panel for each of top-1 and top-5, and one for the correlations."""
+        tops = [top for top in _TOPS if any(top in found for found in right.values())]
+        rows = len(material.networks) * (len(material.bagnets) + 1) if alike else 0
+        figure, panels = side_by_side([3.6] * len(tops) + ([5.0] if alike else []), max(4.3, 1.5 + 0.24 * rows))
+        charts = [figure.add_subplot(panel) for panel in panels]
+        for axes, top in zip(charts, tops, strict=False):
+            _curve(axes, material, {name: found[top] for name, found in right.items()})
+            panel_title(axes, f"Top-{top} accuracy")
+        highest = max(axes.get_ylim()[1] for axes in charts[: len(tops)])
+        for axes in charts[: len(tops)]:
+            axes.set_ylim(0, min(100.0, highest))
         if alike:
-            self._correlations(figure.add_subplot(panels[1]), material, alike)
-        return Picture(figure)
+            _correlations(charts[-1], material, alike)
+        words = ["dashed: networks that see the whole image"] if material.networks else []
+        words += [f"bars: {WILSON}", *(["of correlations, by the bootstrap"] if alike else [])]
+        return finished(figure, self.title, of_images(material.data, images, *words), charts[:1])
 
-    def _correlations(self, axes: Any, material: Material, alike: Mapping[tuple[str, str], Estimate]) -> None:
-        for line, other in enumerate(material.networks):
-            for place, bag in enumerate(material.bagnets):
-                found = alike[bag.name, other.name]
-                at = line * (len(material.bagnets) + 1) + place
-                axes.barh(at, found.value, 0.8, color=PALE)
-                axes.errorbar(found.value, at, xerr=[[found.value - found.low], [found.high - found.value]], color=GREY)
-                axes.text(0.02, at, f"{short(bag.name, 24)}  {found.value:.3f}", fontsize=7.5, color=INK, va="center")
-        step = len(material.bagnets) + 1
-        middles = [line * step + (step - 2) / 2 for line in range(len(material.networks))]
-        axes.set_yticks(middles, [short(one.name, 16) for one in material.networks], rotation=90, va="center", fontsize=8)
-        axes.invert_yaxis()
-        axes.set_xlim(0, 1)
-        axes.set_xlabel("Pearson's correlation of logits, over images and classes", fontsize=9, color=SOFT)
-        panel_title(axes, "How alike are the logits?")
-        quiet_frame(axes, "x")
-        axes.tick_params(axis="y", length=0, labelcolor=INK)
+
+def _curve(axes: Axes, material: Material, found: Mapping[str, Estimate]) -> None:
+    """Accuracy against the windows of BagNets; networks that see everything as lines, their intervals at the right."""
+    models = material.ordered
+    sides = [one.window or 0 for one in material.bagnets]
+    first, last = (min(sides), max(sides)) if sides else (0, 0)
+    step = max(2.0, 0.09 * (last - first))
+    if len(set(sides)) == len(sides):  # of several of one side there is no one curve
+        axes.plot(sides, [100 * found[one.name].value for one in material.bagnets], color=GREY, linewidth=1.2)
+    for place, (one, colour) in enumerate(zip(models, model_colours([one.window for one in models]), strict=True)):
+        level = found[one.name]
+        twins = sides[:place].count(one.window or 0)  # of the same side, and thus the same colour
+        at = last + (place - len(sides) + 1) * step if one.window is None else one.window + 0.2 * step * twins
+        bars = 100 * np.array([[level.value - level.low], [level.high - level.value]])
+        look: Any = {"color": colour, "label": abridged(one.name, _NAME), "capsize": 3, "linewidth": 1.4, "markersize": 6}
+        axes.errorbar(at, 100 * level.value, np.abs(bars), marker=_MARKERS[twins % len(_MARKERS)], **look)
+        if one.window is None:
+            axes.axhline(100 * level.value, color=colour, linewidth=1.1, linestyle=(0, (4, 2)), zorder=1)
+    axes.set_xticks(sorted(set(sides)))
+    axes.set_xlim(first - step, last + (len(material.networks) + 1) * step)
+    labels(axes, "side of the windows, pixels of the input" if sides else "", "images that are right, per cent")
+    quiet_frame(axes, "y")
+
+
+def _correlations(axes: Axes, material: Material, alike: Mapping[tuple[str, str], Estimate]) -> None:
+    """A group of bars for each network, one for each BagNet, with their names beside them."""
+    names: dict[float, str] = {}
+    for line, other in enumerate(material.networks):
+        start = line * (len(material.bagnets) + 1.25)
+        axes.text(0.01, start, f"with {abridged(other.name, _NAME)}", fontsize=8.5, fontweight="bold", color=INK, va="center")
+        for at, bag in enumerate(material.bagnets, 1):
+            found = alike[bag.name, other.name]
+            axes.barh(start + at, found.value, 0.72, color=PALE)
+            bars = np.abs([[found.value - found.low], [found.high - found.value]])
+            axes.errorbar(found.value, start + at, xerr=bars, color=GREY, capsize=2)
+            axes.text(0.01, start + at, f"{found.value:.3f}", fontsize=8, color=INK, va="center")
+            names[start + at] = abridged(bag.name, 34)
+    axes.set_yticks(list(names), list(names.values()))
+    axes.set_ylim(max(*names, _FEW_BARS) + 0.7, -0.7)
+    axes.set_xlim(min(0.0, 1.1 * min(found.low for found in alike.values())), 1)
+    panel_title(axes, "How alike are the logits?")
+    labels(axes, "Pearson's correlation, over images and classes", "")
+    quiet_frame(axes, "x")
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
 
 
 def _alike(first: NDArray[np.float32], second: NDArray[np.float32], seed: int) -> Estimate:

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..batch.evaluate import rank_of_label
-from ..chart_style import BLUE, GREY, INK, heading, labels, panel_title, quiet_frame, short, side_by_side
+from ..chart_style import BLUE, GREY, INK, abridged, labels, panel_title, quiet_frame, side_by_side
 from ..evidence.picture import Picture
+from ..statistics import Estimate, bootstrap, correlation, kappa
+from .chart import finished, of_images
 from .experiment import Experiment, Findings
 from .scores import all_scores
-from .statistics import Estimate, bootstrap, correlation, kappa
 from .subjects import Material
 
 _PANELS = 3  # in a row of the figure
@@ -95,23 +96,27 @@ class Errors(Experiment):
     ) -> Picture:
         columns = min(_PANELS, len(found))
         lines = -(-len(found) // columns)
-        figure, panels = side_by_side([max(4.2, 7.0 / columns)] * columns, 0.8 + 3.9 * lines)
-        words = f"{material.data}, {images:,} images; top-{top} accuracy in per cent, a point a class"
-        heading(figure, self.title, f"{words}; intervals of r over classes, of \N{GREEK SMALL LETTER KAPPA} over images")
-        grids = [panel.subgridspec(lines, 1, hspace=0.45) for panel in panels]
+        figure, (whole,) = side_by_side([max(3.6 * columns, 6.4)], 0.8 + 4.1 * lines)
+        grid = whole.subgridspec(lines, columns)
         for place, ((one, other), (alike, same)) in enumerate(found.items()):
-            axes = figure.add_subplot(grids[place % columns][place // columns])
+            axes = figure.add_subplot(grid[place // columns, place % columns])
             axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
             points = np.array([(100 * row[one], 100 * row[other]) for row in rows])
             axes.scatter(points[:, 0], points[:, 1], s=14, color=BLUE, alpha=0.55, linewidths=0)
-            panel_title(axes, f"r {alike.text(2)}   \N{GREEK SMALL LETTER KAPPA} {same.text(2)}")
-            labels(axes, short(one, 34), short(other, 34))
+            panel_title(axes, f"r {alike.text(2)}\n\N{GREEK SMALL LETTER KAPPA} {same.text(2)}")
+            labels(axes, abridged(one, 40), abridged(other, 40))
             axes.set_xlim(-3, 103)
             axes.set_ylim(-3, 103)
             axes.set_aspect("equal")
             quiet_frame(axes, "both")
             axes.tick_params(labelcolor=INK)
-        return Picture(figure)
+        words = of_images(
+            material.data,
+            images,
+            f"top-{top} accuracy in per cent, a point a class",
+            "95\N{NO-BREAK SPACE}% intervals (bootstrap), of r over classes, of \N{GREEK SMALL LETTER KAPPA} over images",
+        )
+        return finished(figure, self.title, words)
 
 
 def _by_class(

@@ -7,19 +7,20 @@ import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
 
 import numpy as np
 
-from ..batch.journal import Journal, Row
+from ..batch.journal import Journal, OtherRun, Row, alone
 from ..bench.machine import machine
 from ..evidence.picture import Picture
 from ..files import replacing
 from .subjects import Material
 
 RESULT = "result.json"
+_KEPT = "*.journal"  # what is known of an unfinished run
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +48,23 @@ class Result:
         name: of the experiment.
         folder: where.
         record: what `result.json` holds: `measures`, `sentences`, `figures` (names of files), `table`, `settings`, the
-            `command` that repeats it, `seconds` and `machine`.
-        resumed: it was there already.
+            `command` that repeats it, `seconds`, `machine`, and the `unusable` images with the reason of each.
+        there_already: nothing had to be done.
     """
 
     name: str
     folder: Path
     record: Mapping[str, Any]
-    resumed: bool = False
+    there_already: bool = False
 
     @property
     def sentences(self) -> list[str]:
         return list(self.record["sentences"])
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Name of each image that could not be used -> why."""
+        return dict(self.record["unusable"])
 
     @property
     def figures(self) -> list[Path]:
@@ -100,23 +106,42 @@ class Experiment(ABC):
             ValueError: the material does not suit the experiment.
         """
 
-    def run(self, material: Material, out: Path) -> Result:
+    def run(self, material: Material, out: Path, overwrite: bool = False) -> Result:
         """Do it and write figures (PNG and SVG), data (CSV) and `result.json` into `out/NAME`.
 
-        A result that is there already, of the same settings, models and images, is returned as it is.
+        A result that is there already, of the same settings, models and images, is returned as it is; one that was cut short
+        goes on.
+
+        Args:
+            material: images and models.
+            out: a folder.
+            overwrite: replace what is there of other settings, models or images.
 
         Raises:
             ValueError: the material does not suit the experiment.
+            OtherRun: the folder holds a result, or the beginning of one, of other settings, models or images.
+            Busy: another run is at work on it.
             OSError: something cannot be written.
         """
+        with alone(out / self.name):
+            return self._run(material, out, overwrite)
+
+    def _run(self, material: Material, out: Path, overwrite: bool) -> Result:
         folder = out / self.name
-        settings = {**material.settings(), **asdict(self)}
+        settings = self._settings(material)
         known = _read(folder / RESULT)
-        if known is not None and known["settings"] == json.loads(json.dumps(settings)) and _whole(folder, known):
+        if known is not None and known["settings"] == settings and _whole(folder, known):
             return Result(self.name, folder, known, True)
+        if not overwrite:
+            self.check_folder(material, out)
         if self.labels:
             _ = material.labels
         folder.mkdir(parents=True, exist_ok=True)
+        if known is None or known["settings"] != settings:
+            for kept in folder.glob(_KEPT):
+                kept.unlink()
+        self._write(folder, {"settings": settings, "command": self._command(material)})  # says whose beginning this is
+        material = replace(material, unusable={})
         start = time.perf_counter()
         found = self.find(material, folder)
         for name, picture in found.figures.items():
@@ -138,16 +163,38 @@ class Experiment(ABC):
             "measures": found.measures,
             "figures": list(found.figures),
             "table": table.name,
+            "unusable": material.unusable,
             "settings": settings,
             "command": self._command(material),
             "seconds": time.perf_counter() - start,
             "machine": machine(),
         }
-        with replacing(folder / RESULT) as part:
-            part.write_text(json.dumps(_plain(record), indent=1, allow_nan=False), encoding="utf-8")
-        for kept in folder.glob("*.journal"):  # till now, as drawing may fail
+        self._write(folder, record)
+        for kept in folder.glob(_KEPT):  # till now, as drawing may fail
             kept.unlink()
         return Result(self.name, folder, json.loads((folder / RESULT).read_text(encoding="utf-8")))
+
+    def check_folder(self, material: Material, out: Path) -> None:
+        """See that a run replaces nothing. OtherRun: the folder holds something of other settings, models or images."""
+        folder = out / self.name
+        known, settings = _read(folder / RESULT) or {}, self._settings(material)
+        came_to_nothing = "sentences" not in known and not any(folder.glob(_KEPT))
+        if came_to_nothing or known.get("settings") == settings:
+            return
+        changed = f" ({_difference(known['settings'], settings)})" if known else ""
+        raise OtherRun(
+            f"{folder}: holds a run of other settings, models or images{changed}; choose another output, or replace it "
+            "(--overwrite)"
+        )
+
+    def _settings(self, material: Material) -> dict[str, Any]:
+        """What the result depends on, as it is read from JSON."""
+        found: dict[str, Any] = json.loads(json.dumps({**material.settings(), **asdict(self)}))
+        return found
+
+    def _write(self, folder: Path, record: Mapping[str, Any]) -> None:
+        with replacing(folder / RESULT) as part:
+            part.write_text(json.dumps(_plain(record), indent=1, allow_nan=False), encoding="utf-8")
 
     def _command(self, material: Material) -> str:
         options = {name: value for name, value in asdict(self).items() if value not in ("", ())}
@@ -197,8 +244,18 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "settings" in found else None
 
 
+def _difference(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """The first setting that is another one, in words."""
+    name = next(name for name in [*known, *asked] if known.get(name) != asked.get(name))
+    if name in ("fingerprint", "models"):
+        return "other images" if name == "fingerprint" else "other models"
+    return f"{name} {known.get(name)} there, {asked.get(name)} here"
+
+
 def _whole(folder: Path, record: Mapping[str, Any]) -> bool:
-    """Whether all files of a result are there."""
+    """Whether a result is complete, and all its files are there."""
+    if "sentences" not in record:
+        return False
     names = [record["table"], *(f"{name}{ending}" for name in record["figures"] for ending in (".png", ".svg"))]
     return all((folder / name).is_file() for name in names)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..batch.journal import Row
-from ..chart_style import SOFT, short
+from ..chart_style import MARGIN, SOFT, short
 from ..evidence import Evidence, explain
 from ..evidence.dense import finer
 from ..evidence.picture import Picture, Style, heat_map, percent, photograph, signed
@@ -20,7 +20,7 @@ from ..files import file_stem, replacing
 from ..geometry import Geometry
 from .experiment import Experiment, Findings
 from .measured import measured
-from .sheet import MARGIN, Sheet, drawable
+from .sheet import Sheet, drawable
 from .subjects import Material, Subject
 
 _PART = "evidence"

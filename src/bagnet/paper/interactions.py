@@ -13,27 +13,17 @@ import torch
 from torch import Tensor
 
 from ..batch.journal import Row
-from ..chart_style import (
-    INK,
-    SOFT,
-    heading,
-    labels,
-    legend,
-    model_colours,
-    panel_title,
-    quiet_frame,
-    short,
-    side_by_side,
-)
+from ..chart_style import INK, SOFT, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side, wrapped
 from ..evidence.change import change
 from ..evidence.colours import coloured
 from ..evidence.explain import like_weights
 from ..evidence.occlude import occlude
 from ..evidence.picture import Picture
 from ..geometry import Box
+from ..statistics import Estimate, bootstrap, correlation
+from .chart import BOOTSTRAP, finished, of_images
 from .experiment import Experiment, Findings
 from .measured import measured
-from .statistics import Estimate, bootstrap, correlation
 from .subjects import Material, Subject
 
 _FEWEST = 4  # masks that can say something of interactions
@@ -105,6 +95,7 @@ class Interactions(Experiment):
         rows = measured(
             folder / f"{self.name}.csv", settings, material, subjects, lambda _: [one.name for one in masks], self._measure
         )
+        no_room = [one for layout in masks for one in _without_room(subjects, layout, rows)]
         rows = [row for row in rows if row["masks"]]
         if not rows:
             raise ValueError(f"sides={self.sides}: the models' input has no room for {_FEWEST} masks of any of these sides")
@@ -115,10 +106,11 @@ class Interactions(Experiment):
             if (chosen := [row for row in rows if row["model"] == one.name and row["part"] == layout.name])
         ]
         figures = {
-            self.name: self._picture(material, found),
+            self.name: self._picture(material, found, no_room),
             f"{self.name}_maps": self._maps(material, subjects, {one["masks"] for one in found}),
         }
-        return Findings({"comparisons": found}, _sentences(found), figures)
+        sentences = [*_sentences(found), *map(_no_room, no_room)]
+        return Findings({"comparisons": found, "no_room": no_room}, sentences, figures)
 
     def _measure(self, subject: Subject, _: int, x: Tensor) -> dict[str, Row]:
         found: dict[str, Row] = {}
@@ -147,41 +139,42 @@ class Interactions(Experiment):
             "exact": subject.window is not None and masks.gap >= subject.window - 1,
         }
 
-    def _picture(self, material: Material, found: Sequence[dict[str, Any]]) -> Picture:
+    def _picture(self, material: Material, found: Sequence[dict[str, Any]], no_room: Sequence[Mapping[str, Any]]) -> Picture:
         figure, panels = side_by_side([4.6, 4.6], 4.3)
-        images = max(one["images"] for one in found)
-        heading(figure, self.title, f"{material.data}, {images:,} images; 95 % intervals over images")
         left, right = (figure.add_subplot(panel) for panel in panels)
         there = {one["masks"] for one in found}
-        masks = [one.name for one in self.masks if one.name in there]
+        shown = [one for one in self.masks if one.name in there]
+        masks = [one.name for one in shown]
+        step = min(0.09, 0.6 / len(material.ordered))
         colours = dict(zip(material.ordered, model_colours([one.window for one in material.ordered]), strict=True))
         for place, subject in enumerate(material.ordered):
             own = [one for one in found if one["model"] == subject.name]
-            at = [masks.index(one["masks"]) + 0.05 * (place - len(colours) / 2) for one in own]
+            at = [masks.index(one["masks"]) + step * (place - (len(colours) - 1) / 2) for one in own]
             for axes, measure in ((left, "correlation"), (right, "relative_error")):
                 values, low, high = (np.array([one[measure][name] for one in own], float) for name in ("value", "low", "high"))
                 spread = np.abs(np.stack([values - low, high - values]))
                 look: Any = {"color": colours[subject], "marker": "o", "markersize": 4, "linewidth": 1.6}
-                axes.errorbar(at, values, spread, label=short(subject.name, 32), **look)
+                axes.errorbar(at, values, spread, label=abridged(subject.name, 44), **look)
         panel_title(left, "Correlation of the two changes")
         panel_title(right, "Mean difference, as a share of the joint change")
         for axes in (left, right):
-            axes.set_xticks(range(len(masks)), [one.replace(", ", "\n") for one in masks])
+            axes.set_xticks(range(len(masks)), [f"{one.side} px,\n{one.gap} px apart" for one in shown])
             axes.set_xlim(-0.5, len(masks) - 0.5)
-            labels(axes, "side of the masks in pixels; gaps as long, where no other is named", "")
+            labels(axes, "masks, in pixels of the input", "")
             quiet_frame(axes, "y")
-        left.set_ylim(top=min(1.0, left.get_ylim()[1]))
-        right.set_ylim(bottom=0)
-        legend(right)
-        return Picture(figure)
+        lowest = min(left.get_ylim()[0], 0.99)
+        left.set_ylim(lowest, 1 + 0.04 * (1 - lowest))  # so that points at the edge are drawn whole
+        right.set_ylim(bottom=-0.03 * right.get_ylim()[1])
+        missed = ", ".join(f"{one['side']}\N{NO-BREAK SPACE}px{_apart(one)} on {_input(one)}" for one in no_room)
+        words = [f"bars: {BOOTSTRAP}", *([f"no room for masks of {missed}"] if missed else [])]
+        return finished(figure, self.title, of_images(material.data, [one["images"] for one in found], *words), [left])
 
     def _maps(self, material: Material, subjects: Sequence[Subject], there: Collection[str]) -> Picture:
         """The single changes of the first image that can be read, and how their sum compares with the joint change."""
         masks = [one for one in self.masks if one.name in there]
-        photo = _first(material)
-        figure, panels = side_by_side([2.3] * (len(masks) + 1), 0.9 + 2.45 * len(subjects))
-        heading(figure, "What each mask alone changes", "leading class; red: its logit falls when the cell is masked")
-        grids = [panel.subgridspec(len(subjects), 1) for panel in panels]
+        name, photo = _first(material)
+        figure, (whole,) = side_by_side([2.4 * (len(masks) + 1)], 0.9 + 2.6 * len(subjects))
+        grid = whole.subgridspec(len(subjects), len(masks) + 1)
         for line, subject in enumerate(subjects):
             x = like_weights(subject.transform(photo)[None], subject.model)
             cells: list[tuple[list[Box], Any, float]] = []
@@ -190,14 +183,16 @@ class Interactions(Experiment):
                 with torch.inference_mode():
                     cells.append((boxes, *changes(subject, x, boxes)[:2]) if len(boxes) >= _FEWEST else ([], np.zeros(0), 0.0))
             limit = max((float(np.abs(singles).max()) for _, singles, _ in cells if len(singles)), default=1.0) or 1.0
-            axes = figure.add_subplot(grids[0][line])
+            axes = figure.add_subplot(grid[line, 0])
             axes.imshow(subject.transform.picture(x[0]))
-            axes.set_title(short(subject.name, 24), fontsize=8.5, color=INK, loc="left")
+            axes.set_title(wrapped(subject.name, 2.1, 8.5, 2), fontsize=8.5, color=INK, loc="left")
             axes.set_axis_off()
             for place, (boxes, singles, joint) in enumerate(cells, 1):
-                axes = figure.add_subplot(grids[place][line])
+                axes = figure.add_subplot(grid[line, place])
                 axes.set_axis_off()
                 if not boxes:
+                    words = f"{masks[place - 1].name} px: no room"
+                    axes.text(0.5, 0.5, words, fontsize=8, color=SOFT, ha="center", transform=axes.transAxes)
                     continue
                 canvas = np.full((*x.shape[2:], 3), 246, np.uint8)
                 for box, colour in zip(boxes, coloured(singles, limit), strict=True):
@@ -205,7 +200,8 @@ class Interactions(Experiment):
                 axes.imshow(canvas)
                 words = f"{masks[place - 1].name} px: sum {singles.sum():+.2f}, joint {joint:+.2f}"
                 axes.set_title(words, fontsize=7.5, color=SOFT, loc="left")
-        return Picture(figure)
+        colours = "red where a mask lowers the logit of the leading class, in a scale of each model's own"
+        return finished(figure, "What each mask alone changes", of_images(material.data, 1, abridged(name, 60), colours))
 
 
 def _difference(both: Any) -> float:
@@ -252,14 +248,38 @@ def changes(subject: Subject, x: Tensor, boxes: Sequence[Box]) -> tuple[Any, flo
     return (first - singles.double()).numpy(), float(first - joint.double()), str(model.classes[column])
 
 
-def _first(material: Material) -> Any:
-    """The first image that can be read."""
-    for row in range(len(material)):
+def _first(material: Material) -> tuple[str, Any]:
+    """The first image that can be read, with its name."""
+    for row, name in enumerate(material.images.names):
         try:
-            return material.images.photo(row).image
+            return name, material.images.photo(row).image
         except (OSError, ValueError):
             continue
     raise ValueError(f"{material.data}: none of the images can be read")
+
+
+def _without_room(subjects: Sequence[Subject], masks: Masks, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Where too few masks could be placed: for each side of an input the models, and on how many images of one at least."""
+    found: dict[int | None, dict[str, int]] = {}
+    for subject in subjects:
+        own = [row for row in rows if (row["model"], row["part"]) == (subject.name, masks.name) and not row["masks"]]
+        if own:
+            found.setdefault(subject.transform.crop, {})[subject.name] = len(own)
+    return [
+        {"side": masks.side, "gap": masks.gap, "input": side, "models": list(models), "images": max(models.values())}
+        for side, models in found.items()
+    ]
+
+
+def _input(one: Mapping[str, Any]) -> str:
+    """Where there was no room, in words."""
+    size = "image" if one["images"] == 1 else "images"
+    return f"{one['images']:,} {size} that are smaller" if one["input"] is None else f"inputs of {one['input']} px"
+
+
+def _no_room(one: Mapping[str, Any]) -> str:
+    masks = f"{one['side']} px, {one['gap']} px apart"
+    return f"There is no room for {_FEWEST} masks of {masks}, on {_input(one)} ({', '.join(one['models'])}): left out there."
 
 
 def _apart(one: Mapping[str, Any]) -> str:

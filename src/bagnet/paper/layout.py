@@ -17,9 +17,7 @@ from ..chart_style import (
     GREY,
     INK,
     SOFT,
-    heading,
     labels,
-    legend,
     model_colours,
     panel_title,
     quiet_frame,
@@ -30,9 +28,10 @@ from ..data.decode import BadImage
 from ..evidence.explain import exactly
 from ..evidence.picture import Picture
 from ..geometry import Box, Geometry, ceil_div
+from ..statistics import Estimate, mean
+from .chart import BOOTSTRAP, finished, of_images
 from .experiment import Experiment, Findings
 from .measured import measured
-from .statistics import Estimate, mean
 from .subjects import Material, Subject
 
 if TYPE_CHECKING:
@@ -80,13 +79,14 @@ class Layout(Experiment):
         """As `Experiment.find`.
 
         Raises:
-            ValueError: tile or distances do not suit the BagNets' windows, or a network takes no canvas of that size.
+            ValueError: tile or distances do not suit the BagNets' windows, or no network takes a canvas of that size.
             BadImage: no image has room for the tiles.
         """
         canvas = Canvas.holding([one.model.geometry for one in material.bagnets], self.tile, self.distances)
-        for subject in material.networks:
-            _try_out(subject, canvas)
-        subjects = [one.doubled() if one.window is not None else one for one in material.ordered]
+        left_out = {one.name: reason for one in material.networks if (reason := _refuses(one, canvas))}
+        subjects = [one.doubled() if one.window is not None else one for one in material.ordered if one.name not in left_out]
+        if not subjects:
+            raise ValueError(next(iter(left_out.values())))
         rows = measured(
             folder / f"{self.name}.csv",
             {"tile": self.tile, "distances": self.distances},
@@ -102,18 +102,20 @@ class Layout(Experiment):
                     f"{name}: what it sees of the images has no room for two tiles of {self.tile} px: set a smaller tile"
                 )
         found = [_summary(one, by_model[one.name], canvas, material.seed) for one in subjects]
-        measures = {"canvas": [canvas.height, canvas.width], "farthest": canvas.distances[-1], "models": found}
+        measures = {
+            "canvas": [canvas.height, canvas.width],
+            "farthest": canvas.distances[-1],
+            "models": found,
+            "left_out": left_out,
+        }
         figures = {
             self.name: self._picture(material, found, canvas.distances[-1]),
             f"{self.name}_examples": _examples(material, canvas),
         }
-        return Findings(measures, _sentences(found, canvas.distances[-1]), figures)
+        return Findings(measures, [*_sentences(found, canvas.distances[-1]), *left_out.values()], figures)
 
     def _picture(self, material: Material, found: Sequence[Mapping[str, Any]], farthest: int) -> Picture:
         figure, panels = side_by_side([5.8, 4.4], 4.6)
-        images = max(one["images"] for one in found)
-        words = f"{material.data}, {images:,} images, two tiles of {self.tile} px; logits against those {farthest} px apart"
-        heading(figure, self.title, f"{words}; 95 % intervals over images")
         moved, swapped = (figure.add_subplot(panel) for panel in panels)
         colours = model_colours([one["window"] for one in found])
         for one, colour in zip(found, colours, strict=True):
@@ -132,9 +134,10 @@ class Layout(Experiment):
         labels(moved, across, "change of the leading logit, sd over the classes")
         panel_title(moved, f"Moved nearer than {farthest} px")
         quiet_frame(moved, "y")
-        legend(moved)
         _bars(swapped, found, colours, farthest)
-        return Picture(figure)
+        words = f"two tiles of {self.tile} px; logits against those {farthest} px apart"
+        about = of_images(material.data, (one["images"] for one in found), words, f"bars: {BOOTSTRAP}")
+        return finished(figure, self.title, about, [moved])
 
 
 @dataclass(frozen=True)
@@ -217,18 +220,17 @@ def _reach(geometry: Geometry, tile: int) -> int:
     return max(box.left - field.left, field.right - box.right)
 
 
-def _try_out(subject: Subject, canvas: Canvas) -> None:
-    """See that a network takes images of another size than its own."""
+def _refuses(subject: Subject, canvas: Canvas) -> str:
+    """Why a network cannot be asked, in words: it takes no images of another size than its own. Empty where it does."""
     x = torch.zeros(1, len(subject.transform.mean), canvas.height, canvas.width)
     try:
         with exactly(subject.model), torch.inference_mode():
             subject.logits(x)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{subject.name} takes no canvas of {canvas.height} x {canvas.width} pixels ({reason}): leave it out; "
-            "layout is for networks that take images of any size"
-        ) from None
+        size = f"{canvas.height} x {canvas.width}"
+        return f"{subject.name} is left out: it takes images of its own size alone, and no canvas of {size} pixels ({reason})."
+    return ""
 
 
 def _changes(subject: Subject, canvas: Canvas, x: Tensor) -> dict[str, Row]:
@@ -302,7 +304,6 @@ def _examples(material: Material, canvas: Canvas) -> Picture:
     wide = 1.55 * canvas.width / canvas.height
     figure, panels = side_by_side([1.75, wide, wide, wide], 0.9 + 1.75 * _SHOWN)
     words = f"what {subject.name} sees; canvases of {canvas.width} x {canvas.height} px in its mean colour"
-    heading(figure, "Two tiles of an image, laid on an empty canvas", words)
     titles = ["the image", f"{near} px apart", f"{farthest} px apart", "places changed"]
     columns = [panel.subgridspec(_SHOWN, 1) for panel in panels]
     for line, x in enumerate(_first(material, subject, canvas)):
@@ -322,7 +323,7 @@ def _examples(material: Material, canvas: Canvas) -> Picture:
                 for box in boxes:
                     corner = box.left - 0.5, box.top - 0.5
                     axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, edgecolor="white", linewidth=1.6))
-    return Picture(figure)
+    return finished(figure, "Two tiles of an image, laid on an empty canvas", words)
 
 
 def _first(material: Material, subject: Subject, canvas: Canvas) -> Iterator[Tensor]:

@@ -21,11 +21,20 @@ from .subjects import Material, Subject
 
 PAPERS = ("saliency", "integrated_gradients", "epsilon_lrp", "deeplift")  # with which the paper compares
 METHODS = (*PAPERS, "grad_cam", "occlusion")
+_TITLES = {
+    "saliency": "Saliency",
+    "integrated_gradients": "Integrated gradients",
+    "epsilon_lrp": "\N{GREEK SMALL LETTER EPSILON}-LRP",
+    "deeplift": "DeepLIFT",
+    "grad_cam": "Grad-CAM",
+    "occlusion": "Occlusion",
+    "random": "Random order",
+}
 
 
-def spoken(source: str) -> str:
-    """The name of a method as people write it; that of a BagNet as it is."""
-    return source.replace("_", " ") if source in METHODS else source
+def title_of(source: str) -> str:
+    """An attribution method as the field writes it; the name of a model as it is."""
+    return _TITLES.get(source, source)
 
 
 def cells(side: int, height: int, width: int) -> list[Box]:

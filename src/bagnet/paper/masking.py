@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,19 +14,27 @@ from torch import Tensor
 from ..attribution.methods import NoFeatureMap, NotComplete
 from ..attribution.rewrite import NotRewritable
 from ..batch.journal import Row
-from ..chart_style import GREY, INK, SOFT, heading, labels, legend, model_colours, panel_title, quiet_frame, short, side_by_side
+from ..chart_style import GREY, MARGIN, SOFT, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side, wrapped
 from ..evidence.explain import like_weights
 from ..evidence.picture import Picture
+from ..statistics import Estimate, mean
+from .chart import BOOTSTRAP, finished, of_images
 from .experiment import Experiment, Findings
-from .maps import METHODS, PAPERS, bagnet_map, cells, masked, method_map, over_cells, spoken
+from .maps import METHODS, PAPERS, bagnet_map, cells, masked, method_map, over_cells, title_of
 from .measured import measured
-from .statistics import Estimate, mean
+from .sheet import Sheet
 from .subjects import Material, Subject
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _POINTS = 24  # of each curve, after the first
 _DEEPEST = 0.5  # share of the cells that is masked in the end
 _TABLE = 100 / 784  # share of the cells in the table: the paper's 100 of 28 x 28
 _BATCH = 64
+_CHANCE = "random"
+_NAME = 44  # letters
+_ROW, _COLUMN = 0.23, 2.2  # of the table, in inches
 FILLS = ("mean", "cell")
 
 
@@ -65,7 +73,11 @@ class Masking(Experiment):
     methods: tuple[str, ...] = METHODS
 
     def find(self, material: Material, folder: Path) -> Findings:
-        """As `Experiment.find`. ValueError: an unknown method or fill, or cells larger than the input."""
+        """As `Experiment.find`.
+
+        Raises:
+            ValueError: an unknown method or fill; an input that is not of one size, or has not two cells.
+        """
         if self.fill not in FILLS:
             raise ValueError(f"fill={self.fill!r}: choose among {', '.join(FILLS)}")
         if unknown := [one for one in self.methods if one not in METHODS]:
@@ -73,6 +85,10 @@ class Masking(Experiment):
         if self.cell < 1:
             raise ValueError(f"cell={self.cell}: a cell has one pixel at least")
         targets = material.networks or material.bagnets
+        for target in targets:
+            side = input_side(target)
+            if len(cells(self.cell, side, side)) < 2:
+                raise ValueError(f"cell={self.cell}: the input of {target.name}, {side} px, has no two such cells")
         settings = {"cell": self.cell, "fill": self.fill}
 
         def measure(target: Subject, row: int, x: Tensor) -> dict[str, Row]:
@@ -85,19 +101,31 @@ class Masking(Experiment):
             for source in self._sources(material)
             if (chosen := [row for row in rows if row["model"] == target.name and row["part"] == source])
         ]
+        unmeasured = [target.name for target in targets if all(one["model"] != target.name for one in found)]
+        targets = tuple(target for target in targets if target.name not in unmeasured)
         left_out = [
-            f"{source} on {target.name}"
+            (source, target.name)
             for target in targets
             for source in self._sources(material)
-            if not any(one["model"] == target.name and one["source"] == source for one in found)
+            if not any((one["model"], one["source"]) == (target.name, source) for one in found)
         ]
-        measures = {"cell": self.cell, "fill": self.fill, "curves": found, "left_out": left_out}
-        figures = {self.name: self._curves(material, targets, found), f"{self.name}_table": self._table(targets, found)}
-        return Findings(measures, self._sentences(material, targets, found, left_out), figures)
+        measures = {
+            "cell": self.cell,
+            "fill": self.fill,
+            "curves": found,
+            "left_out": [f"{source} on {name}" for source, name in left_out],
+            "unmeasured": unmeasured,
+        }
+        sentences = self._sentences(material, targets, found)
+        if left_out:
+            which = "; ".join(f"{title_of(source)} on {name}" for source, name in left_out)
+            sentences.append(f"Left out, as the method's map did not add up or cannot be made: {which}.")
+        sentences += [f"{name} is left out: it could be asked about none of the images." for name in unmeasured]
+        return Findings(measures, sentences, self._figures(material, targets, found))
 
     def _sources(self, material: Material) -> list[str]:
         """Heat maps of BagNets (of a BagNet itself, its own among them), methods on the network, and chance."""
-        return [*(one.name for one in material.bagnets), *self.methods, "random"]
+        return [*(one.name for one in material.bagnets), *self.methods, _CHANCE]
 
     def _measure(self, material: Material, target: Subject, row: int, x: Tensor) -> dict[str, Row]:
         x = like_weights(x, target.model)
@@ -147,87 +175,148 @@ class Masking(Experiment):
             "area": mean(curves.mean(1), seed).to_dict(),
         }
 
-    def _curves(self, material: Material, targets: Sequence[Subject], found: Sequence[dict[str, Any]]) -> Picture:
-        columns = min(3, len(targets))
-        lines = -(-len(targets) // columns)
-        figure, panels = side_by_side([max(4.4, 6.4 / columns)] * columns, 0.8 + 3.9 * lines)
-        images = max(one["images"] for one in found)
-        heading(figure, self.title, f"{material.data}, {images:,} images; bands: 95 % intervals; blue: heat maps of BagNets")
-        looks = self._looks(material)
-        grids = [panel.subgridspec(lines, 1) for panel in panels]
-        for place, target in enumerate(targets):
-            axes = figure.add_subplot(grids[place % columns][place // columns])
-            for one in (one for one in found if one["model"] == target.name):
-                shares = 100 * np.array(one["masked"]) / one["cells"]
-                middle, low, high = (np.array([point[name] for point in one["mean"]]) for name in ("value", "low", "high"))
-                axes.plot(shares, middle, label=short(spoken(one["source"]), 24), **looks[one["source"]])
-                axes.fill_between(shares, low, high, color=looks[one["source"]]["color"], alpha=0.1, linewidth=0)
-            panel_title(axes, short(target.name, 40))
-            labels(axes, "cells masked, per cent", "probability of the leading class")
-            axes.set_ylim(0, None)
-            axes.set_xlim(0, 100 * _DEEPEST)
-            quiet_frame(axes, "y")
-            if place == 0:
-                legend(axes)
-        return Picture(figure)
-
-    def _looks(self, material: Material) -> dict[str, dict[str, Any]]:
-        bags = model_colours([one.window for one in material.bagnets])
-        others = model_colours([None] * len(self.methods))
-        looks: dict[str, dict[str, Any]] = {
-            one.name: {"color": colour, "linewidth": 2.2} for one, colour in zip(material.bagnets, bags, strict=True)
+    def _figures(self, material: Material, targets: Sequence[Subject], found: Sequence[dict[str, Any]]) -> dict[str, Picture]:
+        sizes = [one["images"] for one in found]
+        fill = "the mean colour of the data" if self.fill == "mean" else "each its own mean colour"
+        words = of_images(material.data, sizes, f"cells of {self.cell} px; masked ones take {fill}")
+        groups = self._groups(material, found)
+        return {
+            self.name: self._curves(groups, targets, found, f"{words}; bands: {BOOTSTRAP}", self._colours(material)),
+            f"{self.name}_table": self._table(groups, targets, found, f"{words}; mean and {BOOTSTRAP}; the lowest in bold"),
         }
-        looks |= {name: {"color": colour, "linewidth": 1.3} for name, colour in zip(self.methods, others, strict=True)}
-        return {**looks, "random": {"color": GREY, "linewidth": 1.3, "linestyle": (0, (3, 2))}}
 
-    def _table(self, targets: Sequence[Subject], found: Sequence[dict[str, Any]]) -> Picture:
+    def _groups(self, material: Material, found: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+        """Title -> heat maps that are there, of what is drawn together; chance is alone."""
+        there = {one["source"] for one in found}
+        groups = {
+            "Heat maps of BagNets": [one.name for one in material.bagnets],
+            "The paper's methods": [one for one in self.methods if one in PAPERS],
+            "Further methods": [one for one in self.methods if one not in PAPERS],
+            "Chance": [_CHANCE],
+        }
+        kept = {title: [one for one in sources if one in there] for title, sources in groups.items()}
+        return {title: sources for title, sources in kept.items() if sources}
+
+    def _colours(self, material: Material) -> dict[str, str]:
+        bags = model_colours([one.window for one in material.bagnets])
+        others = model_colours([None] * len(METHODS))
+        names = [one.name for one in material.bagnets]
+        return {**dict(zip(METHODS, others, strict=True)), **dict(zip(names, bags, strict=True)), _CHANCE: GREY}
+
+    def _curves(
+        self,
+        groups: Mapping[str, Sequence[str]],
+        targets: Sequence[Subject],
+        found: Sequence[Mapping[str, Any]],
+        words: str,
+        colours: Mapping[str, str],
+    ) -> Picture:
+        """A row a network, a panel a group: its curves in colour and with bands before those of the others in grey."""
+        drawn = [title for title in groups if title != "Chance"] or ["Chance"]
+        figure, (whole,) = side_by_side([max(3.7 * len(drawn), 6.4)], 0.8 + 3.1 * len(targets))
+        grid = whole.subgridspec(len(targets), len(drawn))
+        first: list[Axes] = []
+        for line, target in enumerate(targets):
+            own = [one for one in found if one["model"] == target.name]
+            highest = 1.04 * max(point["high"] for one in own for point in one["mean"])
+            for column, title in enumerate(drawn):
+                axes = figure.add_subplot(grid[line, column])
+                for one in own:
+                    if one["source"] in groups[title] or one["source"] == _CHANCE:
+                        _draw(axes, one, colours[one["source"]])
+                    else:
+                        axes.plot(*_line(one), color=GREY, linewidth=0.8, alpha=0.5)
+                panel_title(axes, f"{abridged(target.name, 38) if column == 0 else ''}\n{title}")
+                labels(
+                    axes,
+                    "cells masked, per cent" if line == len(targets) - 1 else "",
+                    "probability of the leading class" if column == 0 else "",
+                )
+                axes.set_ylim(0, highest)
+                axes.set_xlim(0, 100 * _DEEPEST)
+                quiet_frame(axes, "y")
+                first += [axes] if line == 0 else []
+        return finished(figure, self.title, f"{words}; grey: all the others", first)
+
+    def _table(
+        self,
+        groups: Mapping[str, Sequence[str]],
+        targets: Sequence[Subject],
+        found: Sequence[Mapping[str, Any]],
+        words: str,
+    ) -> Picture:
         """A row a heat map, a column a network; the lower the better the map."""
-        sources = list(dict.fromkeys(one["source"] for one in found))
-        figure, panels = side_by_side([max(6.4, 2.6 + 1.9 * len(targets))], 1.55 + 0.34 * len(sources))
-        cells_words = ", ".join(sorted({f"{one['table_cells']} of {one['cells']}" for one in found}))
-        heading(figure, f"Probability left with {cells_words} cells masked", "mean and 95 % interval; the lowest of each in bold")
-        axes = figure.add_subplot(panels[0])
-        axes.set_axis_off()
-        axes.set_xlim(0, 2.6 + 1.9 * len(targets))
-        axes.set_ylim(len(sources) + 0.2, -1)
-        for column, target in enumerate(targets):
-            axes.text(2.6 + 1.9 * column, -0.5, short(target.name, 22), fontsize=8.5, color=SOFT, va="center")
-            best = min((one for one in found if one["model"] == target.name), key=lambda one: one["table"]["value"])
-            for line, source in enumerate(sources):
-                one = next((one for one in found if (one["model"], one["source"]) == (target.name, source)), None)
-                words = "not available" if one is None else _words(one["table"])
-                weight = "bold" if one is best else "normal"
-                axes.text(2.6 + 1.9 * column, line + 0.2, words, fontsize=8.5, color=INK, fontweight=weight, va="center")
-        for line, source in enumerate(sources):
-            axes.text(0, line + 0.2, short(spoken(source), 30), fontsize=8.5, color=INK, va="center")
-        return Picture(figure)
+        lines = sum(len(sources) for sources in groups.values()) + 1.35 * len(groups)
+        start = 2 * MARGIN + 0.0675 * max(len(abridged(title_of(one), _NAME)) for group in groups.values() for one in group)
+        start = max(start, 1.9)
+        width = max(6.4, start + _COLUMN * len(targets) + MARGIN)
+        sheet = Sheet(width, 0.75 + _ROW * lines, "Probability that is left after masking", words)
+        columns = [start + _COLUMN * place for place in range(len(targets))]
+        by_pair = {(one["model"], one["source"]): one for one in found}
+        best = {}
+        for x, target in zip(columns, targets, strict=True):
+            own = [one for one in found if one["model"] == target.name]
+            best[target.name] = min(own, key=lambda one: float(one["table"]["value"]))
+            name = wrapped(target.name, _COLUMN - 0.15, 8.5, 2)
+            sheet.text(x, sheet.top + (0.1 if "\n" in name else 0.25), name, 8.5, fontweight="bold")
+            counts = f"{own[0]['table_cells']} of {own[0]['cells']} cells masked"
+            sheet.text(x, sheet.top + 0.42, counts, 8.5, color=SOFT)
+        y = sheet.top + 0.75
+        for title, sources in groups.items():
+            sheet.text(MARGIN, y, title, 8.5, color=SOFT)
+            y += 1.05 * _ROW
+            for source in sources:
+                sheet.text(2 * MARGIN, y, abridged(title_of(source), _NAME), 8.5)
+                for x, target in zip(columns, targets, strict=True):
+                    one = by_pair.get((target.name, source))
+                    weight = "bold" if one is not None and one is best[target.name] else "normal"
+                    value = "not available" if one is None else _words(one["table"])
+                    sheet.text(x, y, value, 8.5, fontweight=weight)
+                y += _ROW
+            y += 0.3 * _ROW
+        return Picture(sheet.figure)
 
-    def _sentences(
-        self, material: Material, targets: Sequence[Subject], found: Sequence[dict[str, Any]], left_out: Sequence[str]
-    ) -> list[str]:
+    def _sentences(self, material: Material, targets: Sequence[Subject], found: Sequence[dict[str, Any]]) -> list[str]:
+        """Of each network: the best heat map of either kind, all others outside of the paper, and how the two compare."""
         sentences = []
         bags = {one.name for one in material.bagnets}
         for target in targets:
             own = {one["source"]: one for one in found if one["model"] == target.name}
             inside = [one for name, one in own.items() if name in PAPERS]
-            further = [one for name, one in own.items() if name in METHODS and name not in PAPERS]
             outside = [one for name, one in own.items() if name in bags]
-            words = f"{target.name}, {next(iter(own.values()))['table_cells']} cells masked: "
-            words += "; ".join(
-                f"{kind} {spoken(one['source'])} {_words(one['table'])}"
-                for kind, group in (("best BagNet map", outside), ("best of the paper's methods on the network itself", inside))
+            chosen = [
+                (min(group, key=lambda one: float(one["table"]["value"])), f" (best {kind})")
+                for kind, group in (("BagNet's map", outside), ("of the paper's methods on the network itself", inside))
                 if group
-                for one in [min(group, key=lambda one: one["table"]["value"])]
-            )
-            words += "".join(f"; {spoken(one['source'])} {_words(one['table'])}" for one in further)
-            if "random" in own:
-                words += f"; random order {_words(own['random']['table'])}"
-            if inside and outside:
-                words += f". {_compared(inside, outside, material.seed)}"
-            sentences.append(f"{words.rstrip('.')}.")
-        if left_out:
-            sentences.append(f"Left out, as the method's map did not add up or cannot be made: {'; '.join(left_out)}.")
+            ]
+            chosen += [(one, "") for name, one in own.items() if name not in PAPERS and name not in bags]
+            cells_masked = chosen[0][0]["table_cells"]
+            words = "; ".join(f"{title_of(one['source'])} {_words(one['table'])}{what}" for one, what in chosen)
+            compared = _compared(inside, outside, material.seed) if inside and outside else ""
+            sentences.append(f"{target.name}, {cells_masked} of {chosen[0][0]['cells']} cells masked: {words}.{compared}")
         return sentences
+
+
+def _line(one: Mapping[str, Any], which: str = "value") -> tuple[Any, Any]:
+    """(per cent of the cells masked, the probability then)"""
+    return 100 * np.array(one["masked"]) / one["cells"], np.array([point[which] for point in one["mean"]])
+
+
+def _draw(axes: Axes, one: Mapping[str, Any], colour: str) -> None:
+    """A curve and its band; chance is dashed and has none."""
+    chance = one["source"] == _CHANCE
+    look: Any = {"linestyle": (0, (3, 2)), "linewidth": 1.4} if chance else {"linewidth": 1.8}
+    axes.plot(*_line(one), color=colour, label=abridged(title_of(one["source"]), _NAME), **look)
+    if not chance:
+        shares, low = _line(one, "low")
+        axes.fill_between(shares, low, _line(one, "high")[1], color=colour, alpha=0.12, linewidth=0)
+
+
+def input_side(subject: Subject) -> int:
+    """Side of what a model takes, in pixels. ValueError: it takes images as they are, whose cells are not the same ones."""
+    if subject.transform.crop is None:
+        raise ValueError(f"{subject.name} takes images of any size: masks on them cannot be compared by place")
+    return subject.transform.crop
 
 
 def _counts(count: int) -> list[int]:
@@ -247,4 +336,4 @@ def _compared(inside: Sequence[dict[str, Any]], outside: Sequence[dict[str, Any]
         return ""
     apart: Estimate = mean(np.subtract(one["table_values"], other["table_values"]), seed)
     words = "The best BagNet's less the best of the paper's methods, both chosen on these images"
-    return f"{words}, image by image: {apart.text()}"
+    return f" {words}, image by image: {apart.text()}."

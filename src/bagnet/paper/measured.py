@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..batch.batches import read_batches
-from ..batch.journal import Busy, Journal, OtherRun, Row
+from ..batch.journal import Journal, Row
 from ..data.decode import BadImage
 from ..evidence.explain import exactly
 from .subjects import Material, Subject
@@ -29,11 +29,12 @@ def measured(
 ) -> list[dict[str, Any]]:
     """Measure each subject on each image, and keep what is known on the disk.
 
-    Images that cannot be read, or are smaller than a window, have a row that says so in its column `error` and no others.
+    Images that cannot be read, or are smaller than a window, have a row that says so in its column `error` and no others, and
+    are noted as unusable.
 
     Args:
         path: of the table of all rows (.csv); the journal beside it stays until the experiment has its result.
-        settings: what the rows depend on; what another run began is begun anew.
+        settings: what the rows depend on.
         material: images.
         subjects: models to measure.
         parts: names of the rows that one image gives for a subject.
@@ -44,12 +45,12 @@ def measured(
 
     Raises:
         BadImage: no image could be measured.
-        Busy: another run is at work on the table.
+        OtherRun: the journal is of other settings, or another run is at work on the table.
         OSError: the table cannot be written.
     """
     subjects = list(subjects)
     names = material.images.names
-    with _journal(path, {**material.settings(), **settings}) as journal:
+    with Journal(path, {**material.settings(), **settings}, overwrite=True) as journal:
         for subject in subjects:
             wanted = list(parts(subject))
             todo = [
@@ -68,9 +69,11 @@ def measured(
                     if report is not None:
                         report(done, len(names))
         found = [dict(row) for row in journal.rows()]
+        material.unusable.update({row["image"]: row["error"] for row in found if row.get("error")})
         journal.finish(list(dict.fromkeys(column for row in found for column in row if column != "item")), keep=True)
     good = [row for row in found if not row.get("error")]
     if not good:
+        journal.path.unlink()  # it holds nothing that is worth going on with
         raise BadImage(f"none of {len(names)} images could be measured: {found[0]['error'] if found else 'there are none'}")
     return good
 
@@ -99,13 +102,3 @@ def _unreadable(subject: Subject, image: str, wanted: list[str], reason: str) ->
 
 def _key(subject: Subject, image: str, part: str) -> str:
     return f"{subject.name}|{image}|{part}"
-
-
-def _journal(path: Path, settings: Mapping[str, Any]) -> Journal:
-    try:
-        return Journal(path, settings, overwrite=True)
-    except Busy:
-        raise
-    except OtherRun:  # of other settings
-        path.with_name(f"{path.name}.journal").unlink()
-        return Journal(path, settings, overwrite=True)

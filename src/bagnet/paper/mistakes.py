@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from ..batch.journal import Journal
-from ..chart_style import SOFT, short
+from ..chart_style import MARGIN, SOFT, short
 from ..data.decode import BadImage
 from ..evidence import Evidence, Window, explain
 from ..evidence.picture import Picture, heat_map, percent, photograph, signed
+from ..statistics import mean
 from .experiment import Experiment, Findings
 from .scores import all_scores
-from .sheet import MARGIN, Sheet, cut_out, drawable
-from .statistics import mean
+from .sheet import Sheet, cut_out, drawable
 from .subjects import Material, Subject
 
 _STRONGEST = 3  # windows beside each map

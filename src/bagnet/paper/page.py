@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ..batch.journal import OtherRun
 from ..data.labels import BadLabels
 from ..files import replacing
 from .experiment import Experiment, Result
@@ -32,7 +33,7 @@ code { font-size: .88em; background: #f5f6f8; padding: .1em .35em; border-radius
 
 
 def run_all(
-    experiments: Sequence[Experiment], material: Material, out: Path, counts: Mapping[str, int]
+    experiments: Sequence[Experiment], material: Material, out: Path, counts: Mapping[str, int], overwrite: bool = False
 ) -> tuple[list[Result], Path]:
     """Run experiments, those that suit the material, and make the page of all.
 
@@ -41,22 +42,31 @@ def run_all(
         material: all images, and the models.
         out: a folder of its own in it for each.
         counts: how many images for those that are not to take their own number.
+        overwrite: replace what is there of other settings, models or images.
 
     Returns:
         What came out, and where the page is.
 
     Raises:
         ValueError: none suits the material; the message is the last one's reason.
+        OtherRun: a folder holds a run of other settings, models or images; seen before anything is measured.
+        Busy: another run is at work on one.
         OSError: something cannot be written.
     """
     results: list[Result] = []
     left_out: list[tuple[Experiment, str]] = []
-    for one in experiments:
+    materials = [material.sample(counts.get(one.name, one.sample)) for one in experiments]
+    if not overwrite:
+        for one, own in zip(experiments, materials, strict=True):
+            one.check_folder(own, out)
+    for one, own in zip(experiments, materials, strict=True):
         if one.labels and material.targets is None:
             left_out.append((one, str(BadLabels(f"{material.data} has no labels"))))
             continue
         try:
-            results.append(one.run(material.sample(counts.get(one.name, one.sample)), out))
+            results.append(one.run(own, out, overwrite))
+        except OtherRun:  # no matter of the material
+            raise
         except (ValueError, ImportError) as error:
             left_out.append((one, str(error)))
     if not results:
@@ -96,7 +106,7 @@ def _section(result: Result) -> str:
     record = result.record
     found = "".join(f"<p>{escape(sentence)}" for sentence in result.sentences)
     figures = "".join(_image(path, str(record["title"])) for path in result.figures)
-    images = f"{record['settings']['images']:,} images"
+    images = f"{record['settings']['images']:,} images{_unusable(result.unusable)}"
     return (
         f"<section id={result.name}><h2>{escape(str(record['title']))}</h2><p class=lead>{escape(str(record['question']))}"
         f"<div class=three><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{found}</div>"
@@ -104,6 +114,12 @@ def _section(result: Result) -> str:
         f"{figures}<p class=small>{images}, {record['seconds']:,.0f} s. Data: <code>{result.name}/{record['table']}</code>; "
         f"all figures: <code>{result.name}/result.json</code>; again: <code>{escape(record['command'])}</code></section>"
     )
+
+
+def _unusable(reasons: Mapping[str, str]) -> str:
+    if not reasons:
+        return ""
+    return f" ({len(reasons):,} of which could not be used, such as {escape(next(iter(reasons.values())))})"
 
 
 def _size(pixels: int | None) -> str:

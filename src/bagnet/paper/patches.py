@@ -17,14 +17,14 @@ from torch import Tensor
 from ..batch.batches import Decoded, read_batches
 from ..batch.evaluate import NotANumber
 from ..batch.journal import Row, alone
-from ..chart_style import SOFT, short
+from ..chart_style import MARGIN, SOFT, short, wrapped
 from ..data.decode import BadImage
 from ..evidence.explain import exactly, like_weights
 from ..evidence.picture import Picture, signed
 from ..files import file_stem, replacing
+from ..statistics import mean
 from .experiment import Experiment, Findings
-from .sheet import MARGIN, Sheet, cut_out, drawable, wrapped
-from .statistics import mean
+from .sheet import Sheet, cut_out, drawable
 from .subjects import Material, Subject
 
 KINDS = ("own", "other")
@@ -95,6 +95,9 @@ class Patches(Experiment):
             "own_class_first": {name: estimate.to_dict() for name, estimate in first.items()},
         }
         paths = material.images.names
+        for one in subjects:
+            for row, reason in found[one.name].bad:
+                material.note_unusable(row, reason)
         errors = [
             {"model": one.name, "image": paths[row], "error": reason} for one in subjects for row, reason in found[one.name].bad
         ]

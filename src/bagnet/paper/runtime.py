@@ -8,9 +8,10 @@ from pathlib import Path
 from ..bench.cases import Case
 from ..bench.result import Bench, Timing
 from ..bench.turns import bench
-from ..chart_style import BLUE, GREY, INK, heading, labels, quiet_frame, side_by_side
+from ..chart_style import BLUE, GREY, INK, labels, quiet_frame, side_by_side
 from ..evidence.picture import Picture
 from ..zoo.catalogue import PUBLISHED_SHAPES
+from .chart import finished
 from .experiment import Experiment, Findings
 from .subjects import Material
 
@@ -72,7 +73,6 @@ class Runtime(Experiment):
     def _picture(self, found: Bench, base: Timing) -> Picture:
         timed = [one for one in found.timings if one.seconds]
         figure, panels = side_by_side([7.0], 1.5 + 0.36 * len(timed))
-        heading(figure, self.title, f"images of {self.size} px in batches of {self.batch}; {found.machine.get('processor', '')}")
         axes = figure.add_subplot(panels[0])
         for place, one in enumerate(timed):
             colour = GREY if one is base else BLUE
@@ -84,4 +84,5 @@ class Runtime(Experiment):
         labels(axes, "images a second", "")
         quiet_frame(axes, "x")
         axes.tick_params(axis="y", length=0, labelcolor=INK)
-        return Picture(figure)
+        words = f"images of {self.size} px in batches of {self.batch}; medians of {self.rounds} rounds"
+        return finished(figure, self.title, f"{words}; {found.machine.get('processor', '')}")

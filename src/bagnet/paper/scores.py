@@ -43,7 +43,7 @@ def scores(material: Material, subject: Subject, folder: Path) -> NDArray[np.flo
     settings = {**material.settings(), "models": subject.fingerprint}
     with alone(path):
         array = _opened(path, settings, (len(material), len(material.classes)))
-        todo = np.flatnonzero(np.isnan(array[:, 0])).tolist()
+        todo = np.flatnonzero(~np.isfinite(array[:, 0])).tolist()  # what could not be read is asked again: it has a reason
         report = material.reporter(subject.name)
         with exactly(subject.model), torch.inference_mode():
             for batch in read_batches(material.images, todo, subject.transform, material.batch_size, material.workers):
@@ -52,7 +52,9 @@ def scores(material: Material, subject: Subject, folder: Path) -> NDArray[np.flo
                     if np.isnan(logits).any():
                         raise NotANumber(f"{material.images.names[rows[0]]}: {subject.name} answers with NaN")
                     array[rows] = logits
-                array[[row for row, _ in batch.bad]] = _UNREADABLE
+                for row, reason in batch.bad:
+                    array[row] = _UNREADABLE
+                    material.note_unusable(row, reason)
                 array.flush()
                 if report is not None:
                     report(int((~np.isnan(array[:, 0])).sum()), len(array))

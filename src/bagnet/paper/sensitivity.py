@@ -14,29 +14,21 @@ from torch import Tensor
 from ..attribution.methods import NoFeatureMap, NotComplete
 from ..attribution.rewrite import NotRewritable
 from ..batch.journal import Row
-from ..chart_style import (
-    INK,
-    SOFT,
-    heading,
-    labels,
-    legend,
-    model_colours,
-    panel_title,
-    quiet_frame,
-    short,
-    side_by_side,
-)
+from ..chart_style import INK, SOFT, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side, wrapped
 from ..evidence.colours import coloured
 from ..evidence.explain import like_weights
 from ..evidence.occlude import occlude
 from ..evidence.picture import Picture
+from ..statistics import mean, spearman
+from .chart import BOOTSTRAP, finished, of_images
 from .experiment import Experiment, Findings
-from .maps import METHODS, bagnet_map, cells, masked, method_map, over_cells, spoken
+from .maps import METHODS, bagnet_map, cells, masked, method_map, over_cells, title_of
+from .masking import input_side
 from .measured import measured
-from .statistics import mean, spearman
 from .subjects import Material, Subject
 
 _BATCH = 64
+_NAME = 44  # letters
 
 
 @dataclass(frozen=True)
@@ -73,11 +65,21 @@ class Sensitivity(Experiment):
     methods: tuple[str, ...] = METHODS
 
     def find(self, material: Material, folder: Path) -> Findings:
-        """As `Experiment.find`. ValueError: an unknown method, or a side below 1."""
+        """As `Experiment.find`.
+
+        Raises:
+            ValueError: an unknown method; an input that is not of one size, is smaller than a mask, or has not two cells.
+        """
         if unknown := [one for one in self.methods if one not in METHODS]:
             raise ValueError(f"methods={unknown[0]!r}: choose among {', '.join(METHODS)}")
-        if min(*self.sides, self.cell) < 1:
+        if not self.sides or min(*self.sides, self.cell) < 1:
             raise ValueError(f"sides={self.sides}, cell={self.cell}: a mask has one pixel at least")
+        for subject in material.ordered:
+            side = input_side(subject)
+            if max(self.sides) > side:
+                raise ValueError(f"sides={self.sides}: the input of {subject.name} has {side} px, less than such a mask")
+            if self._pairs(material, subject) and len(cells(self.cell, side, side)) < 2:
+                raise ValueError(f"cell={self.cell}: the input of {subject.name}, {side} px, has no two such cells")
 
         def measure(subject: Subject, row: int, x: Tensor) -> dict[str, Row]:
             return self._measure(material, subject, row, x)
@@ -171,35 +173,43 @@ class Sensitivity(Experiment):
         middle = self.sides[len(self.sides) // 2]
         columns = min(4, len(subjects))
         lines = -(-len(subjects) // columns)
-        figure, panels = side_by_side([4.6, 1.7 * columns], max(4.2, 1.2 + 2.0 * lines))
-        images = max(drop["images"] for drop in drops)
-        words = f"{material.data}, {images:,} images; changes in standard deviations of an image's logits"
-        heading(figure, self.title, words)
+        figure, panels = side_by_side([4.4, 2.0 * columns], max(4.2, 1.0 + 2.4 * lines))
         axes = figure.add_subplot(panels[0])
-        for subject, colour in zip(subjects, model_colours([one.window for one in subjects]), strict=True):
+        apart = 0.015 * (max(self.sides) - min(self.sides) or 1)  # so that bars do not hide one another
+        for place, (subject, colour) in enumerate(zip(subjects, model_colours([one.window for one in subjects]), strict=True)):
             own = [drop for drop in drops if drop["model"] == subject.name]
             values = np.array([[drop["largest"][name] for name in ("value", "low", "high")] for drop in own], float)
-            sides = [drop["side"] for drop in own]
-            look: Any = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.6}
+            sides = [drop["side"] + apart * (place - (len(subjects) - 1) / 2) for drop in own]
+            look: Any = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.6, "capsize": 2}
             bars = np.abs(values[:, 1:] - values[:, :1]).T
-            axes.errorbar(sides, values[:, 0], bars, label=short(subject.name, 30), **look)
+            axes.errorbar(sides, values[:, 0], bars, label=abridged(subject.name, _NAME), **look)
         axes.set_xticks(list(self.sides))
         axes.set_ylim(bottom=0)
         labels(axes, "side of the mask, pixels of the input", "fall by the mask that matters most")
         panel_title(axes, "How much?")
         quiet_frame(axes, "y")
-        legend(axes, loc="upper left")
         grid = panels[1].subgridspec(lines, columns)
         for place, subject in enumerate(subjects):
             panel = figure.add_subplot(grid[place // columns, place % columns])
             values = np.array(next(one for one in drops if one["model"] == subject.name and one["side"] == middle)["by_place"])
-            columns_of_map = -(-_input(subject) // middle)
+            side = input_side(subject)
+            canvas = np.zeros((side, side, 3), np.uint8)
             limit = float(np.abs(values).max()) or 1.0
-            panel.imshow(coloured(values.reshape(-1, columns_of_map), limit))
-            panel.set_title(f"{short(subject.name, 20)}\nat most {values.max():.2f}", fontsize=7.5, color=INK, loc="left")
+            for box, colours in zip(cells(middle, side, side), coloured(values, limit), strict=True):
+                canvas[box.slices] = colours
+            panel.imshow(canvas, interpolation="nearest")
+            name = wrapped(subject.name, 1.65, 8, 2)
+            panel.set_title(f"{name}\nat most {values.max():.2f}", fontsize=8, color=INK, loc="left")
             panel.set_axis_off()
-        figure.text(0.99, 0.012, f"where: mean fall by a mask of {middle} px", fontsize=8.5, color=SOFT, ha="right")
-        return Picture(figure)
+        words = of_images(
+            material.data,
+            [drop["images"] for drop in drops],
+            "falls in standard deviations of an image's logits",
+            f"bars: {BOOTSTRAP}",
+            f"maps: mean fall by a mask of {middle}\N{NO-BREAK SPACE}px at each place, red where the logit falls",
+            "each in a scale of its own",
+        )
+        return finished(figure, self.title, words, [axes])
 
     def _agreement(self, material: Material, pairs: Sequence[dict[str, Any]]) -> Picture:
         """A panel a network, a bar for each method and BagNet."""
@@ -207,45 +217,39 @@ class Sensitivity(Experiment):
         bags = [one.name for one in material.bagnets]
         colours = model_colours([one.window for one in material.bagnets])
         methods = [one for one in self.methods if any(pair["method"] == one for pair in pairs)]
-        figure, panels = side_by_side(
-            [max(3.6, 6.4 / len(networks))] * len(networks), 1.6 + 0.42 * len(methods) + 0.12 * len(bags)
-        )
-        heading(
-            figure,
-            "Do BagNets' maps and a network's own agree?",
-            "rank correlation over the cells of an image; mean and 95 % interval",
-        )
+        columns = min(3, len(networks))
+        lines = -(-len(networks) // columns)
+        each = 1.0 + len(methods) * (0.16 + 0.14 * len(bags))
+        figure, (whole,) = side_by_side([max(3.9 * columns, 6.4)], 0.8 + max(2.4, each) * lines)
+        grid = whole.subgridspec(lines, columns)
+        by_names = {(one["model"], one["map"], one["method"]): one["rank_correlation"] for one in pairs}
         height = 0.8 / len(bags)
+        charts = []
         for place, network in enumerate(networks):
-            axes = figure.add_subplot(panels[place])
+            axes = figure.add_subplot(grid[place // columns, place % columns])
             for number, (bag, colour) in enumerate(zip(bags, colours, strict=True)):
-                own = [
-                    next((one for one in pairs if (one["model"], one["map"], one["method"]) == (network, bag, m)), None)
-                    for m in methods
-                ]
-                at = [line + (number - (len(bags) - 1) / 2) * height for line, one in enumerate(own) if one]
-                values = np.array(
-                    [[one["rank_correlation"][name] for name in ("value", "low", "high")] for one in own if one], float
-                )
-                errors = np.abs(values[:, 1:] - values[:, :1]).T
-                axes.barh(at, values[:, 0], 0.9 * height, xerr=errors, color=colour, ecolor=SOFT, label=short(bag, 24))
+                there = [(line, by_names.get((network, bag, method))) for line, method in enumerate(methods)]
+                at = [line + (number - (len(bags) - 1) / 2) * height for line, one in there if one is not None]
+                found = [[one[name] for name in ("value", "low", "high")] for _, one in there if one is not None]
+                values = np.array(found, float).reshape(-1, 3)
+                errors: Any = np.abs(values[:, 1:] - values[:, :1]).T
+                bars = axes.barh(at, values[:, 0], 0.9 * height, color=colour)
+                bars.set_label(abridged(bag, _NAME))
+                axes.errorbar(values[:, 0], at, xerr=errors, fmt="none", ecolor=SOFT, elinewidth=1, capsize=1.5)
             axes.axvline(0, color=INK, linewidth=0.8)
-            axes.set_yticks(range(len(methods)), [spoken(one) for one in methods], fontsize=8)
-            axes.invert_yaxis()
-            panel_title(axes, short(network, 36))
-            labels(axes, "Spearman's correlation", "")
+            axes.set_yticks(range(len(methods)), [title_of(one) for one in methods], fontsize=8)
+            axes.set_ylim(len(methods) - 0.45, -0.55)
+            panel_title(axes, abridged(network, 40))
+            labels(axes, "Spearman's correlation over cells", "")
             quiet_frame(axes, "x")
             axes.tick_params(axis="y", length=0, labelcolor=INK)
-            if place == len(networks) - 1:
-                legend(axes)
-        return Picture(figure)
-
-
-def _input(subject: Subject) -> int:
-    """Side of its input; the maps of a model that takes images as they are have no common grid."""
-    if subject.transform.crop is None:
-        raise ValueError(f"{subject.name} takes images of any size: masks cannot be compared by place")
-    return subject.transform.crop
+            charts.append(axes)
+        words = of_images(
+            material.data,
+            [one["images"] for one in pairs],
+            f"rank correlation over the cells of {self.cell} px of an image, its mean over images; bars: {BOOTSTRAP}",
+        )
+        return finished(figure, "Do BagNets' maps and a network's own agree?", words, charts[:1])
 
 
 def _numbers(rows: Sequence[dict[str, Any]], model: str, part: str) -> list[float]:
@@ -265,7 +269,7 @@ def _sentences(drops: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]])
         best = max((one for one in pairs if one["model"] == network), key=lambda one: one["rank_correlation"]["value"])
         value = best["rank_correlation"]
         sentences.append(
-            f"With {network}, the map of {best['map']} agrees most with {spoken(best['method'])}: rank correlation "
+            f"With {network}, the map of {best['map']} agrees most with {title_of(best['method'])}: rank correlation "
             f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}] over {best['images']:,} images."
         )
     return sentences

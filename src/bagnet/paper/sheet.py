@@ -1,23 +1,18 @@
-"""Sheets of many small pictures, and which models have something to draw on them."""
+"""Sheets of small pictures, with a place for each word, and models that have some to draw."""
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from ..chart_style import INK, LINE, SOFT, heading, short
+from ..chart_style import INK, LINE, LINE_HEIGHT, MARGIN, SOFT, WORDS, heading, wrapped
 from ..geometry import Box
 from .subjects import Material, Subject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-MARGIN = 0.14  # inches beside everything
-_LETTER = 0.0078  # inches that a letter takes on average, by point of its size
-_LINE = 1.25  # from one line to the next, in sizes of the letters
 
 
 class Sheet:
@@ -34,15 +29,15 @@ class Sheet:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        lines = wrapped(words, width - 2 * MARGIN, 9.5)
-        self.top = 0.75 + (lines.count("\n") + 1) * _LINE * 9.5 / 72
+        lines = wrapped(words, width - 2 * MARGIN, WORDS)
+        self.top = 0.75 + (lines.count("\n") + 1) * LINE_HEIGHT * WORDS / 72
         self.figure = Figure(figsize=(width, self.top + below), facecolor="white")
         FigureCanvasAgg(self.figure)
         self._ground = self.panel(0, 0, width, self.top + below)
         self._ground.set_axis_off()
         self._ground.set(xlim=(0, width), ylim=(self.top + below, 0))
         heading(self.figure, title, "")
-        self.text(MARGIN, 0.5, lines, 9.5, color=SOFT)
+        self.text(MARGIN, 0.5, lines, WORDS, color=SOFT)
 
     def panel(self, x: float, y: float, width: float, height: float) -> Axes:
         """Axes of their own at that place."""
@@ -52,7 +47,7 @@ class Sheet:
     def text(self, x: float, y: float, words: str, size: float = 8, **more: Any) -> None:
         """Words, the top of their first line at the place, in letters of a size in points."""
         for line, part in enumerate(words.split("\n")):
-            base = y + (0.76 + _LINE * line) * size / 72  # by the base line, as tops jump with the letters
+            base = y + (0.76 + LINE_HEIGHT * line) * size / 72  # by the base line, as tops jump with the letters
             self._ground.text(x, base, part, **{"fontsize": size, "color": INK, "va": "baseline", **more})
 
     def picture(self, x: float, y: float, side: float, image: Image.Image) -> None:
@@ -65,15 +60,6 @@ class Sheet:
         place = (left, left + wide, top + high, top)
         self._ground.imshow(np.asarray(image), extent=place, interpolation="nearest", aspect="auto")
         self._ground.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=LINE, linewidth=0.8))
-
-
-def wrapped(words: str, width: float, size: float, most: int | None = None) -> str:
-    """Words on lines of a width in inches, in letters of a size in points; cut after so many lines."""
-    letters = max(4, int(width / (_LETTER * size)))
-    found = textwrap.wrap(words, letters)
-    if most is not None and len(found) > most:
-        found = [*found[: most - 1], short(" ".join(found[most - 1 :]), letters)]
-    return "\n".join(found)
 
 
 def cut_out(image: Image.Image, box: Box) -> Image.Image:

@@ -87,6 +87,7 @@ class Material:
         workers: processes that read images, as for `read_batches`.
         progress: told what is being done, how many steps of it are done, and how many there are.
         given: the models and images as options of `bagnet paper`, by which results say how to repeat them.
+        unusable: name of each image that could not be used -> why; whoever comes upon one notes it here.
     """
 
     data: str
@@ -99,6 +100,7 @@ class Material:
     workers: int | None = None
     progress: Any = field(default=None, repr=False)
     given: str = ""
+    unusable: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.images.names)
@@ -133,6 +135,10 @@ class Material:
             return self
         rows = _drawn(len(self), self.targets, count, self.seed)
         return replace(self, images=Subset(self.images, rows), targets=None if self.targets is None else self.targets[rows])
+
+    def note_unusable(self, row: int, reason: str) -> None:
+        """That an image could not be used; the first reason stays."""
+        self.unusable.setdefault(self.images.names[row], reason)
 
     def reporter(self, title: str) -> Progress | None:
         """What to tell of the steps of one piece of work."""

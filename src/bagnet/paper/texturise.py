@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from ..batch.evaluate import rank_of_label
 from ..batch.journal import Row
-from ..chart_style import BLUE, GREY, INK, RED, SOFT, heading, labels, panel_title, quiet_frame, short, side_by_side
+from ..chart_style import BLUE, GREY, INK, RED, SOFT, abridged, labels, panel_title, quiet_frame, short, side_by_side, wrapped
 from ..data.sources import Images
 from ..data.transforms import Preprocessing
 from ..evidence.picture import Picture
+from ..statistics import Estimate, mean
 from ..zoo.others import open_classifier
+from .chart import WILSON, finished, of_images
 from .experiment import Experiment, Findings
 from .scores import scores
 from .scrambled import Canvases, Shuffled, gram_error, textures
-from .statistics import Estimate, mean
 from .subjects import Material, Subject
 from .texture_synthesis import TextureNetwork
 
@@ -38,9 +39,10 @@ class Texturise(Experiment):
     """See `question`.
 
     Texturised images are synthesised from noise as Gatys et al. (2015) do, by the Gram matrices of one network (see
-    `texture_synthesis`); shuffled ones are cut into square tiles, which change places at random. Both are made of what the
-    largest input among the models shows of an image. Every model is given all three kinds as whole pictures of 8 bits, resized
-    where its own input has another size. The paper's layers, optimiser and number of images are not known here.
+    `texture_synthesis`); shuffled ones are cut into square tiles, which change places at random. Both are made of the middle of
+    an image, as large and as finely as any of the models sees it, in 8 bits. Of these pictures each model sees, of all three
+    kinds, the part that it sees of the image itself, at the size of its own input. The paper's layers, optimiser and number of
+    images are not known here.
 
     Args:
         network: whose features make the textures: one of the models by name, or another, as "torchvision:vgg19"; where empty,
@@ -62,7 +64,8 @@ class Texturise(Experiment):
     differs = (
         "Where VGG-19 is not named, the textures are those of another network. Gram matrices of the first convolution and of "
         "up to four pools, each layer counting alike; pools take means and maps go on at their edges with the other side; "
-        "pixels are kept in range by a logistic function; L-BFGS from noise. Shuffled tiles are not in the paper."
+        "pixels are kept in range by a logistic function; L-BFGS from noise. All models are shown the same textures, made at one "
+        "size, each by its own resize and crop, as it is shown the clean images. Shuffled tiles are not in the paper."
     )
     sample = 200
 
@@ -80,13 +83,14 @@ class Texturise(Experiment):
         if self.steps < 1:
             raise ValueError(f"steps={self.steps}: a synthesis takes one step at least")
         network = _texture_network(self.network, material)
-        clean = Canvases(material.images, _largest_input(material))
-        side = clean.preprocessing.crop
+        canvas = canvas_for([one.transform for one in material.ordered])
+        clean = Canvases(material.images, canvas)
+        side = canvas.crop
         if self.tile < 0 or (side is not None and 2 * self.tile > side):
             raise ValueError(f"tile={self.tile}: pictures of {side} px are to have two such tiles a side at least")
         made = textures(material, network, clean, self.steps, folder / "texturised")
         kinds = {"clean": clean, "texturised": made, "shuffled": Shuffled(clean, self.tile, material.seed)}
-        good, ranks = _ranks(material, kinds, folder)
+        good, ranks = _ranks(material, kinds, canvas, folder)
         tops = [top for top in _TOPS if top < len(material.classes)]
         found = [
             self._summary(one, {kind: ranks[one.name, kind] for kind in kinds}, tops, material.seed) for one in material.ordered
@@ -94,13 +98,14 @@ class Texturise(Experiment):
         errors = np.array([gram_error(made.paths[row]) for row in good])
         measures = {
             "images": len(good),
+            "side": side,
             "texture_network": network.name,
             "layers": list(network.layers.values()),
             "gram_error": mean(errors, material.seed).to_dict(),
             "models": found,
         }
         figures = {
-            self.name: self._picture(material, network, len(good), found, tops),
+            self.name: self._picture(material, network, len(good), found, tops, side),
             f"{self.name}_examples": _examples(material, kinds, good, network, self.steps),
         }
         return Findings(measures, _sentences(measures, tops[-1]), figures, list(_rows(material, good, ranks, errors)))
@@ -113,6 +118,7 @@ class Texturise(Experiment):
         return {
             "model": subject.name,
             "window": subject.window,
+            "input": subject.transform.crop,
             **{
                 kind: {
                     **{f"top{top}": mean(values[top], seed).to_dict() for top in tops},
@@ -123,30 +129,74 @@ class Texturise(Experiment):
         }
 
     def _picture(
-        self, material: Material, network: TextureNetwork, images: int, found: Sequence[Mapping[str, Any]], tops: Sequence[int]
+        self,
+        material: Material,
+        network: TextureNetwork,
+        images: int,
+        found: Sequence[Mapping[str, Any]],
+        tops: Sequence[int],
+        side: int | None,
     ) -> Picture:
-        figure, panels = side_by_side([1.4 + 3.9] + [3.9] * (len(tops) - 1), max(2.6, 1.7 + 0.85 * len(found)))
-        layers = f"{len(network.layers)} layers of {short(network.name, 30)}"
-        words = f"{material.data}, {images:,} images; textures by {layers}; whiskers: 95 % intervals over images"
-        heading(figure, self.title, words)
-        for place, (top, panel) in enumerate(zip(tops, panels, strict=True)):
+        names = [f"{wrapped(one['model'], 1.9, 8.5, 2)}\n{_view(one['window'])}" for one in found]
+        left = 0.065 * max(len(line) for name in names for line in name.split("\n"))  # inches
+        figure, (whole,) = side_by_side([left + 3.7 * len(tops)], max(2.6, 1.7 + 0.85 * len(found)))
+        for place, (top, panel) in enumerate(zip(tops, whole.subgridspec(1, len(tops)), strict=True)):
             axes = figure.add_subplot(panel)
             _bars(axes, [{kind: one[kind][f"top{top}"] for kind in _KINDS} for one in found])
             panel_title(axes, f"Top-{top} accuracy")
             labels(axes, "images that are right, per cent", "")
-            names = [f"{short(one['model'], 26)}\n{_view(one['window'])}" for one in found]
             axes.set_yticks(range(len(found)), names if place == 0 else [""] * len(found), linespacing=1.25)
             axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
-        return Picture(figure)
+        made = f"textures by {len(network.layers)} layers of {abridged(network.name, 44)}, {self.steps} steps, {_size(side)}"
+        return finished(figure, self.title, of_images(material.data, images, made, f"bars: {WILSON}"))
 
 
-class WholePictures(Subject):
-    """A model that is given whole pictures: resized where its input has another size, and never cropped."""
+@dataclass(frozen=True, eq=False)
+class OnCanvas(Subject):
+    """A model that is given pictures made for several, and sees of them what it would see of the image.
+
+    Args:
+        canvas: how the pictures are cut from images.
+    """
+
+    canvas: Preprocessing
 
     @property
     def transform(self) -> Preprocessing:
         own: Preprocessing = self.model.transform
-        return replace(own, resize=own.crop)
+        resize, crop = _resize_and_crop(own)
+        if not resize:
+            return own
+        drawn, side = _resize_and_crop(self.canvas)
+        # The shorter side of an image, which `resize` is of, is longer than a canvas where this shows but its middle.
+        return replace(own, resize=max(min(resize, crop), round(resize * side / drawn)))
+
+
+def canvas_for(transforms: Sequence[Preprocessing]) -> Preprocessing:
+    """How pictures for several models are cut: as much of the middle of an image as any of them sees, and as finely.
+
+    Where all prepare images in one way, it is theirs. It leaves the pixels in [0, 1].
+
+    Raises:
+        ValueError: some take one channel and some three, or another number.
+    """
+    channels = {len(one.mean) for one in transforms}
+    if len(channels) > 1 or not channels <= {1, 3}:
+        raise ValueError(f"texturise makes pictures for all models: these take {_listed(channels)} channels, not all 1 or all 3")
+    cutting = [one for one in transforms if any(_resize_and_crop(one))]
+    (number,) = channels
+    if not cutting:
+        return replace(transforms[0], mean=(0.0,) * number, std=(1.0,) * number)
+    finest = max(cutting, key=lambda one: _resize_and_crop(one)[0])
+    resize = _resize_and_crop(finest)[0]
+    share = max(min(1.0, crop / resize) for resize, crop in map(_resize_and_crop, cutting))  # of an image's shorter side
+    return replace(finest, resize=resize, crop=round(share * resize), mean=(0.0,) * number, std=(1.0,) * number)
+
+
+def _resize_and_crop(one: Preprocessing) -> tuple[int, int]:
+    """Both in pixels; where there is but one, the other is as large; 0 where there is none."""
+    resize = one.resize or one.crop or 0
+    return resize, one.crop or resize
 
 
 def _texture_network(name: str, material: Material) -> TextureNetwork:
@@ -167,25 +217,16 @@ def _texture_network(name: str, material: Material) -> TextureNetwork:
     return found
 
 
-def _largest_input(material: Material) -> Preprocessing:
-    """How the model with the largest input cuts images, in [0, 1]; the first of several."""
-    channels = {len(one.transform.mean) for one in material.ordered}
-    if len(channels) > 1 or not channels <= {1, 3}:
-        raise ValueError(f"texturise makes pictures for all models: these take {_listed(channels)} channels, not all 1 or all 3")
-    own = max((one.transform for one in material.ordered), key=lambda one: one.crop or 0)
-    return replace(own, mean=(0.0,) * len(own.mean), std=(1.0,) * len(own.std))
-
-
 def _ranks(
-    material: Material, kinds: Mapping[str, Images], folder: Path
+    material: Material, kinds: Mapping[str, Images], canvas: Preprocessing, folder: Path
 ) -> tuple[NDArray[np.int64], dict[tuple[str, str], NDArray[np.int64]]]:
     """(rows of the images that are there in all kinds, (model, kind) -> place of the true class for each, 0 the best)"""
     logits = {}
     for subject in material.ordered:
-        whole = WholePictures(subject.name, subject.model, subject.columns)
+        shown_to = OnCanvas(subject.name, subject.model, subject.columns, canvas)
         for kind, images in kinds.items():
             shown = replace(material, data=f"{material.data}, {kind}", images=images)
-            logits[subject.name, kind] = scores(shown, whole, folder / kind / "scores")
+            logits[subject.name, kind] = scores(shown, shown_to, folder / kind / "scores")
     good = np.flatnonzero(np.all([np.isfinite(values[:, 0]) for values in logits.values()], axis=0))
     true = material.labels.numpy()[good]
     return good, {pair: rank_of_label(values[good], true) for pair, values in logits.items()}
@@ -221,23 +262,24 @@ def _examples(
 ) -> Picture:
     """Some images in all kinds, one below the other."""
     rows = good[np.unique(np.linspace(0, len(good) - 1, _SHOWN).round().astype(int))]
-    figure, panels = side_by_side([1.48, *[1.3] * (len(rows) - 1)], 0.95 + 1.2 * len(kinds))
-    words = f"textures by {', '.join(network.layers.values())} of {short(network.name, 30)}, {steps} steps"
-    heading(figure, "Clean, texturised and shuffled", words)
-    for column, (row, panel) in enumerate(zip(rows, panels, strict=True)):
-        cells = panel.subgridspec(len(kinds), 1)
+    figure, (whole,) = side_by_side([max(5.2, 0.3 + 1.3 * len(rows))], 0.95 + 1.25 * len(kinds))
+    grid = whole.subgridspec(len(kinds), len(rows))
+    for column, row in enumerate(rows):
         for line, (kind, images) in enumerate(kinds.items()):
-            axes = figure.add_subplot(cells[line])
-            axes.imshow(images.photo(int(row)).image, interpolation="nearest")
+            axes = figure.add_subplot(grid[line, column])
+            photo = images.photo(int(row)).image
+            axes.imshow(photo, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             if line == 0:
                 name = str(material.classes[int(material.labels[row])])
-                axes.set_title(short(name, 18), fontsize=8, color=INK, loc="left")
+                axes.set_title(short(name, 17), fontsize=8, color=INK, loc="left")
             if column == 0:
                 axes.set_ylabel(kind, fontsize=9, color=SOFT)
-    return Picture(figure)
+    layers = f"{', '.join(network.layers.values())} of {abridged(network.name, 44)}"
+    made = f"textures by {layers}, {steps} steps, {photo.width} x {photo.height} px"
+    return finished(figure, "Clean, texturised and shuffled", of_images(material.data, len(rows), made))
 
 
 def _sentences(measures: Mapping[str, Any], top: int) -> list[str]:
@@ -252,7 +294,19 @@ def _sentences(measures: Mapping[str, Any], top: int) -> list[str]:
         f"Right (top-{top}) is, over {measures['images']:,} images: {'; '.join(map(of, measures['models']))}.",
         f"The textures are by {measures['texture_network']} ({', '.join(measures['layers'])}); their Gram matrices differ from "
         f"the images' own by {words(measures['gram_error'])} of the size of these.",
+        _sizes(measures["side"], measures["models"]),
     ]
+
+
+def _sizes(side: int | None, models: Sequence[Mapping[str, Any]]) -> str:
+    if all(one["input"] == side for one in models):
+        return f"The pictures are {_size(side)}, and every model sees them whole."
+    seen = ", ".join(f"{one['model']} {_size(one['input'])}" for one in models)
+    return f"The pictures are {_size(side)}; the models see of all kinds, by their own resize and crop: {seen}."
+
+
+def _size(side: int | None) -> str:
+    return "as large as they are" if side is None else f"{side} x {side} px"
 
 
 def _listed(numbers: Iterable[int]) -> str:

@@ -15,13 +15,14 @@ from torch import Tensor
 from ..batch.batches import read_batches
 from ..batch.evaluate import NotANumber, rank_of_label
 from ..batch.journal import Row
-from ..chart_style import heading, labels, legend, model_colours, panel_title, quiet_frame, short, side_by_side
+from ..chart_style import abridged, labels, model_colours, panel_title, quiet_frame, side_by_side
 from ..data.decode import BadImage
 from ..evidence.explain import exactly, like_weights
 from ..evidence.picture import Picture
+from ..statistics import Estimate, mean
+from .chart import WILSON, finished, of_images
 from .experiment import Experiment, Findings
 from .measured import Measure, measured
-from .statistics import Estimate, mean
 from .subjects import Material, Subject
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _DRAWN = 200  # images whose evidence says where its percentiles lie
 _VALUES = 10_000  # of the evidence of each of them, drawn by lot
 _LITTLE = 0.01  # of accuracy
 _PART = "ranks"
+_NAME = 44  # letters
 _TITLES = {
     "clipped": "Evidence below the threshold counts as the threshold",
     "binarised": "Evidence above it counts 1, all other 0",
@@ -148,11 +150,7 @@ class Thresholds(Experiment):
 
     def _picture(self, material: Material, found: Sequence[Mapping[str, Any]], tops: Sequence[int]) -> Picture:
         figure, panels = side_by_side([5.2, 5.2], 1.2 + 3.3 * len(tops))
-        ends = f"percentiles {min(self.percentiles):g} to {max(self.percentiles):g} of the evidence"
-        words = (
-            f"{material.data}, {found[0]['images']:,} images; points: {ends}; dashed: without a threshold; bands: 95 % intervals"
-        )
-        heading(figure, self.title, words)
+        charts: list[Axes] = []
         colours = model_colours([one["window"] for one in found])
         for rule, panel in zip(RULES, panels, strict=True):
             cells = panel.subgridspec(len(tops), 1)
@@ -162,12 +160,18 @@ class Thresholds(Experiment):
                     _curve(axes, one, rule, f"top{top}", colour)
                 if line == 0:
                     panel_title(axes, _TITLES[rule])
-                if line == 0 and rule == RULES[0]:
-                    legend(axes, loc="lower left")
                 labels(axes, "threshold, logits of a window", f"top-{top} accuracy, per cent")
                 axes.set_ylim(0, 1.05 * max(_highest(one, f"top{top}") for one in found))
                 quiet_frame(axes, "y")
-        return Picture(figure)
+                charts.append(axes)
+        words = of_images(
+            material.data,
+            [one["images"] for one in found],
+            f"points: percentiles {min(self.percentiles):g} to {max(self.percentiles):g} of the evidence",
+            "dashed: without a threshold",
+            f"bands: {WILSON}",
+        )
+        return finished(figure, self.title, words, charts[:1])
 
 
 def _highest(one: Mapping[str, Any], measure: str) -> float:
@@ -181,7 +185,7 @@ def _curve(axes: Axes, one: Mapping[str, Any], rule: str, measure: str, colour: 
     at = [level["threshold"] for level in order]
     value, low, high = (100 * np.array([level[rule][measure][name] for level in order]) for name in ("value", "low", "high"))
     axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.plot(at, value, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=short(one["model"], 32))
+    axes.plot(at, value, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=abridged(one["model"], _NAME))
     whole = 100 * one["unchanged"][measure]["value"]
     axes.axhline(whole, color=colour, linewidth=1.1, linestyle=(0, (4, 3)))
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ..batch.evaluate import Evaluation, evaluate
+from ..batch.journal import OtherRun
 from ..card import Card, Outside, Score, digest
 from ..data.labelled import has_split, open_labelled
 from ..data.labels import LabelledImages
@@ -36,10 +37,6 @@ from .report import report
 from .teacher import agreed
 
 _FEW = 2_000  # images, for which starting processes that read them takes longer than reading them
-
-
-class OtherRun(ValueError):
-    """The folder holds a run with another recipe, network or data. The message names the differences."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The few statistics of the paper, each with the interval that its images leave open."""
+"""The few statistics of the experiments and audits, each with the interval that its images leave open."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def bootstrap(columns: Any, statistic: Callable[[Floats], float], seed: int = 0,
     values = np.asarray(columns, np.float64)
     if not len(values):
         raise ValueError("an estimate needs at least one image")
-    draws = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
-    found = np.array([statistic(values[rows]) for rows in draws])
+    random, count = np.random.default_rng(seed), len(values)
+    found = np.array([statistic(values[random.integers(0, count, count)]) for _ in range(resamples)])
     tail = 50 * (1 - LEVEL)
     low, high = np.nanpercentile(found, (tail, 100 - tail)) if np.isfinite(found).any() else (np.nan, np.nan)
     return Estimate(float(statistic(values)), float(low), float(high))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bagnet.paper.statistics import bootstrap, correlation, kappa, mean, pearson, spearman
+from bagnet.statistics import bootstrap, correlation, kappa, mean, pearson, spearman
 
 
 def test_pearson_and_spearman_are_scipys() -> None:
