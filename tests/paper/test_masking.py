@@ -106,6 +106,7 @@ def test_a_method_that_cannot_be_applied_is_left_out(images: Path, tmp_path: Pat
     record = Masking(CELL, methods=("epsilon_lrp", "saliency")).run(material, tmp_path).record
     assert record["measures"]["left_out"] == ["epsilon_lrp on twisted"]
     assert "Left out" in record["sentences"][-1]
+    assert record["unusable"] == {}, "the images are not to blame"
 
 
 def test_a_network_that_nothing_could_be_measured_of(images: Path, tmp_path: Path) -> None:
