@@ -36,6 +36,8 @@ class Estimate:
 
     def text(self, digits: int = 3, factor: float = 1.0) -> str:
         """In words: value [low, high]."""
+        if np.isnan(self.value):
+            return "undefined"
         return f"{factor * self.value:.{digits}f} [{factor * self.low:.{digits}f}, {factor * self.high:.{digits}f}]"
 
 

@@ -40,7 +40,9 @@ def test_the_report(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     assert lines[place + 2].startswith("fish   at the bottom right ")
     assert "64 % (9 %)" in lines[place + 2]
     assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json", "windows.csv"]
-    again = run("audit", model, data, "--out", out, "--workers", 0, "--json")
+    words = ("audit", model, data, "--out", out, "--workers", 0, "--json")
+    assert_refused(run(*words), "holds an audit already", "--overwrite")
+    again = run(*words, "--overwrite")
     printed, written = json.loads(again.out), json.loads((out / "audit.json").read_text())
     assert printed == written
     assert printed["classes"][0]["shortcuts"][0]["falls"] == 7

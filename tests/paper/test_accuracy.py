@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from bagnet.batch.evaluate import NotANumber
 from bagnet.evidence.explain import explain
 from bagnet.paper.accuracy import Accuracy
 from bagnet.paper.subjects import gather
 
 from .material import images_of, noise, saying, small_bagnet
+from .planted import folder_of
 
 
 def test_as_many_right_as_the_labels_say(tmp_path: Path) -> None:
@@ -53,6 +57,36 @@ def test_what_there_is_may_be_drawn(tmp_path: Path) -> None:
         assert len(findings.measures["models"]) == len(models)
         assert len(findings.measures["correlations"]) == (2 if len(models) == 3 else 0)
         assert set(findings.figures) == {"accuracy"}
+
+
+def test_the_second_guess_is_among_the_best_five(tmp_path: Path) -> None:
+    def second(x: Tensor) -> Tensor:
+        label = (x.mean((1, 2, 3)) * 255 / 40).round().long()
+        return one_hot(label, 7) + 2 * one_hot((label + 1) % 7, 7).float()
+
+    pictures = np.stack([np.full((9, 9, 3), 40 * label, np.uint8) for label in range(7)])
+    data = images_of(tmp_path / "data.npz", pictures, range(7))
+    (one,) = Accuracy().run(gather([("second", saying(second, 7, 9))], data), tmp_path).record["measures"]["models"]
+    assert (one["top1"]["value"], one["top5"]["value"]) == (0.0, 1.0)
+
+
+def test_infinite_logits_are_no_unreadable_images(tmp_path: Path) -> None:
+    data = images_of(tmp_path / "data.npz", noise(4, 9), [0, 1, 0, 1])
+    with pytest.raises(NotANumber, match="it answers with logits that are no numbers"):
+        Accuracy().run(gather([("it", saying(lambda x: x[:, :, 0, 0] / 0, 3, 9))], data), tmp_path)
+
+
+def test_images_smaller_than_a_window_are_left_out(tmp_path: Path) -> None:
+    """And named, by whatever asks for logits."""
+    data = folder_of(tmp_path / "set", {f"class {place % 3}/{place}": noise(1, 33 if place else 5)[0] for place in range(6)})
+    model = small_bagnet(33)
+    assert model.card is not None
+    model.card = replace(model.card, preprocessing=replace(model.card.preprocessing, resize=None, crop=None))
+    result = Accuracy().run(gather([("it", model)], data), tmp_path)
+    assert result.record["measures"]["images"] == 5
+    ((name, reason),) = result.unusable.items()
+    assert "0.png" in name
+    assert "too small" in reason
 
 
 def test_logits_are_asked_for_once(tmp_path: Path) -> None:

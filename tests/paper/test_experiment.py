@@ -12,8 +12,10 @@ from torch import Tensor
 
 from bagnet.batch.journal import Busy, OtherRun, alone
 from bagnet.paper.accuracy import Accuracy
+from bagnet.paper.errors import Errors
 from bagnet.paper.interactions import Interactions
 from bagnet.paper.page import run_all
+from bagnet.paper.patches import Patches
 from bagnet.paper.subjects import gather
 
 from .material import images_of, noise, saying, small_bagnet
@@ -88,6 +90,54 @@ def test_nothing_of_other_settings_is_replaced_unasked(images: Path, tmp_path: P
     assert not Interactions((4,)).run(good, tmp_path, overwrite=True).there_already
 
 
+def test_a_request_that_fails_replaces_nothing(tmp_path: Path) -> None:
+    data = images_of(tmp_path / "images.npz", noise(6, SIZE), [0, 1, 2] * 2)
+    pair = [(name, small_bagnet(SIZE)) for name in "ab"]
+    result = Errors(top=1).run(gather(pair, data), tmp_path)
+    before = {path.name: path.read_bytes() for path in result.folder.iterdir()}
+    with pytest.raises(ValueError, match="name two at least"):
+        Errors(top=1).run(gather(pair[:1], data), tmp_path, overwrite=True)
+    assert {path.name: path.read_bytes() for path in result.folder.iterdir()} == before
+    assert Errors(top=1).run(gather(pair, data), tmp_path).there_already
+
+
+def test_what_is_no_journal_is_not_replaced_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = images_of(tmp_path / "images.npz", noise(6, SIZE), [0, 1, 2] * 2)
+    material = gather([("it", small_bagnet(SIZE))], data)
+    with monkeypatch.context() as patch:
+        patch.setattr("bagnet.paper.patches._windows", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Patches().run(material, tmp_path)
+    with pytest.raises(OtherRun, match="count 8 there, 2 here"):
+        Patches(count=2).run(material, tmp_path)
+    assert len(list((tmp_path / "patches").glob("*.npz"))) == 1
+    assert not Patches().run(material, tmp_path).there_already
+    assert not (tmp_path / "patches/begun.json").exists()
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_one_that_fails_does_not_end_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any) -> None:
+        raise RuntimeError("out of memory\nand much more")
+
+    monkeypatch.setattr(Interactions, "find", failing)
+    data = images_of(tmp_path / "images.npz", noise(3, SIZE), [0, 1, 2])
+    results, left_out, page = run_all([Accuracy(), Interactions((8,))], gather([("it", small_bagnet(SIZE))], data), tmp_path, {})
+    assert [one.name for one in results] == ["accuracy"]
+    assert left_out == {"interactions": "it failed: out of memory"}
+    assert "out of memory" in page.read_text()
+
+
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    name = r"a $\frac{x$ b"
+    data = images_of(tmp_path / "images.npz", noise(6, SIZE), [0, 1, 2] * 2)
+    result = Errors(top=1).run(gather([(name, small_bagnet(SIZE)), ("$", small_bagnet(SIZE))], data), tmp_path)
+    assert result.figures[0].stat().st_size
+
+
 def test_images_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     """In the result and on the page, whether an experiment measures image by image or asks for logits."""
     folder = tmp_path / "set/val"
@@ -99,7 +149,7 @@ def test_images_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     model = small_bagnet(SIZE)
     assert model.card is not None
     material = gather([("it", model)], tmp_path / "set")
-    results, page = run_all([Accuracy(), Interactions((8,))], material, tmp_path / "out", {})
+    results, _, page = run_all([Accuracy(), Interactions((8,))], material, tmp_path / "out", {})
     for one in results:
         assert list(one.unusable) == [str(folder / "class 1/2.png")] or list(one.unusable) == ["class 1/2.png"], one.unusable
         assert "2.png" in next(iter(one.unusable.values()))

@@ -38,6 +38,7 @@ def audit(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 2; 0 below 4,000 images")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an audit that the folder holds already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
     """Find what a BagNet's mistakes are made of, and the patterns that its predictions hang on: shortcuts, perhaps.
@@ -64,6 +65,7 @@ def audit(
             workers=workers,
             transform=transform,
             calibration="" if calibration is None else open_images(calibration).fingerprint,
+            overwrite=overwrite,
             progress=progress,
         )
     for _, reason in found.bad:

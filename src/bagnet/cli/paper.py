@@ -110,15 +110,19 @@ def paper(
             given=_given(model or (), data, split, seed, trust or ()),
         )
         if name == "all":
-            results, page = run_all(experiments, material, out, counts, overwrite)
+            results, left_out, page = run_all(experiments, material, out, counts, overwrite)
         else:
             (one,) = experiments
-            results, page = [one.run(material.sample(counts.get(one.name, one.sample)), out, overwrite)], None
+            results = [one.run(material.sample(counts.get(one.name, one.sample)), out, overwrite)]
+            left_out, page = {}, None
+    for experiment_name, reason in left_out.items():
+        typer.echo(f"bagnet: {experiment_name} is left out: {reason}", err=True)
     unusable = {image: reason for one in results for image, reason in one.unusable.items()}
     for reason in unusable.values():
         typer.echo(f"bagnet: {reason}", err=True)
     if as_json:
-        typer.echo(json.dumps({"results": [dict(one.record) for one in results], "page": None if page is None else str(page)}))
+        records = [dict(one.record) for one in results]
+        typer.echo(json.dumps({"results": records, "left_out": left_out, "page": None if page is None else str(page)}))
     else:
         for result in results:
             _show(result, len(results) > 1)

@@ -42,7 +42,11 @@ class Picture:
     """
 
     def __init__(self, figure: Figure) -> None:
+        from matplotlib.text import Text
+
         self._figure = figure
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)  # names of files and classes are no formulas
 
     @property
     def image(self) -> Image.Image:

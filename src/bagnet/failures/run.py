@@ -15,6 +15,7 @@ import numpy as np
 from ..batch.evaluate import matched
 from ..batch.journal import alone
 from ..card import digest
+from ..data.decode import BadImage
 from ..data.labels import BadLabels, LabelledImages
 from ..data.transforms import Preprocessing
 from ..engine.prepare import Prepared
@@ -24,7 +25,7 @@ from .findings import Audit
 from .masking import mask_all
 from .page import EXAMPLES
 from .patterns import find_patterns
-from .report import write
+from .report import FIGURES, write
 from .tally import find_confusions, find_mistakes, find_shortcuts, numbered
 
 UNFINISHED = "unfinished"  # folder for what is known of an audit that is not complete
@@ -45,6 +46,7 @@ def audit(
     workers: int | None = None,
     transform: Preprocessing | None = None,
     calibration: str = "",
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Audit:
     """Find the causes of a BagNet's mistakes, and the patterns that its predictions hang on: shortcuts, perhaps.
@@ -71,6 +73,7 @@ def audit(
         workers: processes that read images, as for `read_batches`.
         transform: instead of the card's preprocessing.
         calibration: what a model in int8 was calibrated on, in any words: a run with other words is another run.
+        overwrite: replace an audit that the folder holds already.
         progress: called with (what is being done, images done, images in all).
 
     Raises:
@@ -80,7 +83,7 @@ def audit(
         BadImage: no image can be read.
         NotANumber: a logit is NaN.
         OtherRun: the folder holds the beginning of another run, or another run is writing it.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or holds an audit already (FileExistsError).
     """
     folder = Path(fspath(out))
     _check(model, folder, windows, confusions)
@@ -91,8 +94,14 @@ def audit(
     settings = {**_settings(task, data), "calibration": calibration}
     kept = folder / UNFINISHED
     with alone(kept):
+        if (folder / FIGURES).exists() and not overwrite:
+            raise FileExistsError(f"{folder}: holds an audit already; choose another output, or replace it (--overwrite)")
         kept.mkdir(exist_ok=True)
-        found = _audit(task, data, kept, {**settings, "confusions": confusions}, progress)
+        try:
+            found = _audit(task, data, kept, {**settings, "confusions": confusions}, progress)
+        except BadImage:  # of all images nothing is known that is worth going on with
+            shutil.rmtree(kept)
+            raise
         shutil.rmtree(kept)
     return found
 

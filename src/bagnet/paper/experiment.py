@@ -20,7 +20,8 @@ from ..files import replacing
 from .subjects import Material
 
 RESULT = "result.json"
-_KEPT = "*.journal"  # what is known of an unfinished run
+BEGUN = "begun.json"  # beside what is known of an unfinished run: its settings and command
+_JOURNALS = "*.journal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,21 +130,32 @@ class Experiment(ABC):
     def _run(self, material: Material, out: Path, overwrite: bool) -> Result:
         folder = out / self.name
         settings = self._settings(material)
-        known = _read(folder / RESULT)
-        if known is not None and known["settings"] == settings and _whole(folder, known):
+        known, begun = _read(folder / RESULT), _read(folder / BEGUN)
+        if begun is None and known is not None and known["settings"] == settings and _whole(folder, known):
             return Result(self.name, folder, known, True)
         if not overwrite:
             self.check_folder(material, out)
         if self.labels:
             _ = material.labels
         folder.mkdir(parents=True, exist_ok=True)
-        if known is None or known["settings"] != settings:
-            for kept in folder.glob(_KEPT):
-                kept.unlink()
-        self._write(folder, {"settings": settings, "command": self._command(material)})  # says whose beginning this is
+        aside = []  # journals of other settings, which are put back where this comes to nothing
+        if (begun or known or {}).get("settings") != settings:
+            aside = [path.rename(path.with_name(f"{path.name}.old")) for path in folder.glob(_JOURNALS)]
+        record: dict[str, Any] = {"settings": settings, "command": self._command(material, out)}
+        before = set(folder.rglob("*"))
+        _write(folder / BEGUN, record)
         material = replace(material, unusable={})
         start = time.perf_counter()
-        found = self.find(material, folder)
+        try:
+            found = self.find(material, folder)
+        except BaseException:
+            if set(folder.rglob("*")) == before | {folder / BEGUN}:
+                (folder / BEGUN).unlink()
+                for path in aside:
+                    path.rename(path.with_suffix(""))
+                if begun is not None:
+                    _write(folder / BEGUN, begun)
+            raise
         for name, picture in found.figures.items():
             for ending in (".png", ".svg"):
                 picture.save(folder / f"{name}{ending}")
@@ -164,42 +176,40 @@ class Experiment(ABC):
             "figures": list(found.figures),
             "table": table.name,
             "unusable": material.unusable,
-            "settings": settings,
-            "command": self._command(material),
+            **record,
             "seconds": time.perf_counter() - start,
             "machine": machine(),
         }
-        self._write(folder, record)
-        for kept in folder.glob(_KEPT):  # till now, as drawing may fail
-            kept.unlink()
+        _write(folder / RESULT, record)
+        (folder / BEGUN).unlink()
+        for path in [*folder.glob(_JOURNALS), *aside]:  # till now, as drawing may fail
+            path.unlink()
+        for name in set((known or {}).get("figures", ())) - set(found.figures):
+            for ending in (".png", ".svg"):
+                (folder / f"{name}{ending}").unlink(missing_ok=True)
         return Result(self.name, folder, json.loads((folder / RESULT).read_text(encoding="utf-8")))
 
     def check_folder(self, material: Material, out: Path) -> None:
         """See that a run replaces nothing. OtherRun: the folder holds something of other settings, models or images."""
         folder = out / self.name
-        known, settings = _read(folder / RESULT) or {}, self._settings(material)
-        came_to_nothing = "sentences" not in known and not any(folder.glob(_KEPT))
-        if came_to_nothing or known.get("settings") == settings:
-            return
-        changed = f" ({_difference(known['settings'], settings)})" if known else ""
-        raise OtherRun(
-            f"{folder}: holds a run of other settings, models or images{changed}; choose another output, or replace it "
-            "(--overwrite)"
-        )
+        known, settings = _read(folder / BEGUN) or _read(folder / RESULT), self._settings(material)
+        if known is not None and known["settings"] != settings:
+            raise OtherRun(
+                f"{folder}: holds a run of other settings, models or images ({_difference(known['settings'], settings)}); "
+                "choose another output, or replace it (--overwrite)"
+            )
 
     def _settings(self, material: Material) -> dict[str, Any]:
         """What the result depends on, as it is read from JSON."""
         found: dict[str, Any] = json.loads(json.dumps({**material.settings(), **asdict(self)}))
         return found
 
-    def _write(self, folder: Path, record: Mapping[str, Any]) -> None:
-        with replacing(folder / RESULT) as part:
-            part.write_text(json.dumps(_plain(record), indent=1, allow_nan=False), encoding="utf-8")
-
-    def _command(self, material: Material) -> str:
+    def _command(self, material: Material, out: Path) -> str:
         options = {name: value for name, value in asdict(self).items() if value not in ("", ())}
         words = [f"--set {name}={shlex.quote(_text(value))}" for name, value in options.items()]
-        return " ".join([f"bagnet paper {self.name}", material.given, f"--images {len(material)}", *words])
+        return " ".join(
+            [f"bagnet paper {self.name}", material.given, f"--images {len(material)}", *words, f"--out {shlex.quote(str(out))}"]
+        )
 
     @classmethod
     def with_options(cls, options: Mapping[str, str]) -> Self:
@@ -244,6 +254,11 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "settings" in found else None
 
 
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(_plain(record), indent=1, allow_nan=False), encoding="utf-8")
+
+
 def _difference(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """The first setting that is another one, in words."""
     name = next(name for name in [*known, *asked] if known.get(name) != asked.get(name))
@@ -253,9 +268,7 @@ def _difference(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
 
 
 def _whole(folder: Path, record: Mapping[str, Any]) -> bool:
-    """Whether a result is complete, and all its files are there."""
-    if "sentences" not in record:
-        return False
+    """Whether all files of a result are there."""
     names = [record["table"], *(f"{name}{ending}" for name in record["figures"] for ending in (".png", ".svg"))]
     return all((folder / name).is_file() for name in names)
 

@@ -126,10 +126,10 @@ class Layout(Experiment):
             moved.errorbar([entry["distance"] for entry in own], value, around, **look)
             if one["window"] is not None:
                 apart = one["window"] - 1
-                moved.axvline(apart, 0, 0.55, color=colour, linewidth=1.2, linestyle=(0, (3, 2)), zorder=0)
+                moved.axvline(apart, 0, 0.94, color=colour, linewidth=1.2, linestyle=(0, (3, 2)), zorder=0)
                 above = moved.get_xaxis_transform()
-                moved.text(apart, 0.57, f"{apart} px", transform=above, fontsize=8, color=INK, ha="center", va="bottom")
-        moved.set_ylim(0, 1.1 * moved.get_ylim()[1])
+                moved.text(apart, 0.95, f"{apart} px", transform=above, fontsize=8, color=INK, ha="center", va="bottom")
+        moved.set_ylim(0, 1.15 * moved.get_ylim()[1])  # room for the words at the top
         across = "empty pixels between the tiles; dashed: a BagNet's window less 1 px"
         labels(moved, across, "change of the leading logit, sd over the classes")
         panel_title(moved, f"Moved nearer than {farthest} px")

@@ -69,13 +69,13 @@ def measured(
                     if report is not None:
                         report(done, len(names))
         found = [dict(row) for row in journal.rows()]
+        good = [row for row in found if not row.get("error")]
+        if not good:
+            journal.path.unlink()  # it holds nothing that is worth going on with
+            raise BadImage(f"none of {len(names)} images could be measured: {found[0]['error'] if found else 'there are none'}")
         journal.finish(list(dict.fromkeys(column for row in found for column in row if column != "item")), keep=True)
-    good = [row for row in found if not row.get("error")]
     used = {(row["model"], row["image"]) for row in good}  # what but one part of has an error can be used
     material.unusable.update({row["image"]: row["error"] for row in found if (row["model"], row["image"]) not in used})
-    if not good:
-        journal.path.unlink()  # it holds nothing that is worth going on with
-        raise BadImage(f"none of {len(names)} images could be measured: {found[0]['error'] if found else 'there are none'}")
     return good
 
 

@@ -34,7 +34,7 @@ code { font-size: .88em; background: #f5f6f8; padding: .1em .35em; border-radius
 
 def run_all(
     experiments: Sequence[Experiment], material: Material, out: Path, counts: Mapping[str, int], overwrite: bool = False
-) -> tuple[list[Result], Path]:
+) -> tuple[list[Result], dict[str, str], Path]:
     """Run experiments, those that suit the material, and make the page of all.
 
     Args:
@@ -45,7 +45,7 @@ def run_all(
         overwrite: replace what is there of other settings, models or images.
 
     Returns:
-        What came out, and where the page is.
+        What came out, the reason of each experiment that was left out, and where the page is.
 
     Raises:
         ValueError: none suits the material; the message is the last one's reason.
@@ -69,12 +69,14 @@ def run_all(
             raise
         except (ValueError, ImportError) as error:
             left_out.append((one, str(error)))
+        except RuntimeError as error:  # memory that does not suffice, a network with no gradient: not the end of the others
+            left_out.append((one, f"it failed: {error}".splitlines()[0]))
     if not results:
         raise ValueError(f"no experiment suits {material.data} and these models: {left_out[-1][1]}")
     path = out / PAGE
     with replacing(path) as part:
         part.write_text(_page(results, left_out, material), encoding="utf-8")
-    return results, path
+    return results, {one.name: reason for one, reason in left_out}, path
 
 
 def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]], material: Material) -> str:

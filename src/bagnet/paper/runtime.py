@@ -9,6 +9,7 @@ from ..bench.cases import Case
 from ..bench.result import Bench, Timing
 from ..bench.turns import bench
 from ..chart_style import BLUE, GREY, INK, labels, quiet_frame, side_by_side
+from ..engine.prepare import RUNTIMES
 from ..evidence.picture import Picture
 from ..zoo.catalogue import PUBLISHED_SHAPES
 from .chart import finished
@@ -47,6 +48,16 @@ class Runtime(Experiment):
     rounds: int = 3
     runtimes: tuple[str, ...] = ("torch", "openvino")
 
+    def __post_init__(self) -> None:
+        if min(self.batch, self.rounds) < 1:
+            raise ValueError(f"batch={self.batch}, rounds={self.rounds}: there is one at least")
+        largest = max(PUBLISHED_SHAPES[name].geometry.size for name in _SIZES)
+        if self.size < largest:
+            raise ValueError(f"size={self.size}: the largest windows have {largest} px")
+        if not self.runtimes or (unknown := [one for one in self.runtimes if one not in RUNTIMES]):
+            what = f"{unknown[0]!r}: choose among" if self.runtimes else "name some of"
+            raise ValueError(f"runtimes={what} {', '.join(RUNTIMES)}")
+
     def find(self, material: Material, folder: Path) -> Findings:  # noqa: ARG002 - times need no place of their own
         """As `Experiment.find`. ValueError: images smaller than a window, or no rounds."""
         plain = Case(how="published", batch=self.batch, size=self.size)
@@ -61,7 +72,7 @@ class Runtime(Experiment):
             one.case.network: one.median / base.median for one in found.timings if one.case.how == "published" and one is not base
         }
         words = ", ".join(f"{name} {ratio:.1f}" for name, ratio in times.items())
-        best = min((one for one in found.timings if one.case.how == "prepared" and one.seconds), key=lambda one: one.median)
+        best = min((one for one in found.timings if one is not base and one.seconds), key=lambda one: one.median)
         sentences = [
             f"Module by module, an image of {self.size} px takes so many times as long as with ResNet-50: {words}.",
             f"The fastest here is {best.case.title}: {best.images_per_second:.3g} images/s against ResNet-50's "

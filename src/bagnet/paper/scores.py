@@ -31,11 +31,12 @@ def scores(material: Material, subject: Subject, folder: Path) -> NDArray[np.flo
         folder: of an experiment; logits are kept beside it, where the other experiments find them.
 
     Returns:
-        (N, K) logits of the classes of the images; a row of infinities for an image that cannot be read.
+        (N, K) logits of the classes of the images; a row of infinities for an image that cannot be used: it cannot be read, or is
+        smaller than a window.
 
     Raises:
-        NotANumber: a logit is NaN.
-        BadImage: no image can be read.
+        NotANumber: a logit is NaN or infinite.
+        BadImage: no image can be used.
         OSError: they cannot be written.
     """
     kept = folder.parent / FOLDER
@@ -47,12 +48,21 @@ def scores(material: Material, subject: Subject, folder: Path) -> NDArray[np.flo
         report = material.reporter(subject.name)
         with exactly(subject.model), torch.inference_mode():
             for batch in read_batches(material.images, todo, subject.transform, material.batch_size, material.workers):
+                bad = list(batch.bad)
                 for rows, x in batch.groups:
+                    try:
+                        if subject.window is not None:
+                            subject.model.check(x)
+                    except ValueError as error:  # smaller than a window
+                        bad += [(row, f"{material.images.names[row]}: {error}") for row in rows]
+                        continue
                     logits = subject.logits(x).float().numpy()
-                    if np.isnan(logits).any():
-                        raise NotANumber(f"{material.images.names[rows[0]]}: {subject.name} answers with NaN")
+                    if not np.isfinite(logits).all():
+                        raise NotANumber(
+                            f"{material.images.names[rows[0]]}: {subject.name} answers with logits that are no numbers"
+                        )
                     array[rows] = logits
-                for row, reason in batch.bad:
+                for row, reason in bad:
                     array[row] = _UNREADABLE
                     material.note_unusable(row, reason)
                 array.flush()
@@ -60,12 +70,12 @@ def scores(material: Material, subject: Subject, folder: Path) -> NDArray[np.flo
                     report(int((~np.isnan(array[:, 0])).sum()), len(array))
         found: NDArray[np.float32] = np.array(array)
     if not np.isfinite(found[:, 0]).any():
-        raise BadImage(f"none of the {len(found)} images can be read")
+        raise BadImage(f"none of {len(found)} images can be used: {next(iter(material.unusable.values()))}")
     return found
 
 
 def all_scores(material: Material, folder: Path) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.float32]]]:
-    """((N,) images that every model could read, name of each model -> (n, K) logits of those). Raises as `scores`."""
+    """((N,) images that every model could use, name of each model -> (n, K) logits of those). Raises as `scores`."""
     found = {one.name: scores(material, one, folder) for one in material.ordered}
     readable = np.all([np.isfinite(values[:, 0]) for values in found.values()], axis=0)
     return readable, {name: values[readable] for name, values in found.items()}
