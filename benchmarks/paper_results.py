@@ -57,11 +57,12 @@ def section(record: dict[str, Any], results: Path, figures: Path) -> str:
     for figure in record["figures"]:
         small(results / name / f"{figure}.png", figures / f"{figure}.png")
         pictures.append(f"![{record['title']}]({figures.name}/{figure}.png)")
+    command = record["command"].partition(" --out ")[0]
     found = "\n".join(f"- {sentence}" for sentence in record["sentences"])
     return (
         f"## {record['title']}\n\n{record['question']}\n\n**The paper.** {record['paper']}\n\n**Here.**\n\n{found}\n\n"
         f"**What differs.** {record['differs']}\n\n" + "\n\n".join(pictures) + f"\n\n{record['settings']['images']:,} images, "
-        f"{record['seconds']:,.0f} s:\n\n```sh\n{record['command']}\n```\n"
+        f"{record['seconds']:,.0f} s:\n\n```sh\n{command}\n```\n"
     )
 
 
