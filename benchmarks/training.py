@@ -30,7 +30,7 @@ from bagnet.data.transforms import Preprocessing
 from bagnet.model import Architecture, BagNet
 from bagnet.train.losses import classification
 
-SHAPE = Architecture((1, 1, 1, 1), (2, 2, 1, 1), (2, 2, 3, 2), 16, num_classes=200)  # the bundled one
+SHAPE = Architecture((1, 1, 1, 1), (2, 2, 1, 1), (2, 2, 3, 2), 16, num_classes=200)  # as the bundled ones of the paper's sizes
 STEPS = 6  # of each round
 
 
