@@ -76,6 +76,7 @@ def drawn(runs: list[tuple[str, int | None]], rows: list[dict[str, str]]) -> Fig
     labels(loss, "epoch", "cross-entropy")
     for axes in (accuracy, loss):
         quiet_frame(axes, "y")
+        axes.xaxis.get_major_locator().set_params(integer=True)
     legend(accuracy)
     return figure
 
