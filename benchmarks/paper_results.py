@@ -24,6 +24,7 @@ def main() -> None:
     options.add_argument("results", type=Path, help="the folder that `bagnet paper` wrote")
     options.add_argument("page", type=Path, help="the page to write; figures go into a folder of its name beside it")
     options.add_argument("--title", required=True)
+    options.add_argument("--note", default="", help="what else is to be said at the top")
     given = options.parse_args()
     records = [json.loads(path.read_text()) for name in NAMES if (path := given.results / name / RESULT).is_file()]
     if not records:
@@ -31,7 +32,8 @@ def main() -> None:
     figures = given.page.with_suffix("")
     figures.mkdir(parents=True, exist_ok=True)
     sections = [section(record, given.results, figures) for record in records]
-    given.page.write_text(f"# {given.title}\n\n{machine(records)}\n\n" + "\n".join(sections), encoding="utf-8")
+    head = "\n\n".join(one for one in (f"# {given.title}", given.note, machine(records)) if one)
+    given.page.write_text(f"{head}\n\n" + "\n".join(sections), encoding="utf-8")
     print(f"-> {given.page}: {len(records)} experiments")
 
 
