@@ -19,6 +19,7 @@ from torch import Tensor
 
 import bagnet
 from bagnet.engine.prepare import Prepared
+from bagnet.figures.overlay import overlay
 from bagnet.geometry import Box
 
 ROUNDS = 30
@@ -63,7 +64,7 @@ def bundled(model: Prepared, frame: NDArray[np.uint8], x: Tensor) -> None:
     values = torch.tensor(before.values)[None]
     found = milliseconds(
         {
-            "640 x 480 frame to logits, map and overlay": lambda: bagnet.explain(model, frame).overlay(),
+            "640 x 480 frame to logits, map and overlay": lambda: overlay(bagnet.explain(model, frame)),
             "logits with a 16 x 16 box masked": lambda: bagnet.occlude(model, x, [edits.next()[1]], values=values),
             "Evidence with a 16 x 16 box masked": lambda: bagnet.change(model, before, *edits.next()),
         }

@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from bagnet.paper.catalogue import NAMES
-from bagnet.paper.experiment import RESULT
+from bagnet.studies.paper.catalogue import NAMES
+from bagnet.studies.paper.experiment import RESULT
 
 WIDEST = 1500  # pixels of a figure
 COLOURS = 128  # of a figure: drawings need few, photographs are seen small

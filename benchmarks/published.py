@@ -17,7 +17,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from bagnet.model import Architecture, BagNet
+from bagnet.architecture import Architecture
+from bagnet.model import BagNet
 
 
 class Bottleneck(nn.Module):

@@ -20,6 +20,7 @@ from statistics import median
 import torch
 from torch.utils.data import DataLoader
 
+from bagnet.architecture import Architecture
 from bagnet.bench.machine import machine
 from bagnet.data.augment import Augmentation, Mixing, Views
 from bagnet.data.labelled import open_labelled
@@ -27,8 +28,8 @@ from bagnet.data.order import Order
 from bagnet.data.pixels import Pixels
 from bagnet.data.samples import Samples
 from bagnet.data.transforms import Preprocessing
-from bagnet.model import Architecture, BagNet
-from bagnet.train.losses import classification
+from bagnet.model import BagNet
+from bagnet.training.losses import classification
 
 SHAPE = Architecture((1, 1, 1, 1), (2, 2, 1, 1), (2, 2, 3, 2), 16, num_classes=200)  # as the bundled ones of the paper's sizes
 STEPS = 6  # of each round

@@ -11,7 +11,8 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from bagnet.model import Architecture, BagNet
+from bagnet.architecture import Architecture
+from bagnet.model import BagNet
 from bagnet.zoo.load import create
 
 # How long an example takes depends on what else the machine does, and says nothing about whether it is right.

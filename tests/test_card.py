@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from bagnet.architecture import Architecture
 from bagnet.card import Card, Score, Source, digest
 from bagnet.data.names import ClassName, ClassNames, imagenet1k
 from bagnet.data.transforms import Preprocessing
-from bagnet.model import Architecture
 
 
 def card(classes: ClassNames, **fields: object) -> Card:

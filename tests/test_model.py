@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from bagnet.architecture import Architecture
 from bagnet.geometry import Box
-from bagnet.model import Architecture, BagNet, Bottleneck
+from bagnet.model import BagNet, Bottleneck
 
 from .conftest import SIBLINGS
 

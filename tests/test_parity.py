@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bagnet.architecture import Architecture
 from bagnet.evidence.dense import dense
-from bagnet.model import Architecture, BagNet
+from bagnet.model import BagNet
 
 FOLDER = Path(__file__).parent / "parity"
 EXPECTED = np.load(FOLDER / "expected.npz")

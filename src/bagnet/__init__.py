@@ -12,18 +12,17 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .batch.evaluate import evaluate
-    from .batch.predict import predict
     from .card import Card
     from .engine.prepare import prepare
+    from .evaluation.evaluate import evaluate
     from .evidence import Evidence, explain
-    from .evidence.change import change
     from .evidence.dense import dense
-    from .evidence.occlude import occlude
-    from .failures.run import audit
+    from .evidence.edits import change, occlude
     from .geometry import Box, Geometry, Placement
     from .model import BagNet
-    from .train.run import finetune
+    from .runs.predict import predict
+    from .studies.audit.run import audit
+    from .training.run import finetune
     from .zoo.load import create, load
 
 __all__ = [
@@ -59,16 +58,16 @@ _ROOMS = {
     "Evidence": "evidence",
     "Geometry": "geometry",
     "Placement": "geometry",
-    "audit": "failures.run",
-    "change": "evidence.change",
+    "audit": "studies.audit.run",
+    "change": "evidence.edits",
     "create": "zoo.load",
     "dense": "evidence.dense",
-    "evaluate": "batch.evaluate",
+    "evaluate": "evaluation.evaluate",
     "explain": "evidence",
-    "finetune": "train.run",
+    "finetune": "training.run",
     "load": "zoo.load",
-    "occlude": "evidence.occlude",
-    "predict": "batch.predict",
+    "occlude": "evidence.edits",
+    "predict": "runs.predict",
     "prepare": "engine.prepare",
 }
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .architecture import Architecture, ExternalArchitecture
 from .data.names import ClassName, ClassNames, imagenet1k
 from .data.transforms import Preprocessing
-from .model import Architecture
 
 _IMAGENET1K = "imagenet1k"  # how a card names the 1000 classes without listing them
 
@@ -63,30 +63,6 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """The shape of a network that is no BagNet, kept for comparison or as a teacher.
-
-    Args:
-        network: who builds it: "timm:NAME", "torchvision:NAME" or "package.module:function".
-        num_classes: length of the logits.
-        in_channels: of the input.
-    """
-
-    network: str
-    num_classes: int = 1000
-    in_channels: int = 3
-
-    @property
-    def name(self) -> str:
-        """The last word of who builds it."""
-        return self.network.rsplit(":", 1)[-1].split(".")[0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON can hold them."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
 class Card:
     """What a set of weights is.
 
@@ -109,7 +85,7 @@ class Card:
     """
 
     name: str
-    architecture: Architecture | Outside
+    architecture: Architecture | ExternalArchitecture
     classes: ClassNames
     preprocessing: Preprocessing
     multilabel: bool = False
@@ -143,7 +119,7 @@ class Card:
         Raises:
             ValueError: it is another network's.
         """
-        if isinstance(self.architecture, Outside):
+        if isinstance(self.architecture, ExternalArchitecture):
             raise ValueError(f"{self.name}: is no BagNet but a {self.architecture.network}, which has no evidence to show")
         return self.architecture
 
@@ -179,7 +155,9 @@ class Card:
         return cls(
             **{
                 **given,
-                "architecture": (Outside if "network" in given["architecture"] else Architecture)(**given["architecture"]),
+                "architecture": (ExternalArchitecture if "network" in given["architecture"] else Architecture)(
+                    **given["architecture"]
+                ),
                 "preprocessing": Preprocessing(**given["preprocessing"]),
                 "classes": _classes_from_json(given["classes"]),
                 "scores": tuple(Score(**score) for score in given.get("scores", ())),
@@ -188,6 +166,10 @@ class Card:
                 "more": {key: value for key, value in record.items() if key not in known},
             }
         )
+
+
+def _architecture_from(record: Mapping[str, Any]) -> Architecture | ExternalArchitecture:
+    return ExternalArchitecture(**record) if "network" in record else Architecture(**record)
 
 
 def _classes_to_json(classes: ClassNames) -> str | list[str | dict[str, Any]]:

@@ -8,82 +8,20 @@ State-dict names and numbers are those of the published code, so published check
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from copy import deepcopy
 from math import sqrt
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .architecture import Architecture
+from .card import Card, digest
+from .data.names import ClassNames, check_classes
+from .data.transforms import Preprocessing
 from .geometry import Geometry
 
-if TYPE_CHECKING:  # a model carries its card and what the card knows, without depending on those rooms
-    from .card import Card
-    from .data.names import ClassNames
-    from .data.transforms import Preprocessing
-
 EXPANSION = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """The shape of a BagNet, in the published code's terms. The defaults are BagNet-33's.
-
-    Args:
-        kernel3: per stage, how many of its leading blocks have a 3x3 convolution; the others have only 1x1.
-        strides: stride of each stage's first block.
-        layers: blocks per stage.
-        width: channels of the stem; stage i has width * 2**i inside its blocks and four times that after them.
-        padded: zero-pad every 3x3 convolution to keep the size (the bagnetsv2 family) instead of not at all (the paper's).
-        in_channels: channels of the input image.
-        num_classes: logits.
-
-    Raises:
-        ValueError: a field is out of range; the message says which.
-    """
-
-    kernel3: tuple[int, int, int, int] = (1, 1, 1, 1)
-    strides: tuple[int, int, int, int] = (2, 2, 2, 1)
-    layers: tuple[int, int, int, int] = (3, 4, 6, 3)
-    width: int = 64
-    padded: bool = False
-    in_channels: int = 3
-    num_classes: int = 1000
-
-    def __post_init__(self) -> None:
-        for field, least in (("kernel3", 0), ("strides", 1), ("layers", 1)):
-            numbers = getattr(self, field)
-            if len(numbers) != 4 or any(not isinstance(n, int) or n < least for n in numbers):
-                raise ValueError(f"{field} must be four whole numbers >= {least}, one per stage, got {numbers}")
-            object.__setattr__(self, field, tuple(numbers))  # a list read from JSON is welcome
-        for field in ("width", "in_channels", "num_classes"):
-            if not isinstance(getattr(self, field), int) or getattr(self, field) < 1:
-                raise ValueError(f"{field} must be a whole number >= 1, got {getattr(self, field)}")
-        if any(k > n for k, n in zip(self.kernel3, self.layers, strict=True)):
-            raise ValueError(f"kernel3={self.kernel3} asks for more 3x3 blocks than layers={self.layers} has")
-
-    @property
-    def geometry(self) -> Geometry:
-        """Window, stride and origin of the evidence grid, by receptive-field arithmetic over the 3x3 convolutions."""
-        size, stride = 3, 1
-        for blocks, stage_stride in zip(self.kernel3, self.strides, strict=True):
-            for block in range(blocks):
-                size += 2 * stride
-                stride *= stage_stride if block == 0 else 1
-            stride *= stage_stride if blocks == 0 else 1
-        return Geometry(size, stride, origin=-(size - 1) // 2 if self.padded else 0)
-
-    @property
-    def name(self) -> str:
-        """`bagnet<window>`, with `s<stride>` where that is not the published 8 and `_padded` for the padded family."""
-        geometry = self.geometry
-        stride = "" if geometry.stride == 8 else f"s{geometry.stride}"
-        return f"bagnet{geometry.size}{stride}{'_padded' if self.padded else ''}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON can hold them; `Architecture(**fields)` reads them back."""
-        return {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(self).items()}
 
 
 class Bottleneck(nn.Module):
@@ -118,10 +56,25 @@ class Bottleneck(nn.Module):
         activated: Tensor = self.relu(out)
         return activated
 
+    def dilate(self, dilation: int) -> int:
+        """Compute at every place instead of every stride-th, on a map whose own places are `dilation` apart.
+
+        Returns:
+            The stride that it had, by which places are further apart behind this block.
+        """
+        stride = self.conv2.stride[0]
+        assert not isinstance(self.conv2.padding, str)
+        self.conv2.stride, self.conv2.dilation = (1, 1), (dilation, dilation)
+        self.conv2.padding = (self.conv2.padding[0] * dilation,) * 2
+        if self.downsample is not None:
+            projection = self.downsample[0]
+            assert isinstance(projection, nn.Conv2d)
+            projection.stride = (1, 1)
+        return stride
+
     def _cropped(self, shortcut: Tensor, rows: int, columns: int) -> Tensor:
-        if (
-            self.training
-        ):  # a slice's gradient has another memory layout, which makes the normalisation behind it ten times slower
+        if self.training:
+            # A slice's gradient has another memory layout, which makes the normalisation behind it ten times slower.
             return F.pad(shortcut, (0, columns - shortcut.shape[-1], 0, rows - shortcut.shape[-2]))
         return shortcut[..., :rows, :columns]
 
@@ -136,6 +89,7 @@ class BagNet(nn.Module):
     """
 
     card: Card | None
+    runtime = "torch"
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -177,6 +131,26 @@ class BagNet(nn.Module):
     def name(self) -> str:
         """The architecture's name, which states the true window and stride."""
         return self.architecture.name
+
+    @property
+    def num_classes(self) -> int:
+        """Length of the logits."""
+        return self.architecture.num_classes
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the bag of features."""
+        return self.fc.in_features
+
+    @property
+    def precision(self) -> str:
+        """Of the weights: "float32", "float64", "bfloat16" or "float16"."""
+        return str(self.fc.weight.dtype).removeprefix("torch.")
+
+    @property
+    def weights_digest(self) -> str:
+        """`digest` of the weights as they are now, by which the same model is known again."""
+        return digest(self.state_dict())
 
     @property
     def stages(self) -> tuple[nn.Sequential, ...]:
@@ -233,23 +207,13 @@ class BagNet(nn.Module):
 
     def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The linear classifier on features of shape (B, C) or (B, C, h, w), in the head's own precision always."""
-        rows = slice(None) if classes is None else self.rows(classes)
+        rows = slice(None) if classes is None else check_classes(classes, self.num_classes)
         weight, bias = self.fc.weight[rows], self.fc.bias[rows]
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(weight.dtype)
             if features.ndim == 2:
                 return F.linear(features, weight, bias)
             return F.conv2d(features, weight[:, :, None, None], bias)
-
-    def rows(self, classes: Sequence[int]) -> list[int]:
-        """Class indices as the head's rows. Raises IndexError where one is out of range, ValueError where there is none."""
-        rows = list(classes)
-        if not rows:
-            raise ValueError("no classes are asked for: name some, or leave the argument out for all")
-        for row in rows:
-            if not 0 <= row < self.architecture.num_classes:
-                raise IndexError(f"there is no class {row}: the indices are 0 to {self.architecture.num_classes - 1}")
-        return rows
 
     def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The logits of every window; their mean over the grid is `self(x)`.
@@ -275,3 +239,35 @@ class BagNet(nn.Module):
         """(B, K) logits by pooling before the head and (B, K, h, w) evidence, from one pass. Raises as `features`."""
         features = self.features(x)
         return self.head(features.mean((2, 3))), self.head(features)
+
+    def at_stride(self, stride: int) -> BagNet:
+        """The same network with its windows closer together, for maps finer than the decision grid.
+
+        Strides become dilations (the "a trous" algorithm): every value of the finer grid is a whole window's, and none is
+        computed twice. The mean over the finer grid is not the logit.
+
+        Args:
+            stride: in pixels, that the result's stride is to divide.
+
+        Returns:
+            A copy whose `geometry.stride` is the largest product of this network's first few strides that divides `stride`;
+            this network itself where that is its own stride.
+
+        Raises:
+            ValueError: stride < 1.
+        """
+        if stride < 1:
+            raise ValueError(f"a stride must be at least 1 pixel, got {stride}")
+        if stride % self.geometry.stride == 0:
+            return self
+        finer = deepcopy(self)
+        reached, dilation = 1, 1
+        for blocks, step in zip(finer.stages, self.architecture.strides, strict=True):
+            if dilation == 1 and stride % (reached * step) == 0:
+                reached *= step
+                continue
+            for block in blocks:
+                assert isinstance(block, Bottleneck)
+                dilation *= block.dilate(dilation)
+        finer.geometry = Geometry(self.geometry.size, reached, self.geometry.origin)
+        return finer

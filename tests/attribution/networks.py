@@ -11,7 +11,8 @@ from torchvision.models import DenseNet
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import Conv2dNormActivation
 
-from bagnet.model import Architecture, BagNet
+from bagnet.architecture import Architecture
+from bagnet.model import BagNet
 
 
 def residual() -> nn.Module:

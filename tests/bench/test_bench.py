@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bagnet.architecture import Architecture
 from bagnet.bench import Bench, Case, Timing, bench, map_cases, standard_cases
-from bagnet.model import Architecture, BagNet
+from bagnet.model import BagNet
 
 
 def test_ratios_and_shares_are_those_of_the_medians() -> None:

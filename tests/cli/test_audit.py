@@ -11,8 +11,8 @@ import torch
 from bagnet.zoo.checkpoint import write
 from bagnet.zoo.convert import converted
 
-from ..batch.colours import reader
-from ..failures.colours import colour_bagnet, folder
+from ..evaluation.colours import reader
+from ..studies.audit.colours import colour_bagnet, folder
 from .conftest import Run, assert_refused
 
 
@@ -69,7 +69,7 @@ def test_what_is_refused(run: Run, model: Path, data: Path, tmp_path: Path) -> N
 
 
 def test_another_model_does_not_go_on(run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bagnet.failures import run as room
+    from bagnet.studies.audit import run as room
 
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from bagnet.engine import torch_runner
 from bagnet.zoo.checkpoint import write
 from bagnet.zoo.convert import converted
 
-from ..batch.colours import arrays_of, folder_of, reader
+from ..evaluation.colours import arrays_of, folder_of, reader
 from .conftest import Run, assert_refused
 
 TRUST = ("--trust", "tests.batch.colours:network")

@@ -12,7 +12,7 @@ from bagnet.zoo.checkpoint import write
 from bagnet.zoo.convert import converted
 from bagnet.zoo.load import create, load
 
-from ..batch.colours import reader
+from ..evaluation.colours import reader
 from .conftest import Run, assert_refused
 
 

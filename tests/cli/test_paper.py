@@ -14,7 +14,7 @@ from bagnet.zoo.checkpoint import write
 from bagnet.zoo.convert import converted
 from bagnet.zoo.load import load
 
-from ..batch.colours import folder_of, reader
+from ..evaluation.colours import folder_of, reader
 from .conftest import Run, assert_refused
 
 TRUST = ("--trust", "tests.batch.colours:network")
@@ -53,7 +53,7 @@ def test_one_experiment(run: Run, weights: Path, other: Path, photos: Path, tmp_
 def test_all_on_one_page(
     run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bagnet.paper.catalogue.NAMES", ("accuracy", "interactions", "errors"))
+    monkeypatch.setattr("bagnet.studies.paper.catalogue.NAMES", ("accuracy", "interactions", "errors"))
     words = ("--models", weights, "--data", photos, "--out", tmp_path / "out", "--images", "interactions=3")
     result = run("paper", "all", *words, "--set", "interactions.sides=8,16", "--skip", "accuracy")
     assert result.code == 0, result.err

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import bagnet
-from bagnet.train.recipe import Recipe, recipe
+from bagnet.training.recipe import Recipe, recipe
 
 from .conftest import Run, assert_refused
 

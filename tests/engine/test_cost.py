@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bagnet.architecture import Architecture
 from bagnet.engine.cost import multiply_adds
-from bagnet.model import Architecture, BagNet
+from bagnet.model import BagNet
 
 
 @pytest.mark.parametrize(

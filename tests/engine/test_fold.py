@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bagnet.architecture import Architecture
 from bagnet.engine.cost import multiply_adds
 from bagnet.engine.fold import FoldedBottleneck, FoldedFeatures, fold_norm, merge_pointwise, prune_constant_channels
-from bagnet.model import Architecture, BagNet, Bottleneck
+from bagnet.model import BagNet, Bottleneck
 
 from ..conftest import randomised
 

@@ -11,14 +11,15 @@ import pytest
 import torch
 
 import bagnet
+from bagnet.architecture import Architecture
 from bagnet.engine import torch_runner
 from bagnet.engine.prepare import RUNTIMES, Prepared, prepare
-from bagnet.engine.runtime import CannotRun
-from bagnet.engine.torch_runner import compile_mode
-from bagnet.evidence.change import change
+from bagnet.engine.runtimes.pytorch import compile_mode
+from bagnet.engine.runtimes.runner import CannotRun
 from bagnet.evidence.dense import dense
+from bagnet.evidence.edits import change
 from bagnet.geometry import Box
-from bagnet.model import Architecture, BagNet
+from bagnet.model import BagNet
 
 
 @pytest.fixture

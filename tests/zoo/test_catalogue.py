@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from bagnet.architecture import Architecture
 from bagnet.card import Card
 from bagnet.data.names import imagenet1k
 from bagnet.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from bagnet.model import Architecture, BagNet
+from bagnet.model import BagNet
 from bagnet.zoo.catalogue import PUBLISHED_SHAPES, UnknownModel, bundled, card_at, card_of, published, untrained
 
 PUBLISHED = {

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..evidence.explain import exactly
+from ..engine.inference import exact
 from ..missing import needs
 from .rewrite import as_steps, name_of, with_own_nonlinearities
 
@@ -193,7 +193,7 @@ def attribute(
     if method == "random":
         return Attribution(_random(x, seed, rows))
     needs("captum.attr", "compare")
-    with exactly(network), torch.inference_mode(False), torch.enable_grad():
+    with exact(network), torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone()  # a tensor made in inference mode has no gradient
         options = Options(
             x[:batch_size],

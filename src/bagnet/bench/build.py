@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..engine.cost import multiply_adds
 from ..engine.fold import FoldedFeatures
 from ..engine.prepare import prepare
-from ..engine.torch_runner import TorchRunner
+from ..engine.runtimes.pytorch import TorchRunner
 from ..evidence.dense import dense
 from ..model import BagNet
 from ..zoo.load import create
@@ -65,7 +65,7 @@ def _map(case: Case, model: BagNet, x: Tensor) -> tuple[Run, str, int, str]:
     size = model.geometry.size
     margin = (size - 1) // 2
     wide = case.size + 2 * margin
-    cost = multiply_adds(FoldedFeatures(model, 1), 3, wide, wide) + case.size**2 * model.fc.in_features
+    cost = multiply_adds(FoldedFeatures(model.at_stride(1)), 3, wide, wide) + case.size**2 * model.fc.in_features
     if case.how == "published":
         windows = F.pad(x, [margin] * 4).unfold(2, size, 1).unfold(3, size, 1)[0].flatten(1, 2)
         sample = _PATCH_SAMPLE * PATCH_BATCH

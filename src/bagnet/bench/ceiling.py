@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from ..engine.torch_runner import cpu_has_bf16, tf32
+from ..engine.inference import tf32_products
+from ..engine.runtimes.pytorch import cpu_has_bf16
 from ..missing import needs
 from .machine import wait
 
@@ -21,7 +22,7 @@ def ceilings(device: str) -> dict[str, float]:
     """Multiply-adds a second of the best matrix product over several shapes, for each runtime and precision."""
     found: dict[str, float] = {}
     half = ["bf16"] if device == "cuda" or cpu_has_bf16() else []
-    for precision in ("float32", *(["tf32"] if device == "cuda" else []), *half):
+    for precision in ("float32", *(["tf32_products"] if device == "cuda" else []), *half):
         found[f"torch {precision}"] = max(_torch_product(*shape, precision, device) for shape in _SHAPES)
     if device == "cpu":
         with suppress(ImportError):
@@ -42,7 +43,7 @@ def _torch_product(rows: int, inner: int, columns: int, precision: str, device: 
         torch.matmul(left, right)
         wait(device)
 
-    with tf32(precision == "tf32"):
+    with tf32_products(precision == "tf32_products"):
         return rows * inner * columns / _fastest(product)
 
 

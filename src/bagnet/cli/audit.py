@@ -13,7 +13,7 @@ from .inference import Calibration, Precision, Runtime, network
 from .progress import stages_progress
 
 if TYPE_CHECKING:
-    from ..failures.findings import Audit
+    from ..studies.audit.findings import Audit
 
 
 def audit(
@@ -48,7 +48,7 @@ def audit(
     Example: `bagnet audit bagnet33.orig_in1k imagenet/ --out audit/`
     """
     from ..data.sources import open_images
-    from ..failures.run import audit as run
+    from ..studies.audit.run import audit as run
 
     ready = network(model, runtime, precision, calibration, prepared=True)
     transform = ready.transform if size is None else ready.transform.with_crop(size)

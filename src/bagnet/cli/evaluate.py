@@ -15,8 +15,8 @@ from .inference import Calibration, Precision, Runtime, Trust, classifier
 from .progress import images_progress
 
 if TYPE_CHECKING:
-    from ..batch.evaluate import Evaluation
-    from ..batch.sparseness import Sparseness
+    from ..evaluation.evaluate import Evaluation
+    from ..evaluation.sparseness import Sparseness
 
 Found = tuple["Evaluation", "Sparseness | None"]
 
@@ -58,9 +58,9 @@ def evaluate(
 
     Example: `bagnet evaluate photos/ --model bagnet33.orig_in1k --model torchvision:resnet50 --out report/`
     """
-    from ..batch.evaluate import evaluate as measure
-    from ..batch.report import record, write_comparison, write_model
-    from ..batch.sparseness import sparseness
+    from ..evaluation.evaluate import evaluate as measure
+    from ..evaluation.report import record, write_comparison, write_model
+    from ..evaluation.sparseness import sparseness
 
     words = model or [""]
     if out is not None and out.exists() and not out.is_dir():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..engine.prepare import Prepared
     from ..model import BagNet
-    from ..zoo.others import OtherNetwork
+    from ..zoo.external import ExternalNetwork
 
 Model = Annotated[
     str, typer.Option("--model", help="A model's name (`bagnet models list`) or file.", show_default="the bundled one")
@@ -61,19 +61,19 @@ def network(
 
 def classifier(
     name: str, runtime: str = "torch", precision: str = "float32", calibration: Path | None = None, trust: Sequence[str] = ()
-) -> BagNet | Prepared | OtherNetwork:
+) -> BagNet | Prepared | ExternalNetwork:
     """The same, or a network that is no BagNet, as torch runs it in float32.
 
     Raises:
         ValueError: another runtime or precision is asked for, for a network that is no BagNet; or calibration without int8.
     """
     from ..zoo.catalogue import DEFAULT
-    from ..zoo.others import OtherNetwork, open_classifier
+    from ..zoo.external import ExternalNetwork, open_classifier
 
     _check_calibration(precision, calibration)
     with download_progress(name) as progress:
         model = open_classifier(name or DEFAULT, trust=trust, progress=progress)
-    if not isinstance(model, OtherNetwork):
+    if not isinstance(model, ExternalNetwork):
         return _on_runtime(model, runtime, precision, calibration)
     if (runtime, precision) != ("torch", "float32"):
         raise ValueError(

@@ -102,9 +102,9 @@ def info(name: Name, as_json: AsJson = False) -> None:
 
 def _network(card: Card) -> dict[str, str]:
     """What computes, in words."""
-    from ..card import Outside
+    from ..architecture import ExternalArchitecture
 
-    if isinstance(card.architecture, Outside):
+    if isinstance(card.architecture, ExternalArchitecture):
         return {"network": card.architecture.network}
     shape, window = card.architecture, card.architecture.geometry
     return {
@@ -151,11 +151,11 @@ def convert(
 
     Example: `bagnet models convert bagnet33.orig_in1k bagnet33.safetensors --diagnose --repair`
     """
+    from ..engine.diagnose import diagnose as measure
+    from ..engine.diagnose import mend, sample_images
     from ..files import replacing
     from ..zoo.checkpoint import write
     from ..zoo.convert import converted
-    from ..zoo.diagnose import diagnose as measure
-    from ..zoo.diagnose import mend, sample_images
     from ..zoo.load import load
 
     if out.suffix != ".safetensors":

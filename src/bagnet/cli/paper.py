@@ -15,7 +15,7 @@ from .inference import Trust, classifier
 from .progress import stages_progress
 
 if TYPE_CHECKING:
-    from ..paper.experiment import Result
+    from ..studies.paper.experiment import Result
 
 
 def paper(
@@ -82,9 +82,9 @@ def paper(
 
     Example: `bagnet paper interactions --models bagnet33.orig_in1k --models torchvision:vgg16 --data imagenet/ --out paper/`
     """
-    from ..paper.catalogue import NAMES, experiment
-    from ..paper.page import run_all
-    from ..paper.subjects import gather
+    from ..studies.paper.catalogue import NAMES, experiment
+    from ..studies.paper.page import run_all
+    from ..studies.paper.subjects import gather
 
     asked = _asked(name, skip or (), NAMES)
     options = _by_experiment(option or (), asked, name)

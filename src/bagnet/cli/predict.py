@@ -45,8 +45,8 @@ def predict(
 
     Example: `bagnet predict photos/ --out table.parquet --runtime openvino`
     """
-    from ..batch.predict import predict as run
     from ..data.sources import open_images
+    from ..runs.predict import predict as run
 
     ready = network(model, runtime, precision, calibration, prepared=True)
     transform = ready.transform if size is None else ready.transform.with_crop(size)

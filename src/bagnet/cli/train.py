@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from ..train.recipe import Recipe
+from ..training.recipe import Recipe
 
 
 def _with_recipe(command: Callable[..., None]) -> Callable[..., None]:
@@ -135,17 +135,16 @@ def train(
     """
     from dataclasses import replace
 
-    from ..card import Outside
+    from ..architecture import Architecture, ExternalArchitecture
     from ..data.transforms import Preprocessing
     from ..missing import needs
-    from ..model import Architecture
-    from ..train.recipe import finetuning
-    from ..train.recipe import recipe as named
+    from ..training.recipe import finetuning
+    from ..training.recipe import recipe as named
 
     chosen = finetuning(recipe, **changes) if start else named(recipe, **changes)
     needs("lightning", "train")
-    from ..train.processes import rank
-    from ..train.run import train as run
+    from ..training.processes import rank
+    from ..training.run import train as run
     from ..zoo.load import load
 
     given: dict[str, Any] = {
@@ -163,9 +162,9 @@ def train(
         preprocessing = preprocessing.with_crop(crop)
     if resize is not None:
         preprocessing = replace(preprocessing, resize=resize)
-    shape: Architecture | Outside | None = None
+    shape: Architecture | ExternalArchitecture | None = None
     if network:
-        shape = Outside(network)
+        shape = ExternalArchitecture(network)
     elif weights is None:
         shape = Architecture(**given)
     result = run(

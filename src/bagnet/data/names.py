@@ -81,11 +81,6 @@ class ClassNames(Sequence[ClassName]):
         """Classes about which nothing is known but their number: "class 0", "class 1", ..."""
         return cls(ClassName((f"class {index}",)) for index in range(count))
 
-    def to_words(self) -> list[Word]:
-        """What `from_words` makes these classes from, fit for JSON: WordNet ids and names where they say all."""
-        known = {entry.wnid: entry for entry in imagenet1k()._classes}
-        return [_to_word(entry, known) for entry in self]
-
     def find(self, query: int | str) -> int:
         """The index of the class that a person means.
 
@@ -201,13 +196,6 @@ def _from_word(word: object, known: Mapping[str | None, ClassName]) -> ClassName
     raise ValueError(f"a class is a name, or a mapping with names and wnid, got {word!r}")
 
 
-def _to_word(entry: ClassName, known: Mapping[str | None, ClassName]) -> Word:
-    for word in (entry.wnid, entry.names[0]):
-        if word is not None and _from_word(word, known) == entry:
-            return word
-    return {"names": list(entry.names), "wnid": entry.wnid}
-
-
 def _answers(entry: ClassName, kind: str) -> tuple[str, ...]:
     """What a class answers to: its WordNet id, its usual name or any name."""
     if kind == "wnid":
@@ -223,6 +211,22 @@ def _ranked(name: str) -> list[tuple[str, str]]:
 def _key(name: str) -> str:
     """What two spellings of a name have in common: case, white space and the way accents are composed do not count."""
     return " ".join(normalize("NFC", name).casefold().split())
+
+
+def check_classes(classes: Sequence[int], num_classes: int) -> list[int]:
+    """Class indices as rows of a head.
+
+    Raises:
+        IndexError: one is out of range.
+        ValueError: there is none.
+    """
+    rows = list(classes)
+    if not rows:
+        raise ValueError("no classes are asked for: name some, or leave the argument out for all")
+    for row in rows:
+        if not 0 <= row < num_classes:
+            raise IndexError(f"there is no class {row}: the indices are 0 to {num_classes - 1}")
+    return rows
 
 
 @cache

@@ -1,9 +1,9 @@
-"""The one protocol that everything able to classify satisfies: a BagNet, a prepared model, an exported file."""
+"""What everything that classifies satisfies, whatever runs it: a BagNet, a prepared model, another network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self, TypeGuard
 
 from torch import Tensor
 
@@ -13,12 +13,12 @@ from ..data.transforms import Preprocessing
 from ..geometry import Geometry
 
 
-class Classifier(Protocol):
-    """A BagNet, or anything that answers as one does."""
+class Predictor(Protocol):
+    """Gives the logits of prepared images, and says what it is."""
 
     @property
-    def geometry(self) -> Geometry:
-        """Where its windows lie on the input."""
+    def name(self) -> str:
+        """Of its architecture: it states the true window and stride."""
 
     @property
     def card(self) -> Card | None:
@@ -32,11 +32,65 @@ class Classifier(Protocol):
     def transform(self) -> Preprocessing:
         """PIL image -> (C, H, W) input tensor."""
 
+    @property
+    def geometry(self) -> Geometry | None:
+        """Where its windows lie on the input; None where it sees the whole image at once."""
+
+    @property
+    def num_classes(self) -> int:
+        """Length of the logits."""
+
+    @property
+    def runtime(self) -> str:
+        """Who runs it: "torch", "onnxruntime", "openvino"."""
+
+    @property
+    def precision(self) -> str:
+        """What that really executes: "float32", "bf16", ..."""
+
+    @property
+    def weights_digest(self) -> str:
+        """sha256 of its weights, by which the same model is known again."""
+
+    def check(self, x: Tensor) -> None:
+        """See that x is a (B, C, H, W) batch that it takes. ValueError: it is not; the message says why."""
+
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, K) logits."""
+
+
+class Classifier(Predictor, Protocol):
+    """Has evidence: its logits are the means of the logits of windows."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where its windows lie on the input."""
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the features."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, h, w): what each window is turned into before the head."""
+
+    def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
+        """(B, C) -> (B, K), (B, C, h, w) -> (B, K, h, w): the linear classifier in float32 at least."""
 
     def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """(B, C, H, W) -> (B, K, h, w) logits of every window."""
 
     def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both from one pass: the logits by pooling before the head, the evidence by the head on every window."""
+
+    def at_stride(self, stride: int) -> Self:
+        """The same classifier with its windows closer together: at the widest stride it can that divides `stride`."""
+
+
+def has_evidence(model: Predictor) -> TypeGuard[Classifier]:
+    """Whether a model is a bag of windows, and not a network that sees the whole image at once."""
+    return model.geometry is not None
+
+
+def model_name(model: Predictor) -> str:
+    """The name of a model's card; of its architecture, where it has none."""
+    return model.name if model.card is None else model.card.name

@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..geometry import Geometry
 from ..model import BagNet, Bottleneck
 
 
@@ -19,37 +18,26 @@ class FoldedFeatures(nn.Module):
 
     Args:
         model: copied, not changed.
-        finest: the stride at which windows may stop moving closer together; a smaller one than the model's gives the same
-            features at more places ("a trous": strides become dilations). `geometry` says which stride was reached: the
-            smallest product of the model's first few strides that `finest` is a multiple of.
     """
 
-    def __init__(self, model: BagNet, finest: int | None = None) -> None:
+    def __init__(self, model: BagNet) -> None:
         super().__init__()
-        reached, dilation = 1, 1
         with torch.no_grad():
             first = model.conv1 if model.architecture.padded else merge_pointwise(model.conv1, model.conv2)
             self.stem = fold_norm(first, model.bn1)
             blocks = []
-            for stage, stride in zip(model.stages, model.architecture.strides, strict=True):
-                keep = dilation == 1 and (finest is None or finest % (reached * stride) == 0)
+            for stage in model.stages:
                 for block in stage:
                     assert isinstance(block, Bottleneck)
-                    folded = FoldedBottleneck(block)
-                    if not keep or dilation > 1:
-                        folded.spread(dilation)
-                    if folded.original_stride > 1 and not keep:
-                        dilation *= folded.original_stride
-                    blocks.append(folded)
-                reached *= stride if keep else 1
+                    blocks.append(FoldedBottleneck(block))
             self.blocks = nn.Sequential(*blocks)
-        self.geometry = Geometry(model.geometry.size, reached, model.geometry.origin)
+        self.geometry = model.geometry
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.blocks(torch.relu(self.stem(x)))
         return features
 
-    def cut(self, share: float) -> tuple[nn.Sequential, nn.Sequential]:
+    def split(self, share: float) -> tuple[nn.Sequential, nn.Sequential]:
         """The network in two parts, to be run one after the other.
 
         Args:
@@ -78,8 +66,8 @@ class FoldedBottleneck(nn.Module):
         super().__init__()
         first, middle = fold_norm(block.conv1, block.bn1), fold_norm(block.conv2, block.bn2)
         last = fold_norm(block.conv3, block.bn3)
-        self.stride = self.original_stride = middle.stride[0]
-        self.cut = middle.kernel_size[0] - 1 - 2 * _padding(middle)
+        self.stride = middle.stride[0]
+        self.margin = middle.dilation[0] * (middle.kernel_size[0] - 1) - 2 * _padding(middle)  # pixels lost at the end
         first, middle = prune_constant_channels(first, middle)
         middle, last = prune_constant_channels(middle, last)
         self.first, self.middle, self.last = first, middle, last
@@ -101,17 +89,10 @@ class FoldedBottleneck(nn.Module):
         later = (self.middle, self.last, self.shortcut)
         return sum(conv.weight.numel() for conv in later if conv is not None)
 
-    def spread(self, dilation: int) -> None:
-        """Compute at every place instead of every stride-th, on a map whose own places are `dilation` apart."""
-        self.stride, self.cut = 1, self.cut * dilation
-        self.middle.stride = (1, 1)
-        self.middle.dilation = (dilation, dilation)
-        self.middle.padding = (_padding(self.middle) * dilation,) * 2
-
     def kept(self, x: Tensor) -> Tensor:
-        """The pixels of the shortcut that meet an output: every stride-th, without what the 3x3 cuts off at the end."""
-        end = -self.cut or None
-        return x[..., : end : self.stride, : end : self.stride] if self.cut or self.stride > 1 else x
+        """The pixels of the shortcut that meet an output: every stride-th, without what the 3x3 loses at the end."""
+        end = -self.margin or None
+        return x[..., : end : self.stride, : end : self.stride] if self.margin or self.stride > 1 else x
 
 
 def fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
@@ -120,13 +101,13 @@ def fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     assert norm.running_var is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     weight = conv.weight * scale[:, None, None, None]
-    return _convolution(weight, norm.bias - norm.running_mean * scale, conv.stride[0], _padding(conv))
+    return _convolution(weight, norm.bias - norm.running_mean * scale, conv)
 
 
 def merge_pointwise(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     """A 1x1 convolution without bias and the k x k convolution right after it, as one k x k convolution."""
     weight = torch.einsum("omyx,mi->oiyx", second.weight, first.weight[:, :, 0, 0])
-    return _convolution(weight, second.bias, second.stride[0], _padding(second))
+    return _convolution(weight, second.bias, second)
 
 
 def prune_constant_channels(first: nn.Conv2d, second: nn.Conv2d) -> tuple[nn.Conv2d, nn.Conv2d]:
@@ -147,8 +128,8 @@ def prune_constant_channels(first: nn.Conv2d, second: nn.Conv2d) -> tuple[nn.Con
         dead[0] = False  # a convolution needs a channel; its weights are zero all the same
     bias = second.bias + second.weight[:, dead].sum((2, 3)) @ constant[dead]
     return (
-        _convolution(first.weight[~dead], first.bias[~dead], first.stride[0], _padding(first)),
-        _convolution(second.weight[:, ~dead], bias, second.stride[0], _padding(second)),
+        _convolution(first.weight[~dead], first.bias[~dead], first),
+        _convolution(second.weight[:, ~dead], bias, second),
     )
 
 
@@ -157,10 +138,13 @@ def _padding(conv: nn.Conv2d) -> int:
     return conv.padding[0]
 
 
-def _convolution(weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0) -> nn.Conv2d:
+def _convolution(weight: Tensor, bias: Tensor | None, like: nn.Conv2d | None = None) -> nn.Conv2d:
+    """With the stride, padding and dilation of another; at every pixel, without padding, where there is none."""
     out_channels, in_channels, kernel, _ = weight.shape
     with torch.device("meta"):
-        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=bias is not None)
+        conv = nn.Conv2d(in_channels, out_channels, kernel, bias=bias is not None)
+    if like is not None:
+        conv.stride, conv.padding, conv.dilation = like.stride, like.padding, like.dilation
     conv.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
     if bias is not None:
         conv.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..card import Card
-from ..data.names import ClassNames
+from ..data.names import ClassNames, check_classes
 from ..data.transforms import Preprocessing
 from ..geometry import Geometry
-from ..model import Architecture, BagNet
+from ..model import BagNet
 from .fold import FoldedFeatures
-from .onnx_runner import OnnxRunner
-from .openvino_runner import OpenVINORunner
-from .runtime import PRECISIONS, CannotRun, Runner
-from .torch_runner import TorchRunner
+from .runtimes.onnx_runtime import OnnxRunner
+from .runtimes.openvino import OpenVINORunner
+from .runtimes.pytorch import TorchRunner
+from .runtimes.runner import PRECISIONS, CannotRun, Runner
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 _CUT_OUT_CELLS = 24  # per side of an image part to calibrate on
@@ -51,31 +52,30 @@ class Prepared:
     """
 
     def __init__(self, model: BagNet, run: Callable[[FoldedFeatures], Runner], runtime: str) -> None:
-        self.exact, self._run, self.runtime = model, run, runtime
-        folded = FoldedFeatures(model)
-        self._runner = run(folded)
-        self._by_stride = {folded.geometry.stride: self._runner}
+        self._exact, self._run, self.runtime = model, run, runtime
+        self._runner = run(FoldedFeatures(model))
+        self._finer: dict[int, Prepared] = {}
         self._weight, self._bias = model.fc.weight.detach().float(), model.fc.bias.detach().float()
 
     @property
     def geometry(self) -> Geometry:
         """Where its windows lie on the input."""
-        return self.exact.geometry
+        return self._exact.geometry
 
     @property
     def card(self) -> Card | None:
         """What its weights are."""
-        return self.exact.card
+        return self._exact.card
 
     @property
     def classes(self) -> ClassNames:
         """What its logits stand for."""
-        return self.exact.classes
+        return self._exact.classes
 
     @property
     def transform(self) -> Preprocessing:
         """PIL image -> (C, H, W) input tensor."""
-        return self.exact.transform
+        return self._exact.transform
 
     @property
     def precision(self) -> str:
@@ -83,30 +83,47 @@ class Prepared:
         return self._runner.executed
 
     @property
-    def architecture(self) -> Architecture:
-        """The shape of the network."""
-        return self.exact.architecture
+    def name(self) -> str:
+        """Of the architecture."""
+        return self._exact.name
+
+    @property
+    def num_classes(self) -> int:
+        """Length of the logits."""
+        return self._exact.num_classes
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the bag of features."""
+        return self._exact.num_features
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """`digest` of the weights that it was made from, in float32."""
+        return self._exact.weights_digest
 
     def check(self, x: Tensor) -> None:
         """As `BagNet.check`."""
-        self.exact.check(x)
+        self._exact.check(x)
 
     def features(self, x: Tensor) -> Tensor:
         """The bag of features in float32, as `BagNet.features`."""
         self.check(x)
         return self._runner.apply(x, lambda lent: lent.to(torch.float32, memory_format=torch.contiguous_format, copy=True))
 
-    def spread(self, finest: int) -> tuple[Geometry, Runner]:
-        """Where the windows lie and who runs them, for the same features at more places: see `FoldedFeatures`. Built once."""
-        folded = FoldedFeatures(self.exact, finest)
-        stride = folded.geometry.stride
-        if stride not in self._by_stride:
-            self._by_stride[stride] = self._run(folded)
-        return folded.geometry, self._by_stride[stride]
+    def at_stride(self, stride: int) -> Prepared:
+        """As `BagNet.at_stride`; each is built once."""
+        network = self._exact.at_stride(stride)
+        reached = network.geometry.stride
+        if reached == self.geometry.stride:
+            return self
+        if reached not in self._finer:
+            self._finer[reached] = Prepared(network, self._run, self.runtime)
+        return self._finer[reached]
 
     def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The linear classifier in float32, as `BagNet.head`."""
-        wanted = slice(None) if classes is None else self.exact.rows(classes)
+        wanted = slice(None) if classes is None else check_classes(classes, self.num_classes)
         weight, bias = self._weight[wanted].to(features.device), self._bias[wanted].to(features.device)
         if features.ndim == 2:
             return F.linear(features.float(), weight, bias)
@@ -123,7 +140,7 @@ class Prepared:
 
     def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """(B, K, h, w) logits of every window, as `BagNet.evidence`."""
-        self.exact.check(x)
+        self._exact.check(x)
         return self._runner.apply(x, lambda features: self.head(features, classes))
 
     def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +150,7 @@ class Prepared:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) logits, pooled by the runtime before the head."""
-        self.exact.check(x)
+        self._exact.check(x)
         return self.head(self._runner.pooled(x))
 
     @torch.inference_mode()
@@ -151,7 +168,7 @@ class Prepared:
         for batch in batches:
             if not len(batch):
                 continue
-            exact, found = self.exact(batch).float(), self(batch).to(batch.device)
+            exact, found = self._exact(batch).float(), self(batch).to(batch.device)
             count += len(batch)
             same += int((exact.argmax(1) == found.argmax(1)).sum())
             error = max(error, float((exact - found).abs().nan_to_num(nan=float("inf")).max()))

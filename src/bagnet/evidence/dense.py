@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import isqrt
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.transforms import Preprocessing
-from ..engine.fold import FoldedFeatures
-from ..engine.prepare import Prepared
-from ..geometry import Box, Geometry, Placement, ceil_div
-from ..model import BagNet
+from ..engine.classifier import Classifier
+from ..engine.inference import exact, like_weights
+from ..geometry import Placement, tiles_of
 from .evidence import Evidence
-from .explain import exactly, like_weights
 
 TILE = 18_816  # places computed at a time: a third of a 224 x 224 map, which keeps BagNet-33 well under a gigabyte
 ROUNDED = 1e-2  # of the largest logit: how far a tensor rounded to a picture's 8 bits may move the evidence
@@ -41,7 +38,7 @@ class DenseMap:
 
 @torch.inference_mode()
 def dense(
-    model: BagNet | Prepared,
+    model: Classifier,
     x: Tensor,
     classes: Sequence[int] | None = None,
     stride: int = 1,
@@ -56,7 +53,7 @@ def dense(
     network on every window instead. Works in tiles that overlap by a window, so the size of x is limited only by the map's.
 
     Args:
-        model: a BagNet, in its own precision, or a prepared one.
+        model: in its own precision; prepared ones are faster.
         x: (B, C, H, W) prepared images.
         classes: indices of the wanted classes; all where None, which for many classes makes a large map.
         stride: in pixels; 1 is the finest.
@@ -75,29 +72,18 @@ def dense(
         raise ValueError(f"stride and tile must be at least 1, got {stride} and {tile}")
     if own.origin and not padded:
         raise ValueError("this network pads by itself: there is no map without padding")
-    if isinstance(model, Prepared):
-        geometry, runner = model.spread(stride)
-
-        def logits(part: Tensor) -> Tensor:
-            return runner.apply(part, lambda features: model.head(features, classes))
-
-    else:
-        network = FoldedFeatures(model, stride).to(x.dtype)
-        geometry = network.geometry
-
-        def logits(part: Tensor) -> Tensor:
-            return model.head(network(part), classes)
-
+    finer_model = model.at_stride(stride)
+    geometry = finer_model.geometry
     margin = 0 if own.origin or not padded else (own.size - 1) // 2
     if margin:
         # An even window has no middle pixel; the odd pixel of padding goes to the end.
         x = F.pad(x, (margin, own.size - 1 - margin) * 2)
     model.check(x)
-    count = model.architecture.num_classes if classes is None else len(classes)
+    count = model.num_classes if classes is None else len(classes)
     values = x.new_empty((x.shape[0], count, *geometry.grid(x.shape[2], x.shape[3])), device="cpu")
-    tiles = list(_tiles(geometry, x.shape[2], x.shape[3], tile))
-    for done, (cells, cut, inside) in enumerate(tiles, 1):
-        part = logits(x[(..., *cut.slices)].contiguous())
+    tiles = list(tiles_of(geometry, x.shape[2], x.shape[3], tile))
+    for done, (cells, crop, inside) in enumerate(tiles, 1):
+        part = finer_model.evidence(x[(..., *crop.slices)].contiguous(), classes)
         values[(..., *cells.slices)] = part[(..., *inside.slices)].to(values.device, values.dtype)
         if progress is not None:
             progress(done, len(tiles))
@@ -106,7 +92,7 @@ def dense(
 
 
 def finer(
-    model: BagNet | Prepared,
+    model: Classifier,
     evidence: Evidence,
     transform: Preprocessing,
     classes: Sequence[int],
@@ -140,7 +126,7 @@ def finer(
         transform = replace(transform, resize=None, crop=None)
     elif transform.placement(evidence.image.size, evidence.placement.orientation) != evidence.placement:
         raise ValueError("the evidence was prepared by another transform, which saw the image at another size")
-    with exactly(model):
+    with exact(model):
         x = like_weights(transform(evidence.image)[None], model)
         if of_tensor:
             _check_rounding(model, evidence, x, classes)
@@ -148,7 +134,7 @@ def finer(
 
 
 @torch.inference_mode()
-def _check_rounding(model: BagNet | Prepared, evidence: Evidence, x: Tensor, classes: Sequence[int]) -> None:
+def _check_rounding(model: Classifier, evidence: Evidence, x: Tensor, classes: Sequence[int]) -> None:
     """See that x is still what the evidence was computed from."""
     found = model.evidence(x, classes)[0]
     expected = torch.tensor(evidence.values[list(classes)]).to(found)
@@ -157,27 +143,3 @@ def _check_rounding(model: BagNet | Prepared, evidence: Evidence, x: Tensor, cla
             "the evidence is of a tensor that a picture cannot hold (beyond black and white, or prepared otherwise): "
             "give the tensor itself to dense"
         )
-
-
-def _tiles(geometry: Geometry, height: int, width: int, places: int) -> Iterator[tuple[Box, Box, Box]]:
-    """(cells of the map, what to cut out of the image for them, the same cells on the grid of the cut) until the map is complete.
-
-    All tiles have as many cells, for the sake of runtimes that compile for a shape: the last ones overlap their neighbours.
-    """
-    rows, columns = geometry.grid(height, width)
-    side = max(1, isqrt(places))
-    across = columns if columns <= 2 * side else _even(columns, side)
-    down = _even(rows, max(1, places // across))
-    for top in _starts(rows, down):
-        for left in _starts(columns, across):
-            cells = Box(left, top, left + across, top + down)
-            yield cells, *geometry.cut_out(cells, height, width)
-
-
-def _even(cells: int, most: int) -> int:
-    """The length of the fewest tiles of at most `most` cells, made alike."""
-    return ceil_div(cells, ceil_div(cells, most))
-
-
-def _starts(cells: int, length: int) -> list[int]:
-    return [*range(0, cells - length, length), cells - length]

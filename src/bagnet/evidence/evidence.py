@@ -19,8 +19,9 @@ from ..files import replacing
 from ..geometry import Axis, Box, Geometry, Placement
 
 if TYPE_CHECKING:
+    from ..figures.evidence_picture import Style
+    from ..figures.picture import Picture
     from .dense import DenseMap
-    from .picture import Picture, Style
 
 TOLERANCE = 1e-5  # of the largest logit: how far the mean of a map may lie from its logit in float32
 _FORMAT = 1
@@ -203,35 +204,9 @@ class Evidence:
             UnknownClass, AmbiguousClass: as `map`.
             ValueError: an unknown style, or a scale that is not positive.
         """
-        from .picture import draw
+        from ..figures.evidence_picture import draw
 
         return draw(self, target, versus, style, scale, finer)
-
-    def overlay(
-        self,
-        target: int | str | None = None,
-        versus: int | str | None = None,
-        *,
-        scale: float | None = None,
-        opacity: float = 0.7,
-    ) -> Image.Image:
-        """The photograph with its evidence laid over it, as plain pixels: for film, and for pages that draw their own frame.
-
-        A cell's colour is its logit's, its opacity grows with the logit's size: where nothing speaks, the photograph stays.
-
-        Args:
-            target: the class; the best one where None.
-            versus: lay over the difference to this class instead of the map itself.
-            scale: the logit at both ends of the colours, to compare frames; the largest in this map where None.
-            opacity: of the strongest cells, from 0 to 1.
-
-        Raises:
-            UnknownClass, AmbiguousClass: as `map`.
-            ValueError: a scale that is not positive, or an opacity outside 0 to 1.
-        """
-        from .overlay import lay_over
-
-        return lay_over(self, target, versus, scale, opacity)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one `.npz` file, the image included; `Evidence.load` reads it back equal.

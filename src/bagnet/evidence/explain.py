@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.decode import BadImage, decode
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Classifier
+from ..engine.classifier import Classifier, model_name
+from ..engine.inference import exact, like_weights
 from ..geometry import Placement
 from .evidence import Evidence
 
@@ -49,7 +48,7 @@ def explain(
     if isinstance(image, (list, tuple)):
         return [explain(model, one, transform=transform) for one in image]
     seen = take(model, image, transform or model.transform)
-    with exactly(model), torch.inference_mode():
+    with exact(model), torch.inference_mode():
         logits, values = model.logits_and_evidence(like_weights(seen.x[None], model))
     return Evidence(
         values=_array(values[0]),
@@ -58,7 +57,7 @@ def explain(
         placement=seen.placement,
         classes=model.classes,
         image=seen.picture,
-        model=model.card.name if model.card else "",
+        model=model_name(model),
         source=seen.source,
         multilabel=model.card is not None and model.card.multilabel,
     )
@@ -111,32 +110,5 @@ def _prepared(x: Tensor, transform: Preprocessing) -> tuple[Tensor, Image.Image,
     return x, transform.picture(x), Placement.identity(*x.shape[1:])
 
 
-def like_weights(x: Tensor, model: Any) -> Tensor:
-    """The image where the model's weights are, in their type."""
-    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return x if weight is None else x.to(weight.device, weight.dtype)
-
-
 def _array(x: Tensor) -> Any:
     return (x if x.dtype == torch.float64 else x.float()).cpu().numpy()
-
-
-@contextmanager
-def exactly(model: Any) -> Iterator[None]:
-    """Eval mode and full float32 inside; everything as it was after."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [module.training for module in modules]
-    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    device = next((p.device.type for p in model.parameters()), "cpu") if modules else "cpu"
-    try:
-        for module in modules:
-            module.training = False
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
-        with torch.autocast(device, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(matmul)
-        torch.backends.cudnn.allow_tf32 = cudnn
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode

@@ -9,10 +9,10 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from ..architecture import Architecture
 from ..card import Card
 from ..data.names import ClassNames, imagenet1k
 from ..data.transforms import Preprocessing
-from ..model import Architecture
 from .checkpoint import read
 from .fetch import check
 

@@ -14,9 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from ..architecture import Architecture
 from ..card import Card, digest
 from ..files import replacing
-from ..model import Architecture, BagNet
+from ..model import BagNet
 
 State = dict[str, Tensor]
 _CARD = "bagnet.card"  # the key of the card in a safetensors file's metadata

@@ -14,7 +14,9 @@ from .checkpoint import State
 class WithCard(Protocol):
     """A network that says what it is."""
 
-    card: Card | None
+    @property
+    def card(self) -> Card | None:
+        """What its weights are."""
 
     def state_dict(self) -> dict[str, Any]:
         """Its tensors by name."""

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..architecture import Architecture
 from ..card import Card
 from ..data.names import ClassNames
-from ..model import Architecture, BagNet
+from ..model import BagNet
 from .catalogue import DEFAULT, PUBLISHED_SHAPES, bundled, published, published_as, unknown, untrained
 from .checkpoint import State, architecture_of, fit, read
 from .fetch import Progress, check, fetch

@@ -9,8 +9,8 @@ from pathlib import Path
 from ..card import digest
 from .catalogue import bundled, published, published_as, unknown
 from .checkpoint import read
+from .external import open_classifier
 from .fetch import Progress, check, fetch, file_sha256
-from .others import open_classifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,0 @@
-"""Many images: a journal that survives interruption, and predictions for a folder."""

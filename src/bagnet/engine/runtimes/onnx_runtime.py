@@ -1,0 +1,77 @@
+"""ONNX Runtime as a runtime, on the CPU."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ...missing import needs
+from ..fold import FoldedFeatures
+from .runner import CannotRun, Found, smallest_example
+
+
+class OnnxRunner:
+    """ONNX Runtime on the CPU, float32.
+
+    Args:
+        network: on the CPU, float32.
+        precision: "float32".
+        threads: how many; all cores where None.
+    """
+
+    def __init__(self, network: FoldedFeatures, precision: str, threads: int | None = None) -> None:
+        runtime = needs("onnxruntime", "export")
+        if precision != "float32":
+            raise CannotRun(f"onnxruntime on the CPU runs float32, not {precision}")
+        self.executed = precision
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+
+        self._session = runtime.InferenceSession(_onnx_bytes(network), options, providers=["CPUExecutionProvider"])
+
+    def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
+        return use(self._run("features", x))
+
+    def pooled(self, x: Tensor) -> Tensor:
+        return self._run("pooled", x)
+
+    def _run(self, kind: str, x: Tensor) -> Tensor:
+        (out,) = self._session.run([kind], {"x": x.float().numpy()})
+        return torch.from_numpy(out)
+
+
+class _WithMean(nn.Module):
+    """The features and their mean over the grid."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features: Tensor = self.network(x)
+        return features, features.mean((2, 3))
+
+
+def _onnx_bytes(network: FoldedFeatures) -> bytes:
+    needs("onnx", "export")
+    needs("onnxscript", "export")
+    dynamic = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _WithMean(network),
+            (smallest_example(network),),
+            dynamo=True,
+            dynamic_shapes=(dynamic,),
+            input_names=["x"],
+            output_names=["features", "pooled"],
+            verbose=False,
+        )
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content

@@ -1,0 +1,44 @@
+"""Runtimes: who executes the bag of features, in which precision. The linear head is nobody's business here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..fold import FoldedFeatures
+
+PRECISIONS = ("float32", "tf32", "mixed", "bf16", "int8")
+FLOAT32_SHARE = 0.28  # of the multiply-adds that "mixed" spends in float32, on the first blocks; the rest are bf16
+Found = TypeVar("Found")
+
+
+class CannotRun(ValueError):
+    """A runtime or precision that does not exist, or not on this machine. The message says which ones do."""
+
+
+class Runner(Protocol):
+    """Executes one network's features.
+
+    `executed` is the precision that the convolutions really run in, as the runtime itself reports where it can.
+    """
+
+    executed: str
+
+    def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
+        """What `use` makes of the features of x: (B, C_in, H, W) float32 -> (B, C, h, w) float32 or bf16 -> anything.
+
+        The features are lent for the call alone, in the type and memory layout in which they were computed; the next call
+        may overwrite them. They are large: not copying pays.
+        """
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) float32 -> (B, C) float32: the mean of the features over the grid, from the same program."""
+
+
+def smallest_example(network: FoldedFeatures) -> Tensor:
+    """The smallest input worth tracing: a network that computes at every pixel takes minutes for a whole image."""
+    side = network.geometry.smallest_input + 4 * network.geometry.stride
+    return torch.zeros(2, network.stem.in_channels, side, side + network.geometry.stride)

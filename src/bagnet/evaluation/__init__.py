@@ -1,0 +1,1 @@
+"""How right a classifier is on labelled images, how far its confidence can be trusted, and how clean its maps are."""

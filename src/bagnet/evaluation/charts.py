@@ -1,0 +1,228 @@
+"""Charts of evaluations: how far confidence can be trusted, which classes are hard, what is taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..figures.picture import Picture
+from ..figures.style import BLUE, GREY, INK, LINE, PALE, RED, SOFT, heading, panel_title, quiet_frame, short, side_by_side
+from .evaluate import BINS, Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FEW = 25  # classes up to which each has a name in the charts
+_PAIRS = 15  # most confused ones that are listed
+_ENDS = 5  # hardest and easiest classes that are named where there are many
+_NAME = 26  # letters
+_SLIM = 5  # bars for which there is room at least, so that two are not as high as the chart
+
+
+def chart(evaluation: Evaluation) -> Picture:
+    """Reliability with counts, accuracy by class, and the confusion matrix or, of many classes, the most confused pairs.
+
+    Of images with several labels there is no confusion to show, and average precision takes the place of accuracy.
+    """
+    few = len(evaluation.classes) <= FEW
+    widths = [3.9, 4.3] if evaluation.multilabel else [3.9, 4.3, 6.0]
+    height = 4.6 if not few else max(4.6, 2.2 + 0.17 * len(evaluation.classes))
+    figure, panels = side_by_side(widths, height)
+    heading(figure, evaluation.model, _summary(evaluation))
+    _reliability(figure, panels[0], evaluation)
+    (_named_classes if few else _many_classes)(figure.add_subplot(panels[1]), evaluation)
+    if not evaluation.multilabel:
+        (_confusion if few else _pairs)(figure.add_subplot(panels[2]), evaluation)
+    return Picture(figure)
+
+
+def compare(evaluations: Sequence[Evaluation]) -> Picture:
+    """How right each model is, from the smallest window to networks that see the whole image at once."""
+    order = sorted(evaluations, key=lambda one: (one.window is None, one.window or 0, _score(one)))
+    figure, panels = side_by_side([8.2], 1.5 + 0.5 * len(order))
+    data = sorted({f"{one.data}, {one.images:,} images of {len(one.classes)} classes" for one in order})
+    measure = "mean average precision" if order[0].multilabel else "top-1 accuracy"
+    second = not order[0].multilabel and len(order[0].classes) > 5
+    heading(figure, measure.capitalize(), "; ".join(data))
+    axes = figure.add_subplot(panels[0])
+    for row, one in enumerate(reversed(order)):
+        best, colour = 100 * _score(one), GREY if one.window is None else BLUE
+        if second:
+            axes.barh(row, 100 * one.top(5), 0.56, color=PALE if one.window is not None else LINE)
+            axes.text(100 * one.top(5) + 0.8, row, f"{100 * one.top(5):.1f}", fontsize=8.5, color=SOFT, va="center")
+        axes.barh(row, best, 0.56, color=colour)
+        _number(axes, row, best, f"{best:.1f}", 9)
+    names = [f"{short(one.model, 40)}\n{_view(one)}" for one in reversed(order)]
+    axes.set_yticks(range(len(order)), names, fontsize=8.5, color=INK, linespacing=1.25)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("per cent; pale: top-5" if second else "per cent", fontsize=9, color=SOFT)
+    quiet_frame(axes, "x")
+    axes.tick_params(axis="y", length=0)
+    return Picture(figure)
+
+
+def _number(axes: Axes, row: int, value: float, text: str, size: float) -> None:
+    """The value of a bar that is drawn in per cent: in white at its end, or beside it where it is too short."""
+    inside = value > 15
+    axes.text(
+        value + (-1 if inside else 1),
+        row,
+        text,
+        fontsize=size,
+        fontweight="bold",
+        color="white" if inside else INK,
+        ha="right" if inside else "left",
+        va="center",
+    )
+
+
+def _summary(evaluation: Evaluation) -> str:
+    images = f"{evaluation.data}, {evaluation.images:,} images of {len(evaluation.classes)} classes"
+    if evaluation.multilabel:
+        return f"{100 * _score(evaluation):.2f} % mean average precision on {images}"
+    fifth = f", {100 * evaluation.top(5):.2f} % top-5" if len(evaluation.classes) > 5 else ""
+    return f"{100 * evaluation.top(1):.2f} % top-1{fifth} on {images}"
+
+
+def _score(evaluation: Evaluation) -> float:
+    return evaluation.mean_average_precision if evaluation.multilabel else evaluation.top(1)
+
+
+def _view(evaluation: Evaluation) -> str:
+    return "whole image" if evaluation.window is None else f"windows of {evaluation.window} px"
+
+
+def _reliability(figure: Figure, panel: Any, evaluation: Evaluation) -> None:
+    """Accuracy against confidence, and under it how many answers were so sure."""
+    bins = evaluation.reliability()
+    confidence, right, counts = (np.array(values) for values in zip(*bins, strict=True))
+    upper, lower = (figure.add_subplot(part) for part in panel.subgridspec(2, 1, height_ratios=[3, 1], hspace=0.06))
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    upper.vlines(confidence, right, confidence, color=RED, linewidth=5, alpha=0.3, zorder=2)
+    upper.plot(confidence, right, color=BLUE, linewidth=1.6, marker="o", markersize=4, zorder=3)
+    error = f"calibration error {100 * evaluation.calibration_error:.1f} %"
+    too_sure = (counts * (confidence - right)).sum() > 0
+    corner, align = ((0.04, 0.95), ("left", "top")) if too_sure else ((0.96, 0.05), ("right", "bottom"))  # where no curve is
+    upper.text(*corner, error, fontsize=9, color=INK, ha=align[0], va=align[1], transform=upper.transAxes)
+    upper.set_ylim(0, 1.02)
+    upper.set_ylabel("share that show the class" if evaluation.multilabel else "accuracy", fontsize=9, color=SOFT)
+    panel_title(upper, "Can its confidence be trusted?")
+    places = np.minimum(np.floor(confidence * BINS), BINS - 1)
+    lower.bar((places + 0.5) / BINS, counts, 0.82 / BINS, color=BLUE)
+    lower.set_ylabel("answers" if evaluation.multilabel else "images", fontsize=9, color=SOFT)
+    lower.set_xlabel("probability given" if evaluation.multilabel else "confidence in the best class", fontsize=9, color=SOFT)
+    lower.yaxis.set_major_locator(_few_whole_numbers())
+    upper.tick_params(labelbottom=False)
+    for axes in (upper, lower):
+        axes.set_xlim(0, 1)
+        quiet_frame(axes, "y")
+
+
+def _many_classes(axes: Axes, evaluation: Evaluation) -> None:
+    """A curve from the hardest class to the easiest, with the names of those at its ends."""
+    order, values = _sorted_classes(evaluation)
+    edges = np.arange(len(order) + 1)
+    axes.stairs(values, edges, fill=True, color=PALE)
+    axes.stairs(values, edges, color=BLUE, linewidth=1.6, baseline=None)
+    middle = values.mean() if order else np.nan
+    axes.hlines(middle, 0.55 * len(order), len(order), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.text(0.985 * len(order), middle - 1.5, f"mean {middle:.1f}", fontsize=8.5, color=INK, ha="right", va="top")
+    ranked = list(zip(order, values, strict=True))
+    for title, chosen, y in (("hardest", ranked[:_ENDS], 0.97), ("easiest", ranked[: -_ENDS - 1 : -1], 0.63)):
+        axes.text(0.03, y, title, fontsize=8, fontweight="bold", color=INK, va="top", transform=axes.transAxes)
+        lines = [f"{value:.0f} %  {short(str(evaluation.classes[place]), _NAME)}" for place, value in chosen]
+        axes.text(0.03, y - 0.045, "\n".join(lines), fontsize=8, color=INK, va="top", transform=axes.transAxes, linespacing=1.35)
+    axes.set_xlim(0, max(1, len(order)))
+    axes.set_ylim(0, 100)
+    axes.set_xlabel(f"{len(order)} classes, from the hardest to the easiest", fontsize=9, color=SOFT)
+    axes.set_ylabel(f"{_measure(evaluation)}, per cent", fontsize=9, color=SOFT)
+    panel_title(axes, "Which classes are hard?")
+    quiet_frame(axes, "y")
+
+
+def _named_classes(axes: Axes, evaluation: Evaluation) -> None:
+    """A bar for each class, the hardest on top."""
+    order, values = _sorted_classes(evaluation)
+    names = [f"{short(str(evaluation.classes[place]), _NAME)} ({evaluation.counts[place]:,})" for place in order]
+    axes.barh(names, values, 0.66, color=BLUE)
+    for row, value in enumerate(values):
+        _number(axes, row, value, f"{value:.0f}", 8)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(max(len(order), _SLIM) - 0.4, -0.6)
+    axes.set_xlabel(f"{_measure(evaluation)}, per cent (images of the class)", fontsize=9, color=SOFT)
+    panel_title(axes, "Which classes are hard?")
+    quiet_frame(axes, "x")
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+
+
+def _sorted_classes(evaluation: Evaluation) -> tuple[list[int], Any]:
+    """The classes that have images, from hard to easy, and how right each is in per cent."""
+    values = 100 * evaluation.by_class
+    order = [int(place) for place in np.argsort(values, kind="stable") if np.isfinite(values[place])]
+    return order, values[order]
+
+
+def _confusion(axes: Axes, evaluation: Evaluation) -> None:
+    """Of the images of each class (row), the share taken for each (column)."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    table = evaluation.confusion
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    colours = LinearSegmentedColormap.from_list("shares", ("#ffffff", PALE, "#7db1d8", BLUE, "#123c75"))
+    axes.imshow(share, colours, vmin=0, vmax=1, aspect="auto")
+    size = 9 if len(table) <= 12 else 6.5
+    for row, column in zip(*np.nonzero(table), strict=True):
+        colour = "white" if share[row, column] > 0.5 else INK
+        count = f"{table[row, column]:,}"
+        axes.text(column, row, count, fontsize=size, color=colour, ha="center", va="center")
+    names = [short(str(entry), 20) for entry in evaluation.classes]
+    level = max(map(len, names)) * len(names) <= 60  # letters that fit side by side
+    axes.set_xticks(range(len(names)), names, rotation=0 if level else 90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.tick_params(length=0, labelcolor=INK)
+    axes.set_xlabel("taken for", fontsize=9, color=SOFT)
+    axes.set_ylabel("shows", fontsize=9, color=SOFT)
+    axes.set_xticks(np.arange(len(table) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(table) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color=LINE, linewidth=1)
+    axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_visible(False)
+    panel_title(axes, "What is taken for what? (images)")
+
+
+def _pairs(axes: Axes, evaluation: Evaluation) -> None:
+    """The most common mistakes, as shares of the images of the true class."""
+    panel_title(axes, "What is taken for what most often?")
+    pairs = evaluation.confused(_PAIRS)
+    if not pairs:
+        axes.set_axis_off()
+        axes.text(0, 0.96, "No image is taken for another class.", fontsize=9, color=SOFT, va="top", transform=axes.transAxes)
+        return
+    counts = evaluation.counts
+    names = [
+        " \N{RIGHTWARDS ARROW} ".join(short(str(evaluation.classes[place]), _NAME) for place in (true, taken))
+        for true, taken, _ in pairs
+    ]
+    shares = [100 * images / counts[true] for true, _, images in pairs]
+    axes.barh(range(len(pairs)), shares, 0.66, color=RED)
+    for row, (true, _, images) in enumerate(pairs):
+        axes.text(shares[row], row, f"  {images:,} of {counts[true]:,}", fontsize=8, color=INK, va="center")
+    axes.set_yticks(range(len(pairs)), names, fontsize=8)
+    axes.set_ylim(_PAIRS - 0.4, -0.6)
+    axes.set_xlim(0, 1.3 * max(shares))
+    axes.set_xlabel("per cent of the images of the class", fontsize=9, color=SOFT)
+    quiet_frame(axes, "x")
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+
+
+def _measure(evaluation: Evaluation) -> str:
+    return "average precision" if evaluation.multilabel else "accuracy"
+
+
+def _few_whole_numbers() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(3, integer=True)

@@ -1,0 +1,313 @@
+"""How right a classifier is on labelled images: accuracy of each class, confusions, calibration, speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data.decode import BadImage
+from ..data.labelled import open_labelled
+from ..data.labels import BadLabels, LabelledImages
+from ..data.names import AmbiguousClass, ClassNames, UnknownClass
+from ..data.tables import HUB
+from ..data.transforms import Preprocessing
+from ..engine.classifier import Predictor, model_name
+from ..engine.inference import exact, like_weights
+from ..runs.loader import read_batches
+
+BINS = 15  # of the calibration error
+Progress = Callable[[int, int], None]  # images done, images in all
+
+
+class NotANumber(ValueError):
+    """A classifier's logits are not numbers, and so there is nothing to rank."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What was found of one classifier on one set of images.
+
+    Args:
+        model: name of the card.
+        data: name of the images.
+        classes: K classes of the images, which the logits were restricted to.
+        labels: (N,) true classes of the images that could be read, in their order; of several labels (N, K) bool.
+        scores: (N, K) float32 logits.
+        bad: (image, reason) of those that could not be read.
+        seconds: spent on all of it.
+        window: side of the model's windows, in pixels of its input; None where it sees the whole image at once.
+        runtime: who ran it.
+        precision: that was executed.
+    """
+
+    model: str
+    data: str
+    classes: ClassNames
+    labels: NDArray[Any]
+    scores: NDArray[np.float32]
+    bad: tuple[tuple[str, str], ...]
+    seconds: float
+    window: int | None = None
+    runtime: str = "torch"
+    precision: str = "float32"
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may show several classes, or none."""
+        return self.labels.ndim == 2
+
+    @property
+    def images(self) -> int:
+        """How many were classified."""
+        return len(self.labels)
+
+    @property
+    def images_per_second(self) -> float:
+        """Reading and classifying together."""
+        return self.images / self.seconds
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(N, K) float32: softmax over the classes of the images, or sigmoid of each where there are several labels."""
+        scores = torch.from_numpy(self.scores)
+        return scores.sigmoid() if self.multilabel else scores.softmax(1)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(K,) images that show each class."""
+        shown = self.labels.sum(0) if self.multilabel else np.bincount(self.labels, minlength=len(self.classes))
+        return shown.astype(np.int64)
+
+    def top(self, count: int) -> float:
+        """Share of images whose label is among the best classes, of so many. Of equal logits the first counts as the best."""
+        self._one_label()
+        return float((rank_of_label(self.scores, self.labels) < count).mean())
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """(K, K) images of each true class (row) by the best class (column)."""
+        self._one_label()
+        table = np.zeros((len(self.classes),) * 2, np.int64)
+        np.add.at(table, (self.labels, self.scores.argmax(1)), 1)
+        return table
+
+    def confused(self, count: int = 10) -> list[tuple[int, int, int]]:
+        """(true class, class taken for it, images) of the most common mistakes."""
+        self._one_label()
+        taken = self.scores.argmax(1)
+        wrong = taken != self.labels
+        pairs, images = np.unique(self.labels[wrong] * len(self.classes) + taken[wrong], return_counts=True)
+        order = np.argsort(-images, kind="stable")[:count]
+        return [(*divmod(int(pairs[place]), len(self.classes)), int(images[place])) for place in order]
+
+    @property
+    def by_class(self) -> NDArray[np.float64]:
+        """(K,) share of each class's images that are right; of several labels, its average precision. NaN without images."""
+        if self.multilabel:
+            return self._average_precisions()
+        right = np.bincount(self.labels[self.scores.argmax(1) == self.labels], minlength=len(self.classes))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(right / self.counts)
+
+    @property
+    def mean_average_precision(self) -> float:
+        """Mean over the classes that some image shows; NaN where none does."""
+        found = self._average_precisions()
+        return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error (Guo et al. 2017) in 15 bins: how far confidence is from accuracy, on average."""
+        bins = self.reliability()
+        return sum(count * abs(confidence - right) for confidence, right, count in bins) / sum(count for *_, count in bins)
+
+    def reliability(self) -> list[tuple[float, float, int]]:
+        """(mean confidence, accuracy, images) of each bin that has images, from unsure to sure.
+
+        Of several labels each class of each image is an answer of its own: (mean probability, share that show it, answers).
+        """
+        probabilities = self.probabilities.double()
+        if self.multilabel:
+            confidence, right = probabilities.numpy().ravel(), self.labels.ravel()
+        else:
+            confidence, right = probabilities.numpy().max(1), self.scores.argmax(1) == self.labels
+        place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+        members = [place == number for number in range(BINS)]
+        return [(float(confidence[m].mean()), float(right[m].mean()), int(m.sum())) for m in members if m.any()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON can hold it, without the scores."""
+        names = [str(entry) for entry in self.classes]
+        measure = "average_precision" if self.multilabel else "accuracy"
+        by_class = [
+            {"class": str(entry), "wnid": entry.wnid, "images": int(images), measure: rounded(value)}
+            for entry, images, value in zip(self.classes, self.counts, self.by_class, strict=True)
+        ]
+        record: dict[str, Any] = {
+            "model": self.model,
+            "data": self.data,
+            "window": self.window,
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "images": self.images,
+            "bad": [list(pair) for pair in self.bad],
+            "seconds": self.seconds,
+            "images_per_second": self.images_per_second,
+            "calibration_error": self.calibration_error,
+            "reliability": [
+                {"confidence": confidence, "accuracy": right, "images": count} for confidence, right, count in self.reliability()
+            ],
+        }
+        if self.multilabel:
+            return {**record, "mean_average_precision": rounded(self.mean_average_precision), "by_class": by_class}
+        confused = [{"true": names[true], "taken_for": names[taken], "images": images} for true, taken, images in self.confused()]
+        return {**record, "top1": self.top(1), "top5": self.top(5), "confused": confused, "by_class": by_class}
+
+    def _average_precisions(self) -> NDArray[np.float64]:
+        if not self.multilabel:
+            raise BadLabels(f"{self.data}: its images have one label each; average precision is for several")
+        found = np.full(len(self.classes), np.nan)
+        for place in np.flatnonzero(self.counts):
+            found[place] = average_precision(self.scores[:, place], self.labels[:, place])
+        return found
+
+    def _one_label(self) -> None:
+        if self.multilabel:
+            raise BadLabels(f"{self.data}: its images have several labels each, and so no single right answer")
+
+
+@torch.inference_mode()
+def evaluate(
+    model: Predictor,
+    source: str | PathLike[str] | LabelledImages,
+    split: str = "val",
+    *,
+    batch_size: int = 64,
+    workers: int | None = None,
+    transform: Preprocessing | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a classifier on labelled images.
+
+    The classes of the images are looked up among the model's by WordNet id or name, and only their logits count: a model of
+    ImageNet's 1000 classes is measured on images of 200 of them as a classifier of those 200. Runs in eval mode and with TF32
+    off, as `explain` does.
+
+    Args:
+        model: a BagNet, a prepared one, or an `ExternalNetwork`.
+        source: as for `open_labelled`, or what that returned.
+        split: of the source.
+        batch_size: images at a time.
+        workers: processes that read images, as for `read_batches`.
+        transform: instead of the card's preprocessing.
+        progress: told after every batch.
+
+    Raises:
+        FileNotFoundError, BadLabels, ValueError: as `open_labelled`; no image can be read.
+        UnknownClass: the model lacks a class of the images.
+        AmbiguousClass: a class of the images may be several of the model's, or two are the same one.
+        NotANumber: a logit is NaN.
+    """
+    data, images, columns = matched(model, source, split)
+    names = images.images.names
+    rows: list[int] = []
+    scores: list[Tensor] = []
+    bad: list[tuple[str, str]] = []
+    start = time.perf_counter()
+    with exact(model):
+        for batch in read_batches(images.images, range(len(images)), transform or model.transform, batch_size, workers):
+            for group, x in batch.groups:
+                logits = model(like_weights(x, model)).float().cpu()[:, columns]
+                if logits.isnan().any():
+                    raise NotANumber(f"{names[group[0]]}: {model_name(model)} answers with logits that are no numbers (NaN)")
+                rows += group
+                scores.append(logits)
+            bad += [(names[row], reason) for row, reason in batch.bad]
+            if progress is not None:
+                progress(len(rows) + len(bad), len(images))
+    seconds = time.perf_counter() - start
+    if not rows:
+        raise BadImage(f"none of the {len(images)} images can be read" + "".join(f": {reason}" for _, reason in bad[:1]))
+    order = np.argsort(rows)
+    return Evaluation(
+        model=model_name(model),
+        data=data,
+        classes=images.classes,
+        labels=images.targets.numpy()[np.asarray(rows)[order]],
+        scores=torch.cat(scores).numpy()[order],
+        bad=tuple(bad),
+        seconds=seconds,
+        window=None if model.geometry is None else model.geometry.size,
+        runtime=model.runtime,
+        precision=model.precision,
+    )
+
+
+def matched(model: Predictor, source: str | PathLike[str] | LabelledImages, split: str) -> tuple[str, LabelledImages, list[int]]:
+    """Images as a model can be asked about them: (their name, themselves, where their classes are among its logits).
+
+    Raises:
+        As `evaluate`.
+    """
+    if isinstance(source, LabelledImages):
+        data, images = "the images given", source
+    else:
+        text = fspath(source)
+        data = f"{text.removeprefix(HUB) if text.startswith(HUB) else Path(text).absolute().name} {split}"
+        images = open_labelled(source, split)
+    if model.card is not None and model.card.multilabel:
+        images = images.questions()
+    if images.classes == model.classes:  # also where both are but numbered
+        return data, images, list(range(len(images.classes)))
+    refused = f"{model_name(model)} cannot be measured on {data}"
+    try:
+        columns = images.classes.among(model.classes)
+    except (UnknownClass, AmbiguousClass) as error:
+        raise type(error)(f"{refused}: {error}") from None
+    for place, column in enumerate(columns):
+        if column in columns[:place]:
+            first, second = images.classes[columns.index(column)], images.classes[place]
+            raise AmbiguousClass(
+                f"{refused}: its {model.classes[column]} is both {first} and {second} there; give the classes WordNet ids"
+            )
+    return data, images, columns
+
+
+def rank_of_label(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
+    """(N, K) logits and (N,) true classes -> (N,) place of the true class among all, 0 the best.
+
+    Of equal logits the first class counts as the better one.
+    """
+    own = np.take_along_axis(logits, labels[:, None], 1)
+    before = np.arange(logits.shape[1]) < labels[:, None]
+    ranks: NDArray[np.int64] = ((logits > own) | ((logits == own) & before)).sum(1)
+    return ranks
+
+
+def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
+    """Mean over the true ones of the precision at the threshold that just finds each of them (area under the steps).
+
+    Not torchmetrics', which takes seconds to import and computes a sigmoid first, after which large logits are equal.
+
+    Args:
+        scores: (N,), of which equal ones are found together.
+        truth: (N,), one true at least.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    found = np.cumsum(truth[order])[ends]
+    return float((found / (ends + 1) * np.diff(found, prepend=0)).sum() / found[-1])
+
+
+def rounded(value: float) -> float | None:
+    """As JSON can hold it: None where it is no number."""
+    return None if np.isnan(value) else round(float(value), 6)

@@ -1,0 +1,1 @@
+"""How anything looks: pictures of evidence, charts, sheets of small pictures and pages."""

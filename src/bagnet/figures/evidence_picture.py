@@ -1,0 +1,294 @@
+"""Pictures of evidence: the photograph beside the map, with the answer in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from ..geometry import Box, Geometry
+from .colours import ANCHORS
+from .picture import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    from ..evidence.dense import DenseMap
+    from ..evidence.evidence import Evidence, Floats, Window
+
+Style = Literal["evidence", "paper"]
+
+_INK, _SOFT, _PAPER = "#1d2433", "#6b7385", "#ffffff"
+_NOT_GIVEN, _GIVEN = "#eceef2", "#f8f9fb"  # the photograph's parts outside and inside of what the network saw
+_WINDOW = "#12141a"
+_STRONGEST = 3
+_MOST_LINES = 60  # cells per side up to which lines between them do not hide them
+
+
+def draw(
+    evidence: Evidence,
+    target: int | str | None,
+    versus: int | str | None,
+    style: Style,
+    scale: float | None,
+    finer: DenseMap | None,
+) -> Picture:
+    """`Evidence.picture`, which see."""
+    if style not in get_args(Style):
+        raise ValueError(f"there is no style {style!r}: there are {' and '.join(get_args(Style))}")
+    if scale is not None and not 0 < scale < float("inf"):
+        raise ValueError(f"the scale must be a positive number of logits, got {scale}")
+    index = evidence.top(1)[0].index if target is None else evidence.classes.find(target)
+    geometry = evidence.geometry
+    if finer is None:
+        values = evidence.map(index) if versus is None else evidence.difference(index, versus)
+    else:
+        values = _of_one_image(finer, versus)
+        geometry = Geometry(geometry.size, finer.stride, finer.origin)
+    size = np.abs(values)
+    limit = scale or float(size.max() if style == "evidence" else np.percentile(size, 99)) or 1.0
+    strongest = evidence.windows(index, _STRONGEST, versus, apart=evidence.geometry.size // 2)
+
+    figure, (left, right, bar, answers) = _layout(evidence.image.size)
+    photograph(left, evidence, strongest)
+    heat_map(right, evidence, values, geometry, limit, style, [] if finer else strongest)
+    _colour_bar(bar, limit, versus is not None)
+    _words(figure, answers, evidence, index, versus, geometry)
+    return Picture(figure)
+
+
+def _of_one_image(finer: DenseMap, versus: int | str | None) -> Floats:
+    count = 1 if versus is None else 2
+    if tuple(finer.values.shape[:2]) != (1, count):
+        raise ValueError(f"a finer map of shape {tuple(finer.values.shape)} cannot be drawn: it is to be (1, {count}, h, w)")
+    values: Floats = finer.values[0].float().numpy()
+    drawn: Floats = values[0] if versus is None else values[0] - values[1]
+    return drawn
+
+
+def _layout(size: tuple[int, int]) -> tuple[Figure, tuple[Axes, Axes, Axes, Axes]]:
+    """A figure for two pictures of that shape, a colour bar and a list of answers. All lengths in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    ratio = min(max(size[0] / size[1], 0.4), 2.5)  # extreme panoramas are drawn smaller within their panel
+    height = 3.9 if ratio < 1.6 else 2.9
+    width = max(height * ratio, 1.9)
+    margin, gap, title, list_width = 0.3, 0.16, 0.95, 2.9
+    bar_left = margin + 2 * width + 2 * gap
+    list_left = bar_left + 1.0
+    total = list_left + list_width + margin
+    figure = Figure(figsize=(total, title + height + margin), facecolor=_PAPER)
+    FigureCanvasAgg(figure)
+
+    def panel(x: float, wide: float) -> Axes:
+        high = title + height + margin
+        return figure.add_axes((x / total, margin / high, wide / total, height / high))
+
+    panels = (
+        panel(margin, width),
+        panel(margin + width + gap, width),
+        panel(bar_left, 0.14),
+        panel(list_left, list_width),
+    )
+    return figure, panels
+
+
+def photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> None:
+    """Draw the photograph, paler where the network was not given it, with some windows outlined and numbered."""
+    from matplotlib.patches import Rectangle
+
+    pixels = np.asarray(evidence.image, dtype=np.float32) / 255
+    pale = 0.35 * pixels + 0.65
+    given = _given(evidence).slices
+    pale[given] = pixels[given]
+    axes.imshow(pale, interpolation="antialiased")
+    for number, window in reversed(list(enumerate(strongest, 1))):
+        corner = window.box.left - 0.5, window.box.top - 0.5
+        for colour, line in (("white", 2.8), (_WINDOW, 1.2)):
+            outline = Rectangle(corner, window.box.width, window.box.height, fill=False, edgecolor=colour, linewidth=line)
+            axes.add_patch(outline)
+        axes.annotate(
+            str(number),
+            corner,
+            xytext=(2.5, -2.5),
+            textcoords="offset points",
+            color="white",
+            fontsize=7.5,
+            fontweight="bold",
+            ha="left",
+            va="top",
+            bbox={"boxstyle": "square,pad=0.2", "facecolor": _WINDOW, "edgecolor": "none"},
+        )
+    _frame(axes, evidence.image.size)
+
+
+def heat_map(
+    axes: Axes,
+    evidence: Evidence,
+    values: Floats,
+    geometry: Geometry,
+    limit: float,
+    style: Style,
+    strongest: Sequence[Window],
+) -> None:
+    """Draw a map where it lies on the photograph: each cell a stride x stride square about its window's centre.
+
+    Args:
+        axes: to draw on.
+        evidence: of the image.
+        values: (h, w) logits.
+        geometry: of the windows that these are of: the evidence's own, or that of a finer map.
+        limit: the logit at both ends of the colours.
+        style: as for `Evidence.picture`.
+        strongest: windows of the evidence whose cells are outlined and, where there is room, numbered.
+    """
+    from matplotlib.patches import Rectangle
+
+    def fill(box: Box, colour: str, order: float, **more: Any) -> None:
+        corner = box.left - 0.5, box.top - 0.5
+        axes.add_patch(Rectangle(corner, box.width, box.height, facecolor=colour, linewidth=0, zorder=order, **more))
+
+    fill(Box(0, 0, *evidence.image.size), _NOT_GIVEN, 0.0)
+    fill(_given(evidence), _GIVEN, 0.1)
+    for strip in evidence.geometry.unseen(*evidence.placement.input_size):
+        fill(evidence.placement.display_box(strip), _NOT_GIVEN, 0.2, edgecolor="#b4bac6", hatch="//////")
+    rows, columns = values.shape
+    first, last = geometry.centre_square(0, 0), geometry.centre_square(rows - 1, columns - 1)
+    cells = evidence.placement.display_box(Box(first.left, first.top, last.right, last.bottom))
+    left, top, right, bottom = (edge - 0.5 for edge in cells)
+    axes.imshow(
+        values,
+        _colours(),
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
+        extent=(left, right, bottom, top),
+        zorder=1,
+    )
+    across, down = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
+    if style == "paper":
+        edges = _edges(evidence.image, _given(evidence))
+        axes.imshow(edges, "Greys", vmin=0, vmax=1, alpha=0.55 * edges, interpolation="nearest", zorder=2)
+    elif max(rows, columns) <= _MOST_LINES:
+        axes.vlines(across, top, bottom, color="white", linewidth=0.6, zorder=3)
+        axes.hlines(down, left, right, color="white", linewidth=0.6, zorder=3)
+    for number, window in enumerate(strongest, 1):
+        corner = across[window.column], down[window.row]
+        wide, high = (right - left) / columns, (bottom - top) / rows
+        axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=_WINDOW, linewidth=1.3, zorder=4))
+        if wide * rows > 0.25 * evidence.image.width and columns <= 16:
+            middle = corner[0] + wide / 2, corner[1] + high / 2
+            strong = abs(window.logit) > 0.55 * limit
+            axes.text(
+                *middle,
+                str(number),
+                fontsize=7.5,
+                fontweight="bold",
+                ha="center",
+                va="center_baseline",
+                color="white" if strong else _WINDOW,
+                zorder=5,
+            )
+    _frame(axes, evidence.image.size)
+
+
+def _colours() -> LinearSegmentedColormap:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("evidence", ANCHORS)
+
+
+def _edges(image: Image.Image, given: Box) -> np.ndarray[Any, Any]:
+    """Canny edges (sigma 1) of the grey photograph, as the paper lays them over its maps; none near the border."""
+    from skimage.feature import canny
+
+    grey = np.asarray(image.convert("L"), dtype=np.float64) / 255
+    per_pixel = max(1.0, min(given.width, given.height) / 224)  # the paper's pixels are those of a 224 px input
+    edges: np.ndarray[Any, Any] = canny(grey, sigma=per_pixel)  # type: ignore[no-untyped-call]
+    border = round(5 * per_pixel)
+    inside = np.zeros_like(edges)
+    inside[given.top + border : given.bottom - border, given.left + border : given.right - border] = True
+    return (edges & inside).astype(float)
+
+
+def _frame(axes: Axes, size: tuple[int, int]) -> None:
+    axes.set_xlim(-0.5, size[0] - 0.5)
+    axes.set_ylim(size[1] - 0.5, -0.5)
+    axes.set_aspect("equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _colour_bar(axes: Axes, limit: float, difference: bool) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scale = ScalarMappable(Normalize(-limit, limit), _colours())
+    bar = axes.figure.colorbar(scale, cax=axes, ticks=[-limit, -limit / 2, 0, limit / 2, limit])
+    bar.outline.set_visible(False)
+    bar.ax.set_yticklabels([signed(tick) for tick in (-limit, -limit / 2, 0.0, limit / 2, limit)])
+    bar.ax.tick_params(length=2, labelsize=8, colors=_INK)
+    bar.ax.set_title("logit\ndifference" if difference else "logit", fontsize=8, color=_SOFT, pad=6)
+
+
+def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int | str | None, geometry: Geometry) -> None:
+    shown = evidence.prediction(index)
+    high = figure.get_figheight()
+    left = 0.3 / figure.get_figwidth()
+    title = shown.name
+    grid = geometry == evidence.geometry
+    mean = ", the mean of the map" if grid else f", the mean of the map every {evidence.geometry.stride} px; this one is finer"
+    if versus is None:
+        numbers = f"{percent(shown.probability)}   logit {signed(shown.logit)}{mean}"
+    else:
+        other = evidence.prediction(versus)
+        title = f"{shown.name}, not {other.name}"
+        numbers = (
+            f"{percent(shown.probability)} against {percent(other.probability)}   "
+            f"logits {signed(shown.logit)} and {signed(other.logit)}: "
+            f"{signed(shown.logit - other.logit)} apart{mean}"
+        )
+    figure.text(left, 1 - 0.42 / high, _short(title, 60), fontsize=17, fontweight="bold", color=_INK, va="baseline")
+    figure.text(left, 1 - 0.70 / high, numbers, fontsize=10, color=_SOFT, va="baseline")
+
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    step = 0.56 / axes.get_position().height / high
+    for place, answer in enumerate(evidence.top(5)):
+        y = 1.0 - place * step
+        weight = "bold" if answer.index == index else "normal"
+        axes.text(0, y, _short(answer.name, 27), fontsize=9.5, color=_INK, fontweight=weight, va="top")
+        axes.text(1, y, percent(answer.probability), fontsize=9.5, color=_INK, fontweight=weight, va="top", ha="right")
+        base = y - 0.5 * step
+        axes.plot([0, 1], [base, base], color="#e8eaef", linewidth=3.2, solid_capstyle="butt")
+        axes.plot([0, answer.probability], [base, base], color="#cf4a41", linewidth=3.2, solid_capstyle="butt")
+    note = f"{evidence.model}\nwindows of {geometry.size} px every {geometry.stride} px of the input"
+    axes.text(0, 0, note, fontsize=7.5, color=_SOFT, va="bottom", linespacing=1.5)
+
+
+def _given(evidence: Evidence) -> Box:
+    """The part of the photograph that the network was given."""
+    height, width = evidence.placement.input_size
+    return evidence.placement.display_box(Box(0, 0, width, height))
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+
+
+def signed(value: float) -> str:
+    """A logit in words: "+1.25"."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") if round(value, 2) else "0"
+
+
+def percent(probability: float) -> str:
+    """A probability in words: "12.5 %"."""
+    return f"{100 * probability:.1f} %"

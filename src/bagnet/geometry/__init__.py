@@ -1,0 +1,26 @@
+"""Where windows lie: on the network's input (Geometry) and in the person's image (Placement).
+
+Integers only, no images and no tensors. Tiling, pictures, edits and proofs are all questions to these two classes.
+"""
+
+from .boxes import Box, Span, ceil_div
+from .placement import Axis, Placement
+from .tiling import Tile, batches_of, covering_tiles, squares, tile_of, tile_touching, tiles_of, touched_cells
+from .windows import Geometry
+
+__all__ = [
+    "Axis",
+    "Box",
+    "Geometry",
+    "Placement",
+    "Span",
+    "Tile",
+    "batches_of",
+    "ceil_div",
+    "covering_tiles",
+    "squares",
+    "tile_of",
+    "tile_touching",
+    "tiles_of",
+    "touched_cells",
+]

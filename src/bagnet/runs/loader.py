@@ -1,0 +1,98 @@
+"""Images of a collection as batches ready for a network, read beside it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import resource_tracker
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..data.inputs import NetworkInputs
+from ..data.sources import Images
+from ..data.transforms import Preprocessing
+
+_WORTH_WORKERS = 4000  # images: a process takes seconds to start, in which others have read a thousand or two
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Some images, read and prepared.
+
+    Args:
+        groups: (rows, (B, C, H, W) images) of each input size.
+        bad: (row, reason) of those that cannot be read.
+    """
+
+    groups: list[tuple[list[int], Tensor]] = field(default_factory=list)
+    bad: list[tuple[int, str]] = field(default_factory=list)
+
+
+def read_batches(
+    images: Images, rows: Sequence[int], preprocessing: Preprocessing, batch_size: int, workers: int | None = None
+) -> Iterator[Decoded]:
+    """Read some rows of a collection, a batch at a time, in order.
+
+    Args:
+        images: the collection.
+        rows: which ones.
+        preprocessing: of the network.
+        batch_size: images at a time.
+        workers: processes that read; where None, none for less than 4,000 images, else one per core but two, which the
+            network keeps busy (`docs/speed.md`).
+    """
+    if workers is None:
+        workers = max(0, (os.cpu_count() or 1) - 2) if len(rows) >= _WORTH_WORKERS else 0
+    count = min(workers, -(-len(rows) // batch_size))  # more than batches would have nothing to do
+    loader: DataLoader[Any] = DataLoader(
+        NetworkInputs(images, preprocessing, rows),
+        batch_size,
+        num_workers=count,
+        collate_fn=list,
+        multiprocessing_context="spawn" if count else None,  # forking a process that runs threads may hang it
+        worker_init_fn=partial(_belong_to, os.getpid()),
+    )
+    with _interrupts_held_back() if count else nullcontext():
+        batches = iter(loader)  # starts the workers
+    for batch in batches:
+        by_size: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
+        bad: list[tuple[int, str]] = []
+        for row, found in batch:
+            if isinstance(found, Tensor):
+                by_size.setdefault(tuple(found.shape), []).append((row, found))
+            else:
+                bad.append((row, found))
+        yield Decoded([([row for row, _ in group], torch.stack([x for _, x in group])) for group in by_size.values()], bad)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes started inside never hear of Ctrl-C, not even while they start; whoever reads from them ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it lets the signals through again when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _belong_to(parent: int, _: int) -> None:
+    """In a worker: leave Ctrl-C to the parent, and end when the parent does, even where it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died while this process started
+        os._exit(1)

@@ -1,0 +1,86 @@
+"""An audit as files: all figures, every decisive window, and the page for people."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...data.decode import BadImage
+from ...files import replacing
+from ...geometry import Box
+from .decisive import AGAINST, FOR, Decisive, Progress, Task
+from .findings import Audit
+from .page import Key, Tile, page, shown
+
+PAGE, FIGURES, WINDOWS = "audit.html", "audit.json", "windows.csv"
+_COLUMNS = (
+    "image", "true", "predicted", "speaks", "row", "column", "left", "top", "right", "bottom", "logit", "cluster"
+)  # fmt: skip
+_LARGEST = 96  # pixels of a cut-out window per side: it is not shown larger
+_THUMBNAIL = 84
+_SPEAKS = {FOR: "for the predicted class", AGAINST: "for the predicted class against the true one"}
+
+
+def write(audit: Audit, task: Task, decisive: Decisive, folder: Path, progress: Progress | None) -> None:
+    """Write the three files.
+
+    Args:
+        audit: what was found.
+        task: what was asked.
+        decisive: the windows.
+        folder: where to.
+        progress: told now and then, as each image is read again.
+
+    Raises:
+        OSError: they cannot be written; older files stay as they were.
+    """
+    wanted = {(one.image, one.cell) for one in shown(audit)}
+    tiles: dict[Key, Tile] = {}
+    with replacing(folder / WINDOWS) as part, part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        names = task.images.images.names
+        good = np.flatnonzero(decisive.predicted >= 0).tolist()
+        for done, row in enumerate(good, 1):
+            picture = _picture(task, row)
+            placement = task.transform.placement(picture.size)
+            label, taken = int(task.images.targets[row]), int(decisive.predicted[row])
+            head = [names[row], str(audit.classes[label]), str(audit.classes[taken])]
+            for role, speaks in _SPEAKS.items():
+                for window in np.flatnonzero(decisive.cells[row, role] >= 0).tolist():
+                    cell = decisive.place(row, role, window)
+                    box = placement.display_box(task.geometry.window(*cell))
+                    number = int(audit.clusters[row, role, window])
+                    writer.writerow([*head, speaks, *cell, *box, f"{decisive.logits[row, role, window]:.6g}", number or ""])
+                    if (row, cell) in wanted:
+                        tiles[row, cell] = _tile(picture, box, names[row])
+            if progress is not None and (done % 64 == 0 or done == len(good)):
+                progress(done, len(good))
+    with replacing(folder / FIGURES) as part:
+        part.write_text(json.dumps(audit.to_dict(), indent=1, allow_nan=False), encoding="utf-8")
+    with replacing(folder / PAGE) as part:
+        part.write_text(page(audit, tiles), encoding="utf-8", errors="backslashreplace")
+
+
+def _picture(task: Task, row: int) -> Image.Image:
+    """The person's image, upright; of other than one, three or four channels, their mean in grey."""
+    try:
+        return task.images.images.photo(row).image
+    except BadImage:
+        pixels = task.images.images.pixels(row, len(task.transform.mean))
+        return Image.fromarray(pixels.mean(2).astype(np.uint8)).convert("RGB")
+
+
+def _tile(picture: Image.Image, box: Box, name: str) -> Tile:
+    box = Box(box.left, box.top, max(box.right, box.left + 1), max(box.bottom, box.top + 1))  # of an image of a few pixels
+    window = picture.crop(box)
+    window.thumbnail((_LARGEST, _LARGEST))
+    small = picture.copy()
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    across, down = small.width / picture.width, small.height / picture.height
+    edges = (box.left * across, box.top * down, box.right * across, box.bottom * down)
+    return Tile(window, small, Box(*(round(edge) for edge in edges)), name)

@@ -1,0 +1,94 @@
+"""Heat maps of one image from many sources, on the pixels of one network's input: BagNets, and methods on the network itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...attribution.methods import attribute
+from ...data.transforms import Preprocessing
+from ...engine.inference import exact, like_weights
+from ...evidence.dense import dense
+from ...geometry import Axis, Box, squares
+from .subjects import Material, Subject
+
+PAPERS = ("saliency", "integrated_gradients", "epsilon_lrp", "deeplift")  # with which the paper compares
+METHODS = (*PAPERS, "grad_cam", "occlusion")
+_TITLES = {
+    "saliency": "Saliency",
+    "integrated_gradients": "Integrated gradients",
+    "epsilon_lrp": "\N{GREEK SMALL LETTER EPSILON}-LRP",
+    "deeplift": "DeepLIFT",
+    "grad_cam": "Grad-CAM",
+    "occlusion": "Occlusion",
+    "random": "Random order",
+}
+
+
+def title_of(source: str) -> str:
+    """An attribution method as the field writes it; the name of a model as it is."""
+    return _TITLES.get(source, source)
+
+
+def over_cells(values: Tensor, side: int) -> NDArray[np.float64]:
+    """(H, W) -> (N,) means over `squares`."""
+    height, width = values.shape
+    return np.array([float(values[box.slices].double().mean()) for box in squares(side, height, width)])
+
+
+def bagnet_map(bag: Subject, place: int, material: Material, row: int, target: Subject, x: Tensor) -> Tensor:
+    """A BagNet's full-resolution heat map of an image, as the official code makes it, on the pixels of a network's input.
+
+    Args:
+        bag: the BagNet.
+        place: the class, among the material's.
+        material: for the image, where the two do not prepare it in the same way.
+        row: of the image.
+        target: the network.
+        x: (1, C, H, W) its input.
+
+    Returns:
+        (H, W) logits of the windows around each pixel; zero where the BagNet's input does not reach.
+    """
+    same = bag.transform == target.transform
+    image = None if same else material.images.photo(row).image
+    own = x if image is None else bag.transform(image)[None]
+    with exact(bag.model), torch.inference_mode():
+        values = dense(bag.model, like_weights(own, bag.model), [bag.columns[place]]).values[0, 0]
+    return values if image is None else _moved(values, bag.transform, target.transform, image)
+
+
+def method_map(method: str, target: Subject, place: int, x: Tensor, material: Material, row: int, cell: int) -> Tensor:
+    """(H, W) what a method says of the pixels of (1, C, H, W), on the network; occlusion by cells. Raises as `attribute`."""
+    return attribute(method, target.model, x, target.columns[place], window=cell, seed=material.seed, rows=[row]).values[0]
+
+
+def _moved(values: Tensor, source: Preprocessing, target: Preprocessing, image: Image.Image) -> Tensor:
+    """A map of pixels of one network's input on those of another's, through the image that both were made from."""
+    here, there = (one.placement(image.size) for one in (source, target))
+    columns = _places(here.horizontal, there.horizontal)
+    rows = _places(here.vertical, there.vertical)
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)[None].to(values.dtype)
+    return F.grid_sample(values[None, None], grid, "bilinear", "zeros", align_corners=False)[0, 0]
+
+
+def _places(source: Axis, target: Axis) -> Tensor:
+    """Where the pixels of one input lie on the other, from -1 at its first edge to 1 at its last."""
+    centres = (torch.arange(target.length, dtype=torch.float64) + 0.5 + target.start) * target.scale
+    return 2 * (centres / source.scale - source.start) / source.length - 1
+
+
+def masked(x: Tensor, boxes: Sequence[Box], fill: str) -> Tensor:
+    """(1, C, H, W) with boxes painted over: "mean" by the mean colour of the data, "cell" each by its own mean colour."""
+    painted = x.clone()
+    for box in boxes:
+        part: Any = (0, ..., *box.slices)
+        painted[part] = 0.0 if fill == "mean" else x[part].mean((1, 2), keepdim=True)
+    return painted

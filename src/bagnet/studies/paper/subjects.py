@@ -1,0 +1,264 @@
+"""What an experiment is done on: the models, and the images that all of them are asked about."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...card import digest
+from ...data.labelled import has_split, open_labelled
+from ...data.labels import BadLabels, Subset
+from ...data.names import AmbiguousClass, ClassNames, UnknownClass
+from ...data.sources import Images, open_images
+from ...data.transforms import Preprocessing
+from ...engine.inference import like_weights
+from ...evaluation.evaluate import Progress
+from ...model import BagNet
+
+
+class OtherClasses(ValueError):
+    """Models that are to be compared do not know the same classes. The message names the first that is missing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One model of an experiment.
+
+    Args:
+        name: by which figures and tables call it.
+        model: a BagNet or an `ExternalNetwork`, in eval mode.
+        columns: where the classes of the images are among its logits.
+    """
+
+    name: str
+    model: Any
+    columns: tuple[int, ...]
+
+    @property
+    def window(self) -> int | None:
+        """Side of its windows in pixels of its input; None where it sees the whole image at once."""
+        return self.model.geometry.size if isinstance(self.model, BagNet) else None
+
+    @property
+    def transform(self) -> Preprocessing:
+        """From an image to its input."""
+        found: Preprocessing = self.model.transform
+        return found
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) prepared images -> (B, K) logits of the classes of the images, on the CPU."""
+        found: Tensor = self.model(like_weights(x, self.model))
+        return found.cpu()[:, list(self.columns)]
+
+    def doubled(self) -> Subject:
+        """The same in float64, for what is to be exact."""
+        return Subject(self.name, copy.deepcopy(self.model).double(), self.columns)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Its name, and a digest of its weights, its layers and its preprocessing."""
+        layers = [digest(self.model.state_dict()), repr(self.model), json.dumps(self.transform.to_dict(), sort_keys=True)]
+        return f"{self.name} {sha256(''.join(layers).encode()).hexdigest()}"
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """The images, and the models that know their classes.
+
+    Args:
+        data: name of the images, for people.
+        images: those that are used.
+        targets: (N,) int64 true classes; None where they are not known.
+        classes: the K classes that answers are chosen among.
+        subjects: the models, at least one.
+        seed: of everything that is drawn by lot.
+        batch_size: images at a time.
+        workers: processes that read images, as for `read_batches`.
+        progress: told what is being done, how many steps of it are done, and how many there are.
+        given: the models and images as options of `bagnet paper`, by which results say how to repeat them.
+        unusable: name of each image that could not be used -> why; whoever comes upon one notes it here.
+    """
+
+    data: str
+    images: Images
+    targets: Tensor | None
+    classes: ClassNames
+    subjects: tuple[Subject, ...]
+    seed: int = 0
+    batch_size: int = 64
+    workers: int | None = None
+    progress: Any = field(default=None, repr=False)
+    given: str = ""
+    unusable: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.images.names)
+
+    @property
+    def bagnets(self) -> tuple[Subject, ...]:
+        """The models with evidence, from the smallest windows to the largest."""
+        return tuple(sorted((one for one in self.subjects if one.window is not None), key=lambda one: one.window or 0))
+
+    @property
+    def networks(self) -> tuple[Subject, ...]:
+        """The models that see the whole image at once."""
+        return tuple(one for one in self.subjects if one.window is None)
+
+    @property
+    def ordered(self) -> tuple[Subject, ...]:
+        """BagNets by window, then the others: the order of figures and tables."""
+        return (*self.bagnets, *self.networks)
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) true classes. BadLabels: they are not known."""
+        if self.targets is None:
+            raise BadLabels(
+                f"{self.data}: has no labels, which are needed: give a folder with a folder for each class, or tables"
+            )
+        return self.targets
+
+    def sample(self, count: int) -> Material:
+        """So many of the images, drawn by the seed, as many of each class as of any other; all of them where 0, or too few."""
+        if not 0 < count < len(self):
+            return self
+        rows = _drawn(len(self), self.targets, count, self.seed)
+        return replace(self, images=Subset(self.images, rows), targets=None if self.targets is None else self.targets[rows])
+
+    def note_unusable(self, row: int, reason: str) -> None:
+        """That an image could not be used; the first reason stays."""
+        self.unusable.setdefault(self.images.names[row], reason)
+
+    def reporter(self, title: str) -> Progress | None:
+        """What to tell of the steps of one piece of work."""
+        if self.progress is None:
+            return None
+        return lambda done, total: self.progress(title, done, total)
+
+    def settings(self) -> dict[str, Any]:
+        """What results depend on, as JSON can hold it."""
+        return {
+            "data": self.data,
+            "images": len(self),
+            "fingerprint": self.images.fingerprint,
+            "classes": len(self.classes),
+            "models": [one.fingerprint for one in self.subjects],
+            "seed": self.seed,
+        }
+
+
+def gather(
+    models: Sequence[tuple[str, Any]],
+    source: str | PathLike[str],
+    split: str = "val",
+    *,
+    count: int = 0,
+    seed: int = 0,
+    batch_size: int = 64,
+    workers: int | None = None,
+    progress: Any = None,
+    given: str = "",
+) -> Material:
+    """Images and models for an experiment.
+
+    Args:
+        models: (name, BagNet or `ExternalNetwork`) of each.
+        source: labelled images, as for `open_labelled`, or others, as for `open_images`.
+        split: of labelled images.
+        count: how many images to use, drawn by `seed`, as many of each class as of any other; all of them where 0.
+        seed: of everything that is drawn by lot.
+        batch_size: images at a time.
+        workers: processes that read images.
+        progress: called with (title, steps done, steps in all).
+        given: as in `Material`.
+
+    Raises:
+        ValueError: no model, or the source has no images.
+        BadLabels: several labels an image.
+        OtherClasses: a model lacks a class of the images or, where these have no labels, of the first model.
+        FileNotFoundError: there is no such source.
+    """
+    if not models:
+        raise ValueError("name at least one model")
+    data, images, targets, classes = _images(source, split)
+    if classes is None:
+        classes = models[0][1].classes
+    subjects = tuple(Subject(name, model, _columns(name, model, classes, data)) for name, model in models)
+    return Material(data, images, targets, classes, subjects, seed, batch_size, workers, progress, given).sample(count)
+
+
+def _images(source: str | PathLike[str], split: str) -> tuple[str, Images, Tensor | None, ClassNames | None]:
+    """(name, images, labels, classes); without labels the last two are None."""
+    text = fspath(source)
+    name = Path(text).absolute().name if not text.startswith("hub:") else text
+    if not text.startswith("hub:") and Path(text).is_dir() and not has_split(text, split):
+        if has_split(text, "train" if split == "val" else "val") and any(one.is_dir() for one in Path(text).iterdir()):
+            found = open_labelled(text, split)  # says what is missing
+        else:
+            return name, open_images(text), None, None
+    else:
+        try:
+            found = open_labelled(source, split)
+        except BadLabels:
+            if not Path(text).is_dir() or any(one.is_dir() for one in Path(text).iterdir()):
+                raise  # labelled, but not well
+            return name, open_images(text), None, None
+    if found.multilabel:
+        raise BadLabels(f"{name}: its images have several labels each; the experiments need one")
+    return f"{name} {split}", found.images, found.targets, found.classes
+
+
+def _drawn(images: int, targets: Tensor | None, count: int, seed: int) -> list[int]:
+    """Rows in order: of each class as many, as far as it has them."""
+    order = np.random.default_rng(seed).permutation(images)
+    if targets is not None:
+        labels = targets.numpy()[order]
+        turn = np.zeros(images, np.int64)  # how many of its class come before each
+        for label in np.unique(labels):
+            members = labels == label
+            turn[members] = np.arange(members.sum())
+        order = order[np.argsort(turn, kind="stable")]
+    return sorted(int(row) for row in order[:count])
+
+
+def _columns(name: str, model: Any, classes: ClassNames, data: str) -> tuple[int, ...]:
+    if classes == model.classes:  # also where both are but numbered
+        return tuple(range(len(classes)))
+    try:
+        columns = tuple(classes.among(model.classes))
+    except (UnknownClass, AmbiguousClass) as error:
+        raise OtherClasses(f"{name} cannot be asked about {data}: {error}") from None
+    if len(set(columns)) < len(columns):
+        raise OtherClasses(f"{name} cannot be asked about {data}: two of its classes are one of the model's")
+    return columns
+
+
+def on_cpu(x: Tensor) -> Any:
+    """As float64 numbers of numpy."""
+    return x.detach().to("cpu", torch.float64).numpy()
+
+
+def drawable(material: Material, experiment: str) -> tuple[Subject, ...]:
+    """The BagNets of a material, from the smallest windows to the largest.
+
+    Raises:
+        ValueError: there are none, or one takes images of which there is no picture.
+    """
+    if not material.bagnets:
+        raise ValueError(f"{experiment} draws the evidence of windows, which only BagNets have: name one among the models")
+    for one in material.bagnets:
+        channels = len(one.transform.mean)
+        if channels not in (1, 3):
+            raise ValueError(f"{experiment} draws images, but those that {one.name} takes have {channels} channels: no picture")
+    return material.bagnets

@@ -1,0 +1,270 @@
+"""The Lightning trainer on labelled images: batches in, a trained network out, resumed where it was cut short."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..data.augment import Augmentation, Mixing, Views
+from ..data.decode import BadImage
+from ..data.inputs import NetworkInputs
+from ..data.labels import LabelledImages
+from ..data.order import Order
+from ..data.pixels import Pixels
+from ..data.samples import Batch, Samples
+from ..data.transforms import Preprocessing
+from .checkpoints import BEST, LAST, Best, Checkpoints, Log, WholeFiles
+from .losses import balanced, drawing_weights
+from .module import Diverged, Training, check_unreadable
+from .processes import rank, ranks, trainer_options
+from .recipe import Recipe
+
+_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "float64": "64-true"}
+_SELECT_BATCH = 250
+CHECKPOINT_STEPS = 500  # between checkpoints, for long epochs; the end of each epoch has one, too
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What came of it.
+
+    Args:
+        network: the result: the moving average of the weights, or the best, where the recipe has that.
+        unreadable: row of the training images -> why it was skipped.
+        unreadable_select: the same of the images to select on.
+    """
+
+    network: nn.Module
+    unreadable: dict[int, str]
+    unreadable_select: dict[int, str]
+
+
+def fit(
+    network: nn.Module,
+    training: LabelledImages,
+    select: LabelledImages,
+    preprocessing: Preprocessing,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    teacher: Tensor | None = None,
+    workers: int = 0,
+    stream: bool = False,
+    say: Say | None = None,
+) -> Fitted:
+    """Train a network; a run that was cut short goes on from `last.ckpt` in its folder.
+
+    Args:
+        network: (B, C, H, W) -> (B, K) logits; changed.
+        training: images to train on.
+        select: images that each epoch is measured on.
+        preprocessing: what the network will be used with.
+        recipe: how.
+        folder: for checkpoints and logs.
+        teacher: (N, K) logits of a teacher for the training images, where the recipe distils.
+        workers: processes that prepare images.
+        stream: the images are read in groups, and none is kept.
+        say: told a line after each epoch.
+
+    Raises:
+        ValueError: the images do not fit the recipe, or too many cannot be read.
+        Diverged: the loss is no number any more; the last checkpoint is good.
+        OSError: a checkpoint cannot be written; the one before is intact.
+    """
+    batches = _Batches(training, select, preprocessing, recipe, teacher, workers, stream, memory_format(network))
+    check_unreadable(batches.pixels.unreadable, len(training), recipe)
+    weights = None
+    if recipe.balance == "loss":
+        weights = balanced(training.counts, len(training), training.multilabel)
+    module = Training(
+        network.to(memory_format=memory_format(network)),
+        recipe,
+        batches.order,
+        len(training),
+        multilabel=training.multilabel,
+        class_weights=weights,
+    )
+    callbacks = [Log(folder, module.steps, say), Checkpoints(folder, CHECKPOINT_STEPS)]
+    if recipe.patience:
+        callbacks.insert(0, Best(folder, recipe.patience))
+    last = folder / LAST
+    with _quiet():
+        trainer = Trainer(
+            max_epochs=recipe.epochs,
+            precision=_PRECISIONS[recipe.precision],  # type: ignore[arg-type]
+            accumulate_grad_batches=recipe.accumulate,
+            gradient_clip_val=recipe.clip or None,
+            callbacks=callbacks,
+            logger=_logger(folder, last),
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            log_every_n_steps=50,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            plugins=[WholeFiles()],
+            **trainer_options(),
+        )
+        try:
+            with _interruptible():
+                trainer.fit(module, datamodule=batches, ckpt_path=last if last.exists() else None, weights_only=False)
+            module.check_weights()
+        except Diverged as error:
+            kept = f"the last good checkpoint is {last}" if last.exists() else "it had no checkpoint yet"
+            raise Diverged(f"{error}; {kept}") from None
+    unreadable = batches.pixels.unreadable | module.unreadable
+    check_unreadable(unreadable, len(training), recipe)
+    if recipe.patience and (folder / BEST).exists():
+        module.result.load_state_dict(torch.load(folder / BEST, weights_only=True))
+    return Fitted(module.result.eval(), unreadable, batches.unreadable)
+
+
+class _Batches(LightningDataModule):
+    """Training batches as the recipe says, and selection batches as the network will be used."""
+
+    def __init__(
+        self,
+        training: LabelledImages,
+        select: LabelledImages,
+        preprocessing: Preprocessing,
+        recipe: Recipe,
+        teacher: Tensor | None,
+        workers: int,
+        stream: bool,
+        layout: torch.memory_format,
+    ) -> None:
+        super().__init__()
+        self.select, self.preprocessing, self.workers = select, preprocessing, workers
+        self.unreadable: dict[int, str] = {}  # row of `select` -> reason
+        shorter = None if recipe.scale else preprocessing.resize
+        self.pixels = Pixels(training.images, len(preprocessing.mean), shorter, **({"keep": 0} if stream else {}))
+        starts = training.images.starts if stream else None
+        self.order = Order(
+            len(training),
+            recipe.batch_size,
+            recipe.seed,
+            rank=rank(),
+            ranks=ranks(),
+            parts=recipe.accumulate,
+            weights=drawing_weights(training.targets) if recipe.balance == "sampler" else None,
+            starts=starts,
+        )
+        self.samples = Samples(
+            training,
+            self.pixels,
+            preprocessing,
+            _views(recipe, preprocessing),
+            Mixing(recipe.mixup, recipe.cutmix),
+            recipe.seed,
+            None if teacher is None else _taught(teacher, recipe, training.multilabel),
+            starts or (0,),
+            layout,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(
+            self.samples,
+            batch_size=None,
+            sampler=self.order,
+            num_workers=self.workers,
+            multiprocessing_context="spawn" if self.workers else None,  # forking a process that runs threads may hang it
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        prepared = NetworkInputs(self.select.images, self.preprocessing)
+        return DataLoader(prepared, _SELECT_BATCH, collate_fn=self._targets)
+
+    def _targets(self, batch: Sequence[tuple[int, Tensor | str]]) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) images and (B, K) shares of those that can be read."""
+        good = [(row, x) for row, x in batch if isinstance(x, Tensor)]
+        self.unreadable.update((row, x) for row, x in batch if isinstance(x, str))
+        if not good:
+            raise BadImage(f"none of {len(batch)} images to select on can be read: {batch[0][1]}")
+        return torch.stack([x for _, x in good]), torch.stack([self.select.shares(row) for row, _ in good])
+
+
+def _views(recipe: Recipe, preprocessing: Preprocessing) -> Views:
+    size = preprocessing.crop or 0
+    crop = recipe.train_crop or size
+    if not crop:
+        raise ValueError("the preprocessing cuts no square out of images: give the recipe a train_crop")
+    early = Augmentation(crop, recipe.scale, recipe.mirror, recipe.augment)
+    return Views(early, replace(early, crop=size or crop), recipe.epochs - recipe.final_epochs)
+
+
+def _taught(logits: Tensor, recipe: Recipe, multilabel: bool) -> Tensor:
+    """(N, K) float16: what of a teacher's logits the recipe compares; of images that it could not read, undecided."""
+    if recipe.distil_on == "logits":
+        return torch.nan_to_num(logits)
+    scaled = torch.nan_to_num(logits.float() / recipe.temperature)
+    return (scaled.sigmoid() if multilabel else scaled.softmax(1)).half()
+
+
+def _logger(folder: Path, last: Path) -> Logger | bool:
+    """TensorBoard's, where it is installed; what an interrupted run wrote after its last checkpoint is dropped."""
+    step = 0
+    if last.exists():
+        try:
+            step = torch.load(last, map_location="cpu", weights_only=False, mmap=True)["global_step"]
+        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
+            raise ValueError(f"{last}: is no checkpoint of a run; take it away to begin the run anew") from None
+    if find_spec("tensorboard") is None:
+        return False
+    return TensorBoardLogger(folder, "", "tensorboard", purge_step=step or None)
+
+
+def memory_format(network: nn.Module) -> torch.memory_format:
+    """In which layout a network is trained: channels last, which is faster.
+
+    But on CPUs not with fewer than 16 channels: there oneDNN's backward pass writes outside its memory (torch 2.15).
+    """
+    narrow = any(isinstance(one, nn.Conv2d) and one.out_channels < 16 for one in network.modules())
+    return torch.contiguous_format if narrow and not torch.cuda.is_available() else torch.channels_last
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C stays a KeyboardInterrupt, of which Lightning makes an exit, and can be pressed again."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Lightning says of itself, of idle cores and of how to load checkpoints."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

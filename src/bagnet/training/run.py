@@ -1,0 +1,341 @@
+"""A training run, from labelled images to a file of weights with a card that says what they reach."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from inspect import signature
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..architecture import Architecture, ExternalArchitecture
+from ..card import Card, Score, digest
+from ..data.labelled import has_split, open_labelled
+from ..data.labels import LabelledImages
+from ..data.transforms import Preprocessing
+from ..evaluation.evaluate import Evaluation, evaluate
+from ..files import replacing
+from ..model import BagNet
+from ..runs.journal import OtherRun
+from ..zoo.checkpoint import write
+from ..zoo.convert import converted
+from ..zoo.external import ExternalNetwork, build, open_classifier
+from ..zoo.load import load, with_head
+from .checkpoints import LAST
+from .fitting import Say, fit
+from .processes import local_rank, rank, ranks
+from .recipe import Recipe, finetuning
+from .recipe import recipe as named
+from .report import report
+from .teacher import agreed
+
+_FEW = 2_000  # images, for which starting processes that read them takes longer than reading them
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Args:
+        model: the result, in eval mode, as read back from its file.
+        path: of its file.
+        folder: of the run: recipe, log, checkpoints, unreadable images.
+        evaluation: of the result on the `val` split, where there is one.
+        unreadable: (image, reason) of the images that were skipped, those to select on and of `val` included.
+    """
+
+    model: BagNet | ExternalNetwork
+    path: Path
+    folder: Path
+    evaluation: Evaluation | None
+    unreadable: tuple[tuple[str, str], ...]
+
+    @property
+    def card(self) -> Card:
+        """What the weights are, and what they reach."""
+        assert self.model.card is not None
+        return self.model.card
+
+
+def train(
+    source: str | PathLike[str],
+    out: str | PathLike[str],
+    recipe: Recipe | str = "modern",
+    *,
+    shape: Architecture | ExternalArchitecture | None = None,
+    start: BagNet | None = None,
+    preprocessing: Preprocessing | None = None,
+    teacher: str | BagNet | ExternalNetwork | Sequence[str | BagNet | ExternalNetwork] = (),
+    tag: str = "mine",
+    workers: int | None = None,
+    stream: bool = False,
+    licence: str = "unknown",
+    trained_on: str = "",
+    command: str = "",
+    notes: str = "",
+    say: Say | None = None,
+) -> Run:
+    """Train on the `train` split of some labelled images and measure once on the `val` split, where there is one.
+
+    A fixed 5 % of the training images are held out, and each epoch is measured on them. A run that was cut short goes on from
+    its last checkpoint when called again, to the same weights as if it had not been. Under torchrun all processes train
+    together.
+
+    Args:
+        source: as for `open_labelled`.
+        out: folder for checkpoints, log and result.
+        recipe: how.
+        shape: of the network, whose number of classes is taken from the data; BagNet-33 where None, or that of `start`.
+        start: weights to start from instead of random ones; its head is new where the classes are others.
+        preprocessing: what the network will be used with; that of `start`, or the paper's, where None.
+        teacher: whose answers are learned, where the recipe distils: a model, or its name as for `open_classifier`; of several
+            the mean of their logits.
+        tag: of the card's name, after the architecture's.
+        workers: processes that prepare images; one per core but one, where None and there are many images.
+        stream: read tables in groups of rows while training, see `open_labelled`; only so many groups are mixed at a time.
+        licence: for the card.
+        trained_on: for the card; the source's name where empty.
+        command: for the card: what a person types to repeat the run.
+        notes: for the card.
+        say: told a line now and then.
+
+    Raises:
+        FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit;
+            a teacher where nothing is distilled, or none where something is; a `val` split with other classes; an output
+            folder that is a file, or lies among those of the classes.
+        OtherRun: the folder holds another run.
+        Diverged: the loss is no number any more.
+        OSError: something cannot be written; the last checkpoint is intact.
+    """
+    say = say if say is not None and rank() == 0 else lambda line: None
+    folder = Path(fspath(out))
+    _check_folder(folder, source)
+    recipe = named(recipe) if isinstance(recipe, str) else recipe
+    teachers = [teacher] if isinstance(teacher, (str, nn.Module)) else list(teacher)
+    if recipe.distil and not teachers:
+        raise ValueError(f"the recipe distils (distil={recipe.distil:g}): name a teacher")
+    if teachers and not recipe.distil:
+        raise ValueError("a teacher is named, but the recipe distils nothing (distil=0): say how much, distil=0.5 perhaps")
+    images = open_labelled(source, "train", stream)
+    if recipe.head == "sigmoid":
+        images = images.questions()
+    preprocessing = preprocessing or (start.transform if start is not None else Preprocessing())
+    torch.manual_seed(recipe.seed)
+    network, shape = _network(shape, start, images, len(preprocessing.mean))
+    _check_recipe(recipe, network, shape.name, start)
+    _check_val(source, images)
+    if isinstance(network, BagNet):
+        for side in filter(None, (preprocessing.crop, recipe.train_crop)):
+            network.geometry.grid(side, side)  # raises where a window does not fit
+    training, select = images.hold_out()
+    workers = (max(0, (os.cpu_count() or 1) - 1) if len(images) > _FEW else 0) if workers is None else workers
+    known = [open_classifier(one) if isinstance(one, str) else one for one in teachers]
+    for one in known:
+        images.classes.among(one.classes)  # raises where one is missing
+    record = {
+        "recipe": recipe.to_dict(),
+        "network": shape.to_dict(),
+        "preprocessing": preprocessing.to_dict(),
+        "data": _fingerprint(images),
+        "weights to start from": "" if start is None else digest(start.state_dict()),
+        "teacher": [digest(one.state_dict()) for one in known],
+        "stream": stream,
+    }
+    _claim(folder, record)
+    taught = None
+    if recipe.distil:
+        say(f"asking {'the teacher' if len(known) == 1 else f'{len(known)} teachers'} about {len(training):,} images")
+        taught = agreed(known, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
+    say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
+    if empty := int((training.counts == 0).sum()):
+        say(f"{empty} of {len(images.classes)} classes have no image to train on")
+    fitted = fit(
+        network, training, select, preprocessing, recipe, folder, teacher=taught, workers=workers, stream=stream, say=say
+    )
+    unreadable = tuple(
+        (part.images.names[row], reason)
+        for part, bad in ((training, fitted.unreadable), (select, fitted.unreadable_select))
+        for row, reason in sorted(bad.items())
+    )
+    card = Card(
+        name=f"{shape.name}.{tag}",
+        architecture=shape,
+        classes=images.classes,
+        preprocessing=preprocessing,
+        multilabel=images.multilabel,
+        licence=licence,
+        trained_on=trained_on or Path(fspath(source)).name,
+        command=command,
+        notes=notes,
+        more={"recipe": recipe.to_dict()},
+    )
+    run = _finished(fitted.network, card, source, folder, unreadable, workers)
+    if rank() == 0:
+        shown = open_labelled(source, "val") if run.evaluation is not None else select
+        report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)
+    return run
+
+
+def finetune(
+    model: BagNet | str | PathLike[str],
+    source: str | PathLike[str],
+    out: str | PathLike[str] = "finetuned",
+    recipe: Recipe | str | PathLike[str] = "modern",
+    **changes: Any,
+) -> Run:
+    """Go on training a BagNet on other images, with a new head where their classes are others.
+
+    Args:
+        model: with a card, not changed; or its name or file, as for `load`.
+        source: as for `open_labelled`.
+        out: folder for checkpoints, log and result.
+        recipe: how, or its name or file; a named one with a tenth of its learning rate.
+        changes: fields of the recipe (`epochs=5`, `freeze=True`, `backbone_rate=0.1`), and arguments of `train` that are none.
+
+    Raises:
+        As `train` and `load`; ValueError also where there is no field or argument of a name.
+    """
+    rest = {name: changes.pop(name) for name in set(signature(train).parameters) & set(changes)}
+    chosen = recipe.changed(**changes) if isinstance(recipe, Recipe) else finetuning(recipe, **changes)
+    start = model if isinstance(model, BagNet) else load(model)
+    return train(source, out, chosen, start=start, **rest)
+
+
+def _check_folder(folder: Path, source: str | PathLike[str]) -> None:
+    """Before anything is read: whether results can lie there."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file; name a folder for the run")
+    root = Path(fspath(source)).resolve()
+    if root.is_dir() and root in folder.resolve().parents and not has_split(source, "val"):
+        raise ValueError(f"{folder}: lies among the images, where it would be taken for a class; name another folder for the run")
+
+
+def _check_recipe(recipe: Recipe, network: nn.Module, name: str, start: BagNet | None) -> None:
+    """Whether what the recipe asks for can be done with the network."""
+    if not isinstance(network, BagNet):
+        plain = Recipe()
+        for field in ("sparsity", "freeze", "backbone_rate"):
+            if getattr(recipe, field) != getattr(plain, field):
+                raise ValueError(f"{field} is for BagNets, which have evidence and a head of their own; {name} is none")
+    if recipe.freeze and start is None:
+        raise ValueError("freeze trains the head alone, on weights that are good already: name some to start from")
+
+
+def _check_val(source: str | PathLike[str], images: LabelledImages) -> None:
+    """Whether the result can be measured in the end: a run is not to fail after its last step."""
+    if not has_split(source, "val"):
+        return
+    val = open_labelled(source, "val")
+    if images.multilabel and not val.multilabel:
+        val = val.questions()
+    if val.classes == images.classes:
+        return
+    try:
+        val.classes.among(images.classes)
+    except ValueError as error:
+        raise type(error)(f"the val split of {fspath(source)} does not fit its train split: {error}") from None
+
+
+def _network(
+    shape: Architecture | ExternalArchitecture | None, start: BagNet | None, images: LabelledImages, channels: int
+) -> tuple[nn.Module, Architecture | ExternalArchitecture]:
+    """The network to train and its shape, with as many logits as there are classes."""
+    counts: dict[str, Any] = {"num_classes": len(images.classes), "in_channels": channels}
+    if start is not None:
+        if shape not in (None, start.architecture):
+            raise ValueError(f"weights of {start.name} cannot start another network: leave the shape out")
+        model = with_head(start, images.classes, channels)
+        return model, model.architecture
+    if isinstance(shape, ExternalArchitecture):
+        shape = replace(shape, **counts)
+        return build(shape), shape
+    shape = replace(shape or Architecture(), **counts)
+    return BagNet(shape), shape
+
+
+def _finished(
+    network: nn.Module,
+    card: Card,
+    source: str | PathLike[str],
+    folder: Path,
+    unreadable: tuple[tuple[str, str], ...],
+    workers: int,
+) -> Run:
+    """Write the weights, measure them as stored, and write them again with what they reach on the card."""
+    path = folder / f"{card.name}.safetensors"
+    if rank() == 0:
+        if isinstance(network, BagNet):
+            network.card = card
+        result = network if isinstance(network, BagNet) else ExternalNetwork(network, card)
+        state, card = converted(result, half_convolutions=True)
+        write(path, state, card)
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    model = open_classifier(
+        path, trust=[card.architecture.network] if isinstance(card.architecture, ExternalArchitecture) else []
+    )
+    evaluation = None
+    if has_split(source, "val"):
+        evaluation = evaluate(model, source, "val", workers=workers)
+    if evaluation is not None and not evaluation.multilabel:
+        measured = "measured here on these weights as stored, once, after training"
+        top1, top5 = (round(100 * evaluation.top(count), 2) for count in (1, 5))
+        card = replace(card, scores=(Score(evaluation.data, top1, top5, measured, evaluation.images),))
+        if rank() == 0:
+            write(path, state, card)
+        model.card = card
+    bad = (*unreadable, *(evaluation.bad if evaluation is not None else ()))
+    if rank() == 0:
+        with replacing(folder / "unreadable.csv") as part:
+            file = part.open("w", newline="", encoding="utf-8", errors="surrogateescape")  # names of files need not be text
+            with file:
+                csv.writer(file).writerows([("image", "reason"), *bad])
+    return Run(model, path, folder, evaluation, bad)
+
+
+def _fingerprint(images: LabelledImages) -> str:
+    """Of the names of the images and their labels."""
+    total = sha256("\n".join(images.images.names).encode(errors="surrogateescape"))
+    total.update(images.targets.contiguous().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def _claim(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write what the folder's run is, or see that it is the same run.
+
+    Raises:
+        OtherRun: it is another one.
+    """
+    if local_rank():
+        return  # the first process of a machine speaks for the others
+    path = folder / "run.json"
+    begun = (folder / LAST).exists() or any(folder.glob("*.safetensors"))
+    if not path.exists() or not begun:  # what ended before its first checkpoint is no run yet
+        with replacing(path) as part:
+            part.write_text(json.dumps(record, indent=1))
+        with replacing(folder / "recipe.toml") as part:
+            part.write_text(Recipe(**record["recipe"]).to_toml())
+        return
+    try:
+        there = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: says no longer what run this is ({error}); choose another folder") from None
+    differences = []
+    for key, value in record.items():
+        old = there.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            free = {"unreadable"}  # a run that failed for its unreadable images may go on with more of them
+            names = [name for name in {**old, **value} if old.get(name) != value.get(name) and name not in free]
+            differences += [f"{name} {old.get(name)!r} instead of {value.get(name)!r}" for name in names]
+        elif old != value:
+            differences.append(f"other {key}")
+    if differences:
+        raise OtherRun(f"{folder}: holds a run with {', '.join(differences)}; choose another folder")

@@ -1,0 +1,271 @@
+"""Measures of hand-made answers are what one computes on paper; evaluate asks the model what it should."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import bagnet
+from bagnet.data.decode import BadImage
+from bagnet.data.labelled import open_labelled
+from bagnet.data.labels import BadLabels
+from bagnet.data.names import AmbiguousClass, ClassNames, UnknownClass, imagenet1k
+from bagnet.data.transforms import Preprocessing
+from bagnet.evaluation.evaluate import Evaluation, NotANumber, average_precision, evaluate
+from bagnet.model import BagNet
+
+from .colours import PLAIN, arrays_of, folder_of, reader
+
+
+def answers(labels: Sequence[Any], scores: Sequence[Sequence[float]]) -> Evaluation:
+    table = np.array(scores, np.float32)
+    classes = ClassNames.from_words([f"kind {number}" for number in range(table.shape[1])])
+    return Evaluation("hand.made", "paper", classes, np.array(labels), table, (), 2.0)
+
+
+@pytest.fixture
+def six() -> Evaluation:
+    """Six images of classes 0, 0, 0, 1, 1, 3 among four; the best answers are 0, 1, 1, 1, 0, 2."""
+    scores = [[4, 3, 2, 1], [3, 4, 2, 1], [2, 4, 3, 1], [1, 4, 3, 2], [4, 1, 2, 3], [2, 1, 4, 3]]
+    return answers([0, 0, 0, 1, 1, 3], scores)
+
+
+def test_accuracy_and_confusion(six: Evaluation) -> None:
+    assert [six.top(count) for count in (1, 2, 3, 4)] == pytest.approx([2 / 6, 4 / 6, 5 / 6, 1])
+    assert six.confusion.tolist() == [[1, 2, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]
+    assert six.confused() == [(0, 1, 2), (1, 0, 1), (3, 2, 1)]
+    assert six.confused(1) == [(0, 1, 2)]
+    assert six.counts.tolist() == [3, 2, 0, 1]
+    assert np.array_equal(six.by_class, [1 / 3, 1 / 2, np.nan, 0], equal_nan=True)
+    assert six.images_per_second == 3
+
+
+def test_equal_logits_help_nobody() -> None:
+    constant = answers([0, 1, 2, 3], [[1.0] * 4] * 4)
+    assert constant.top(1) == 0.25  # the first of equal ones is the answer
+    assert constant.top(2) == 0.5
+    assert constant.by_class.tolist() == [1, 0, 0, 0]
+
+
+def sure(*confidences: float) -> list[list[float]]:
+    """Logits of two classes whose softmax says class 0 with these probabilities."""
+    return [[float(np.log(share)), float(np.log1p(-share))] for share in confidences]
+
+
+def test_calibration() -> None:
+    found = answers([0, 0, 0, 1, 1], sure(0.83, 0.83, 0.83, 0.83, 0.61))
+    first, second = found.reliability()
+    assert first == pytest.approx((0.61, 0, 1))
+    assert second == pytest.approx((0.83, 0.75, 4))
+    assert found.calibration_error == pytest.approx((1 * 0.61 + 4 * 0.08) / 5)
+
+
+def test_certainty_has_no_bin_of_its_own() -> None:
+    found = answers([0, 1], [[100, 0], *sure(0.96)])
+    assert found.reliability() == [pytest.approx((0.98, 0.5, 2))]
+
+
+def test_average_precision_by_hand() -> None:
+    truth = np.array([True, False, True, False])
+    assert average_precision(np.array([4.0, 3, 2, 1]), truth) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(np.array([1.0, 2, 3, 4]), truth) == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert average_precision(np.ones(4), truth) == 0.5  # the share of true ones, whatever their order
+    assert average_precision(np.array([3.0, 3, 2, 1]), truth) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+@pytest.mark.slow
+def test_measures_agree_with_torchmetrics() -> None:
+    measures = pytest.importorskip("torchmetrics.functional.classification")
+    random = np.random.default_rng(0)
+    labels, scores = random.integers(0, 7, 500), random.normal(size=(500, 7)).astype(np.float32).round(1)
+    found = answers(labels, scores.tolist())
+    x, y = torch.from_numpy(scores), torch.from_numpy(labels)
+    assert found.calibration_error == pytest.approx(float(measures.multiclass_calibration_error(x, y, 7, n_bins=15)), abs=1e-6)
+    several = random.random((500, 7)) < 0.3
+    theirs = measures.multilabel_average_precision(x, torch.from_numpy(several).long(), 7, average="none")
+    assert answers(several, scores.tolist()).by_class == pytest.approx(theirs.numpy(), abs=1e-6)
+
+
+def test_several_labels() -> None:
+    labels = [[True, False, False], [False, True, False], [True, True, False], [False, False, False]]
+    found = answers(labels, [[40, -1, 0], [30, 1, 0], [20, 3, 0], [-1, 2, 0]])
+    assert found.multilabel
+    assert np.array_equal(found.by_class, [(1 + 2 / 3) / 2, (1 + 2 / 3) / 2, np.nan], equal_nan=True)
+    assert found.mean_average_precision == pytest.approx(5 / 6)
+    assert sum(count for *_, count in found.reliability()) == 12
+    assert found.calibration_error > 0
+    for ask in (lambda: found.top(1), lambda: found.confusion, found.confused):
+        with pytest.raises(BadLabels, match="several labels"):
+            ask()
+    with pytest.raises(BadLabels, match="one label each"):
+        _ = answers([0], [[1, 2]]).mean_average_precision
+
+
+def test_json(six: Evaluation) -> None:
+    record = json.loads(json.dumps(six.to_dict(), allow_nan=False))
+    assert (record["model"], record["images"], record["top1"]) == ("hand.made", 6, pytest.approx(2 / 6))
+    assert record["confused"][0] == {"true": "kind 0", "taken_for": "kind 1", "images": 2}
+    assert record["by_class"][1:3] == [
+        {"class": "kind 1", "wnid": None, "images": 2, "accuracy": 0.5},
+        {"class": "kind 2", "wnid": None, "images": 0, "accuracy": None},
+    ]
+    nobody = answers([[False], [False]], [[1], [2]]).to_dict()
+    assert json.loads(json.dumps(nobody, allow_nan=False))["mean_average_precision"] is None
+
+
+def test_images_of_a_folder(tmp_path: Path) -> None:
+    data = folder_of(tmp_path / "photos", {"red": ["red", "red", "green"], "blue": ["blue"], "green": ["green"] * 2})
+    seen: list[tuple[int, int]] = []
+    found = bagnet.evaluate(reader(), data, batch_size=4, workers=0, progress=lambda *counts: seen.append(counts))
+    assert [str(entry) for entry in found.classes] == ["blue", "green", "red"]  # the folders' order, not the model's
+    assert found.labels.tolist() == [0, 1, 1, 2, 2, 2]
+    assert found.scores.tolist() == [[10, 0, 0], [0, 10, 0], [0, 10, 0], [0, 0, 10], [0, 0, 10], [0, 10, 0]]
+    assert found.top(1) == 5 / 6
+    assert found.confused() == [(2, 1, 1)]
+    assert (found.model, found.data, found.bad, found.window) == ("reader.colours", "photos val", (), None)
+    assert seen == [(4, 6), (6, 6)]
+
+
+def test_a_model_of_a_thousand_classes_is_asked_about_three(tmp_path: Path) -> None:
+    """By WordNet id; what it thinks of all other classes does not count."""
+    known = imagenet1k()
+    words = [entry.wnid or "" for entry in known]
+    ids = [words[place] for place in (281, 7, 950)]
+    model = reader(words)
+    head = model.network[2]
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(100.0)
+        for channel, place in enumerate((281, 7, 950)):
+            head.weight[place, channel], head.bias[place] = 1.0, 0.0
+    data = folder_of(tmp_path, dict(zip(ids, (["red"], ["green"], ["blue", "red"]), strict=True)))
+    found = evaluate(model, data, workers=0)
+    assert [entry.wnid for entry in found.classes] == sorted(ids)
+    assert found.top(1) == 3 / 4
+    assert found.confused() == [(sorted(ids).index(ids[2]), sorted(ids).index(ids[0]), 1)]
+    assert float(found.scores.max()) == 1
+
+
+def test_numbered_classes_are_those_of_a_model_that_numbers_them(tmp_path: Path) -> None:
+    """The labels 0 and 1 of the images are the first two of the model's three."""
+    data = arrays_of(tmp_path / "set.npz", ["red", "green", "blue"], [0, 1, 1])
+    found = evaluate(reader(["class 0", "class 1", "class 2"]), data, workers=0)
+    assert found.scores.tolist() == [[10, 0], [0, 10], [0, 0]]
+    assert found.top(1) == 2 / 3
+
+
+def test_a_model_that_lacks_a_class(tmp_path: Path) -> None:
+    data = folder_of(tmp_path / "set", {"red": ["red"], "violet": ["blue"]})
+    with pytest.raises(UnknownClass, match=r"reader.colours cannot be measured on set val: 1 of 2 classes .* violet"):
+        evaluate(reader(), data, workers=0)
+
+
+def test_two_classes_that_are_one_of_the_model(tmp_path: Path) -> None:
+    data = folder_of(tmp_path, {"tabby": ["red"], "tabby cat": ["blue"], "n01443537": ["blue"]})
+    with pytest.raises(AmbiguousClass, match="both tabby and tabby cat"):
+        evaluate(reader(["n02123045", "n01443537", "blue"]), data, workers=0)
+
+
+def test_bad_images_are_named_and_the_rest_is_measured(tmp_path: Path) -> None:
+    data = folder_of(tmp_path, {"blue": ["blue", "blue"], "red": ["red"]})
+    (data / "val" / "blue" / "0.png").write_bytes(b"no image")
+    found = evaluate(reader(), data, workers=0)
+    assert [name for name, _ in found.bad] == ["blue/0.png"]
+    assert "not an image" in found.bad[0][1]
+    assert (found.images, found.top(1), found.labels.tolist()) == (2, 1, [0, 1])
+    for path in data.rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(BadImage, match="none of the 3 images"):
+        evaluate(reader(), data, workers=0)
+
+
+def test_images_of_several_sizes_keep_their_labels(tmp_path: Path) -> None:
+    folder = tmp_path / "val"
+    for number, (colour, side) in enumerate([("red", 9), ("blue", 7), ("blue", 9), ("red", 7), ("red", 9)]):
+        (folder / colour).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (side, side), colour).save(folder / colour / f"{number}.png")
+    whole = Preprocessing(None, None, mean=PLAIN.mean, std=PLAIN.std)
+    found = evaluate(reader(), tmp_path, workers=0, transform=whole)
+    assert found.labels.tolist() == [0, 0, 1, 1, 1]
+    assert found.top(1) == 1
+
+
+def test_several_labels_of_a_file(tmp_path: Path) -> None:
+    data = arrays_of(tmp_path / "set.npz", ["red", "green", "blue"], [[1, 0, 0], [0, 1, 1], [0, 0, 0]])
+    found = evaluate(reader(["class 0", "class 1", "class 2"], multilabel=True), data, workers=0)
+    assert found.multilabel
+    assert found.by_class == pytest.approx([1, 1, 1 / 3])  # blue: the one image that is so is not called so, two tie after it
+
+
+def test_a_model_of_questions_asks_them_of_images_with_one_label(tmp_path: Path) -> None:
+    data = folder_of(tmp_path, {"blue": ["blue"], "green": ["green"], "red": ["red", "green"]})
+    found = evaluate(reader(multilabel=True), data, workers=0)
+    assert found.labels.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
+    assert found.by_class == pytest.approx([1, 1 / 2, (1 + 2 / 4) / 2])
+
+
+def test_a_question_about_the_second_of_two_classes(tmp_path: Path) -> None:
+    data = folder_of(tmp_path, {"blue": ["blue", "red"], "red": ["red"]})
+    found = evaluate(reader(["red"], multilabel=True), data, workers=0)
+    assert found.by_class == pytest.approx([0.5])
+    assert found.mean_average_precision == pytest.approx(0.5)
+
+
+def test_a_model_in_training_is_measured_as_it_will_be_used(small: Callable[..., BagNet], tmp_path: Path) -> None:
+    data = folder_of(tmp_path, {"blue": ["blue"] * 2, "red": ["red"]}, side=40)
+    model = small(classes=["blue", "red"], num_classes=2)
+    size = Preprocessing(40, 40)
+    before = evaluate(model, data, workers=0, transform=size)
+    model.train()
+    statistics = model.bn1.running_mean.clone()  # type: ignore[union-attr,operator]
+    assert np.array_equal(evaluate(model, data, workers=0, transform=size).scores, before.scores)
+    assert model.training
+    assert torch.equal(model.bn1.running_mean, statistics)  # type: ignore[arg-type]
+    assert before.window == 33
+
+
+def test_weights_in_double_precision(tmp_path: Path) -> None:
+    data = folder_of(tmp_path, {"blue": ["blue"], "red": ["red"]})
+    assert evaluate(reader().double(), data, workers=0).top(1) == 1
+
+
+def test_a_prepared_model_says_how_it_ran(small: Callable[..., BagNet], tmp_path: Path) -> None:
+    data = folder_of(tmp_path, {"blue": ["blue"], "red": ["red"]}, side=40)
+    model = small(classes=["blue", "red"], num_classes=2)
+    found = evaluate(bagnet.prepare(model), data, workers=0, transform=Preprocessing(40, 40))
+    assert (found.window, found.runtime, found.precision) == (33, "torch", "float32")
+    assert found.scores == pytest.approx(evaluate(model, data, workers=0, transform=Preprocessing(40, 40)).scores, abs=1e-5)
+
+
+def test_a_model_without_numbers(tmp_path: Path) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.full((len(x), 3), torch.nan)
+
+    model = reader()
+    model.network = Broken()
+    with pytest.raises(NotANumber, match="no numbers"):
+        evaluate(model, folder_of(tmp_path, {"blue": ["blue"], "red": ["red"]}), workers=0)
+
+
+def test_images_without_labels(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
+    with pytest.raises((BadLabels, FileNotFoundError), match=tmp_path.name):
+        evaluate(reader(), tmp_path, "train", workers=0)
+    with pytest.raises(FileNotFoundError, match="no folder called val"):
+        evaluate(reader(), tmp_path, workers=0)
+
+
+def test_images_already_open(tmp_path: Path) -> None:
+    images = open_labelled(folder_of(tmp_path, {"blue": ["blue", "red"], "red": ["red"]}), "val")
+    assert evaluate(reader(), images.take([0, 2]), workers=0).top(1) == 1
+    with pytest.raises(BadImage, match="none of the 0 images"):
+        evaluate(reader(), images.take([]), workers=0)

@@ -1,0 +1,61 @@
+"""Two processes train as one does: the same samples, the same steps, whatever prepares the images."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from .conftest import PREPROCESSING, SMALL
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from bagnet.data.transforms import Preprocessing
+from bagnet.model import Architecture
+from bagnet.training import run
+from bagnet.training.recipe import recipe
+
+if __name__ == "__main__":
+    data, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    torch.set_num_threads(1)
+    ten_steps = {"epochs": 1, "batch_size": 22, "learning_rate": 0.01, "ema": 0.8, "mixup": 0.2}
+    one_epoch = recipe("modern", **ten_steps, precision="float64", freeze_norm=True)
+    fitted = run.fit
+    def kept(*given, **named):
+        found = fitted(*given, **named)
+        if int(__import__("os").environ.get("RANK", "0")) == 0:
+            torch.save(found.network.state_dict(), out / "float64.pt")
+        return found
+    run.fit = kept
+    run.train(data, out, one_epoch, shape={shape!r}, preprocessing={preprocessing!r}, workers=workers)
+"""
+
+
+def trained(data: Path, out: Path, processes: int, workers: int) -> dict[str, torch.Tensor]:
+    """The weights in float64 after ten steps."""
+    out.mkdir()
+    script = out / "script.py"
+    script.write_text(_SCRIPT.replace("{shape!r}", repr(SMALL)).replace("{preprocessing!r}", repr(PREPROCESSING)))
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    command = [sys.executable, *launch, str(script), str(data), str(out), str(workers)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, torch.Tensor] = torch.load(out / "float64.pt", weights_only=True)
+    return found
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
+    """Batch normalisation frozen, ten steps: equal to 1e-9 in float64, with two workers each and with none."""
+    alone = trained(data, tmp_path / "alone", 1, 0)
+    together = trained(data, tmp_path / "together", 2, 2)
+    assert alone.keys() == together.keys()
+    for name, value in alone.items():
+        if value.is_floating_point():
+            assert value.dtype == torch.float64
+            assert (value - together[name]).abs().max() <= 1e-9 * value.abs().max(), name

@@ -1,0 +1,97 @@
+"""Recipes: by name, from a file, changed field by field, refused where they make no sense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bagnet.training.module import learning_rate
+from bagnet.training.recipe import RECIPES, Recipe, finetuning, recipe
+
+
+def test_by_name() -> None:
+    assert recipe("modern") == Recipe()
+    paper = recipe("paper", epochs=2)
+    assert (paper.optimiser, paper.learning_rate, paper.momentum, paper.weight_decay) == ("sgd", 0.01, 0.9, 1e-4)
+    assert (paper.batch_size, paper.schedule, paper.step_epochs, paper.epochs) == (256, "steps", 30, 2)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_file_gives_back_what_was_written(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPES[name].to_toml())
+    assert recipe(path) == RECIPES[name]
+    assert recipe(str(path), seed=3) == RECIPES[name].changed(seed=3)
+
+
+def test_a_file_may_change_a_named_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('recipe = "paper"\nepochs = 5\nlearning_rate = 1\n')
+    assert recipe(path) == RECIPES["paper"].changed(epochs=5, learning_rate=1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("epochs = ", "is no TOML"),
+        ("epoch = 3", "a recipe has no field 'epoch': there are epochs"),
+        ('recipe = "best"', "there is no recipe 'best'"),
+        ("epochs = 0", "epochs must be at least 1, got 0"),
+        ('epochs = "3"', "epochs must be a whole number, got '3'"),
+        ("mirror = 1.5", "mirror must be between 0 and 1, got 1.5"),
+        ("freeze = 1", "freeze must be true or false, got 1"),
+        ('optimiser = "adam"', "optimiser must be one of adamw, sgd, got 'adam'"),
+        ("final_epochs = 31", "final_epochs=31 are more than epochs=30"),
+        ("accumulate = 3", "batch_size=128 cannot be split into accumulate=3 equal parts"),
+        ("learning_rate = nan", "learning_rate must be between 1e-12 and 1e.12, got nan"),
+        ("learning_rate = inf", "learning_rate must be between 1e-12 and 1e.12, got inf"),
+        ('recipe = ["paper"]', "there is no recipe"),
+        ("seed = 9999999999999999999", "seed must be between 0 and"),
+    ],
+)
+def test_files_that_make_no_sense(text: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"mine\.toml: .*{reason}"):
+        recipe(path)
+
+
+def test_a_file_and_what_is_changed_of_it_count_together(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("accumulate = 3\nfinal_epochs = 40\n")
+    assert recipe(path, batch_size=12, epochs=50).accumulate == 3
+    with pytest.raises(ValueError, match=r"mine\.toml and what is changed of it: batch_size=128 cannot be split"):
+        recipe(path, epochs=50)
+
+
+def test_fine_tuning_takes_a_tenth_of_a_named_rate(tmp_path: Path) -> None:
+    assert finetuning() == Recipe(learning_rate=3e-3 / 10)
+    assert finetuning("paper", learning_rate=0.5).learning_rate == 0.5
+    path = tmp_path / "mine.toml"
+    path.write_text("learning_rate = 0.02\n")
+    assert finetuning(path) == Recipe(learning_rate=0.02)
+
+
+def test_names_that_are_none() -> None:
+    with pytest.raises(ValueError, match=r"there is no recipe 'best': there are paper, modern, or give a \.toml file"):
+        recipe("best")
+    with pytest.raises(FileNotFoundError):
+        recipe("missing.toml")
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    cosine = Recipe(warm_up=0.1)
+    rates = [learning_rate(cosine, step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.0)
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_the_learning_rate_falls_in_steps() -> None:
+    steps = RECIPES["paper"]
+    rates = [learning_rate(steps, step, 900) for step in (0, 299, 300, 599, 600, 899)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])

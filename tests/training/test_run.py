@@ -1,0 +1,371 @@
+"""Every way of training learns what it should, and says so on the card."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bagnet
+from bagnet.architecture import ExternalArchitecture
+from bagnet.data.transforms import Preprocessing
+from bagnet.model import BagNet
+from bagnet.runs.journal import OtherRun
+from bagnet.training.checkpoints import read_log
+from bagnet.training.fitting import memory_format
+from bagnet.training.module import Diverged
+from bagnet.training.recipe import Recipe, recipe
+from bagnet.training.run import Run, finetune, train
+from bagnet.zoo.external import ExternalNetwork
+
+from .conftest import PREPROCESSING, SMALL, textures
+
+
+@pytest.fixture(scope="session")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """By the modern recipe."""
+    quick = recipe("modern", epochs=4, batch_size=24, learning_rate=0.02, augment="none")
+    folder = tmp_path_factory.mktemp("trained")
+    return train(data, folder, quick, shape=SMALL, preprocessing=PREPROCESSING, tag="textures", command="bagnet train textures")
+
+
+def accuracy(run: Run) -> float:
+    assert run.evaluation is not None
+    return run.evaluation.top(1)
+
+
+def test_the_modern_recipe(trained: Run) -> None:
+    assert accuracy(trained) > 0.95
+    card = trained.card
+    assert card.name == "bagnet9s4.textures"
+    assert card.scores[0].top1 == 100 * accuracy(trained)
+    assert card.scores[0].images == 60
+    assert card.more["recipe"]["ema"] == 0.999, "the moving average is good after few steps, too"
+    assert recipe(trained.folder / "recipe.toml") == Recipe(**card.more["recipe"])
+    assert bagnet.load(trained.path).card == card
+    steps = [int(row["step"]) for row in read_log(trained.folder / "log.csv") if row["loss"]]
+    assert steps == list(range(1, 37))  # 228 images in batches of 24, four times
+
+
+def test_the_paper_recipe(data: Path, tmp_path: Path) -> None:
+    paper = recipe("paper", epochs=6, batch_size=12, step_epochs=5, learning_rate=0.05, scale=0.5)
+    assert accuracy(train(data, tmp_path, paper, shape=SMALL, preprocessing=PREPROCESSING)) > 0.95
+
+
+def test_mixed_images(data: Path, tmp_path: Path, quick: Recipe) -> None:
+    mixed = quick.changed(mixup=0.2, cutmix=1.0, epochs=6)
+    assert accuracy(train(data, tmp_path, mixed, shape=SMALL, preprocessing=PREPROCESSING)) > 0.95
+
+
+def test_fine_tuning_a_new_head(trained: Run, tmp_path: Path) -> None:
+    """Other classes, frozen backbone: the head alone changes."""
+    images, labels = textures(120, 2)
+    np.savez(tmp_path / "two.npz", train_images=images, train_labels=labels > 0, val_images=images, val_labels=labels > 0)
+    assert isinstance(trained.model, BagNet)
+    run = finetune(
+        trained.model, tmp_path / "two.npz", tmp_path / "run", epochs=6, batch_size=24, learning_rate=0.05, freeze=True
+    )
+    assert accuracy(run) > 0.95
+    assert len(run.model.classes) == 2
+    before, after = trained.model.state_dict(), run.model.state_dict()
+    changed = {name for name in before if before[name].shape != after[name].shape or not torch.equal(before[name], after[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_fine_tuning_all_of_it_at_two_rates(trained: Run, data: Path, tmp_path: Path, quick: Recipe) -> None:
+    assert isinstance(trained.model, BagNet)
+    run = finetune(trained.model, data, tmp_path, quick.changed(learning_rate=1e-3, epochs=1), backbone_rate=0.1)
+    assert accuracy(run) > 0.95
+
+
+@pytest.mark.parametrize("what", ["probabilities", "logits"])
+def test_distillation(what: str, trained: Run, data: Path, tmp_path: Path, quick: Recipe) -> None:
+    """From a teacher alone, whose answers are kept and asked for once."""
+    told = quick.changed(distil=1.0, distil_on=what, temperature=2.0, epochs=5)
+    said: list[str] = []
+    arguments = {"shape": SMALL, "preprocessing": PREPROCESSING, "teacher": str(trained.path), "say": said.append}
+    assert accuracy(train(data, tmp_path, told, **arguments)) > 0.95  # type: ignore[arg-type]
+    (kept,) = (tmp_path / "teacher").rglob("*.npy")
+    assert np.load(kept).shape == (228, 3)
+
+
+def test_sparse_evidence(trained: Run, data: Path, tmp_path: Path, quick: Recipe) -> None:
+    """With the L1 term the maps hold far less evidence for as many right answers."""
+    run = train(data, tmp_path, quick.changed(sparsity=1e-2, epochs=8), shape=SMALL, preprocessing=PREPROCESSING)
+    assert accuracy(run) > 0.95
+    x = torch.stack([PREPROCESSING.of_pixels(image) for image in textures(30, 3)[0]])
+    assert isinstance(run.model, BagNet)
+    assert isinstance(trained.model, BagNet)
+    with torch.inference_mode():
+        sparse, plain = (float(model.evidence(x).abs().mean()) for model in (run.model, trained.model))
+    assert sparse < plain / 2
+
+
+def test_several_labels_an_image(tmp_path: Path, quick: Recipe) -> None:
+    """Stripes above, a grid below, both or neither."""
+    random = np.random.default_rng(0)
+    images = random.integers(60, 120, (320, 20, 20, 3))
+    labels = random.integers(0, 2, (320, 2))
+    images[labels[:, 0] == 1, :9, ::2] += 100
+    for image in np.flatnonzero(labels[:, 1]):
+        images[image, 9::3, ::3] += 130
+    images = images.astype(np.uint8)
+    arrays = {"train_images": images[:240], "train_labels": labels[:240], "val_images": images[240:], "val_labels": labels[240:]}
+    np.savez(tmp_path / "both.npz", **arrays)
+    run = train(tmp_path / "both.npz", tmp_path / "run", quick.changed(epochs=8), shape=SMALL, preprocessing=PREPROCESSING)
+    assert run.evaluation is not None
+    assert run.card.multilabel
+    assert ((run.evaluation.scores > 0) == run.evaluation.labels).mean() > 0.95
+    evidence = bagnet.explain(run.model, torch.from_numpy(images[0]).permute(2, 0, 1).float() / 255)
+    assert evidence.top(1)[0].probability == pytest.approx(1 / (1 + np.exp(-evidence.logits.max())))
+
+
+def test_a_yes_or_no_has_one_logit(tmp_path: Path, quick: Recipe) -> None:
+    images, labels = textures(240, 0)
+    np.savez(tmp_path / "two.npz", train_images=images, train_labels=labels == 1)
+    run = train(tmp_path / "two.npz", tmp_path / "run", quick.changed(head="sigmoid"), shape=SMALL, preprocessing=PREPROCESSING)
+    assert [str(entry) for entry in run.model.classes] == ["class 1"]
+    assert run.evaluation is None  # there is no val
+    x = torch.stack([PREPROCESSING.of_pixels(image) for image in images])
+    with torch.inference_mode():
+        assert ((run.model(x)[:, 0] > 0).numpy() == (labels == 1)).mean() > 0.95
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_other_channels(channels: int, tmp_path: Path, quick: Recipe) -> None:
+    images, labels = textures(240, 0)
+    images = images[..., [place % 3 for place in range(channels)]]
+    np.savez(tmp_path / "channels.npz", train_images=images, train_labels=labels, val_images=images, val_labels=labels)
+    preprocessing = Preprocessing(None, 17, mean=(0.5,) * channels, std=(0.25,) * channels)
+    run = train(tmp_path / "channels.npz", tmp_path / "run", quick, shape=SMALL, preprocessing=preprocessing)
+    assert run.card.bagnet.in_channels == channels
+    assert accuracy(run) > 0.95
+
+
+def test_another_network_by_the_same_recipe(data: Path, tmp_path: Path, quick: Recipe) -> None:
+    run = train(data, tmp_path, quick, shape=ExternalArchitecture("bagnet.zoo.comparison:small_vgg"), preprocessing=PREPROCESSING)
+    assert isinstance(run.model, ExternalNetwork)
+    assert run.path.name == "small_vgg.mine.safetensors"
+    assert accuracy(run) > 0.95
+    with pytest.raises(ValueError, match=r"is no BagNet but a bagnet\.zoo\.comparison:small_vgg"):
+        bagnet.load(run.path)
+
+
+@pytest.mark.parametrize("balance", ["loss", "sampler"])
+def test_rare_classes_count_as_much(balance: str, tmp_path: Path, quick: Recipe) -> None:
+    """One image in nine shows stripes; both classes are found."""
+    images, labels = textures(720, 0)
+    keep = np.flatnonzero((labels == 0) | ((labels == 1) & (np.arange(720) % 8 == 1)))
+    val, val_labels = textures(60, 1)
+    only = val_labels < 2
+    np.savez(
+        tmp_path / "rare.npz",
+        train_images=images[keep],
+        train_labels=labels[keep],
+        val_images=val[only],
+        val_labels=val_labels[only],
+    )
+    run = train(
+        tmp_path / "rare.npz",
+        tmp_path / "run",
+        quick.changed(balance=balance, epochs=5),
+        shape=SMALL,
+        preprocessing=PREPROCESSING,
+    )
+    assert run.evaluation is not None
+    assert run.evaluation.by_class.min() > 0.95
+
+
+def test_early_stopping_keeps_the_best(data: Path, tmp_path: Path, quick: Recipe) -> None:
+    run = train(data, tmp_path, quick.changed(epochs=30, patience=2), shape=SMALL, preprocessing=PREPROCESSING)
+    losses = [float(row["select_loss"]) for row in read_log(tmp_path / "log.csv") if row["select_loss"]]
+    assert len(losses) < 30
+    assert losses.index(min(losses)) == len(losses) - 3
+    assert accuracy(run) > 0.95
+
+
+def test_a_loss_that_is_no_number(data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops with the step; the checkpoint before it is there, and a run with what went wrong mended goes on from it."""
+    from bagnet.training import module
+
+    calls = 0
+
+    def sometimes(*given: object, **named: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return real(*given, **named) * (float("nan") if calls == 15 else 1)  # type: ignore[arg-type]
+
+    real = module.classification
+    monkeypatch.setattr(module, "classification", sometimes)
+    with pytest.raises(Diverged, match=r"the loss is nan at step 13.*the last good checkpoint is .*last\.ckpt"):
+        train(data, tmp_path, quick, shape=SMALL, preprocessing=PREPROCESSING)
+    assert accuracy(train(data, tmp_path, quick, shape=SMALL, preprocessing=PREPROCESSING)) > 0.95
+
+
+def test_the_folder_of_another_run(trained: Run, data: Path) -> None:
+    other = Recipe(**trained.card.more["recipe"]).changed(learning_rate=0.1)
+    with pytest.raises(OtherRun, match=r"holds a run with learning_rate 0.02 instead of 0.1; choose another folder"):
+        train(data, trained.folder, other, shape=SMALL, preprocessing=PREPROCESSING)
+    same = Recipe(**trained.card.more["recipe"])
+    with pytest.raises(OtherRun, match="holds a run with crop 17 instead of 12"):
+        train(data, trained.folder, same, shape=SMALL, preprocessing=PREPROCESSING.with_crop(12))
+    with pytest.raises(OtherRun, match="other weights to start from"):
+        train(data, trained.folder, same, start=trained.model, preprocessing=PREPROCESSING)  # type: ignore[arg-type]
+
+
+def test_weights_that_are_no_numbers_are_not_kept(
+    data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step to infinity at the end of the second epoch, after its loss: the checkpoint of the first stays."""
+    real = torch.optim.AdamW.step
+    steps = 0
+
+    def leaping(self: torch.optim.AdamW, **given: object) -> object:
+        nonlocal steps
+        steps += 1
+        result = real(self, **given)  # type: ignore[arg-type]
+        if steps == 18:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].fill_(float("inf"))
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", leaping)
+    with pytest.raises(Diverged, match=r"after step 18: try a lower learning_rate than 0\.02.*the last good checkpoint"):
+        train(data, tmp_path, quick.changed(ema=0.0), shape=SMALL, preprocessing=PREPROCESSING)
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=False)
+    assert kept["global_step"] == 9
+    assert all(tensor.isfinite().all() for tensor in kept["state_dict"].values())
+
+
+def test_an_interruption_is_one(data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, of which Lightning makes an exit with no word."""
+    from bagnet.training import module
+
+    def pressed(*_: object, **__: object) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(module, "classification", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path, quick, shape=SMALL, preprocessing=PREPROCESSING)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_narrow_networks_are_trained_channels_first() -> None:
+    """There oneDNN's backward pass of maps with channels last writes outside its memory and ends the process."""
+    assert memory_format(BagNet(SMALL)) == torch.contiguous_format
+    assert memory_format(BagNet(replace(SMALL, width=16))) == torch.channels_last
+
+
+def pictures(folder: Path, names: Sequence[str], count: int, side: int = 20) -> Path:
+    """A folder of plain pictures for each class, in a colour by its first letter; every second picture is a pixel wider."""
+    for name in names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            colour = tuple(200 - number if letter == name[0] else 30 for letter in "abc")
+            Image.new("RGB", (side + number % 2, side), colour).save(folder / name / f"{number:02d}.png")
+    return folder
+
+
+def test_val_may_lack_a_class(tmp_path: Path, quick: Recipe) -> None:
+    """What is shown on the page is by the network's numbers of classes, not by those of val."""
+    pictures(tmp_path / "data/train", ["ape", "bee", "cow"], 20)
+    pictures(tmp_path / "data/val", ["ape", "cow"], 3)
+    recipe = quick.changed(batch_size=8, epochs=5)
+    run = train(tmp_path / "data", tmp_path / "run", recipe, shape=SMALL, preprocessing=PREPROCESSING)
+    assert run.evaluation is not None
+    assert run.evaluation.top(1) == 1.0
+    assert "class=wrong" not in (tmp_path / "run/report.html").read_text()
+
+
+def test_what_would_fail_at_the_end_is_refused_at_once(tmp_path: Path, quick: Recipe) -> None:
+    pictures(tmp_path / "data/train", ["ape", "bee"], 4)
+    pictures(tmp_path / "data/val", ["ape", "bee", "cow"], 1)
+    arguments = {"shape": SMALL, "preprocessing": PREPROCESSING}
+    with pytest.raises(ValueError, match=r"the val split of .* does not fit its train split: 1 of 3 classes.*cow"):
+        train(tmp_path / "data", tmp_path / "run", quick, **arguments)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="lies among the images"):
+        train(tmp_path / "data/train", tmp_path / "data/train/run", quick, **arguments)  # type: ignore[arg-type]
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file: is a file; name a folder"):
+        train(tmp_path / "data/train", tmp_path / "file", quick, **arguments)  # type: ignore[arg-type]
+
+
+def test_unreadable_images_of_several_sizes_end_a_run_early(tmp_path: Path, quick: Recipe) -> None:
+    """They are found as they are read; the same folder may go on with a larger share, and all are listed once."""
+    folder = pictures(tmp_path / "images", ["ape", "bee"], 20)
+    broken = [folder / "ape/07.png", folder / "bee/11.png", folder / "bee/12.png"]
+    for path in broken:
+        path.write_bytes(b"no image")
+    recipe, said = quick.changed(batch_size=8, epochs=3), list[str]()
+    arguments = {"shape": SMALL, "preprocessing": PREPROCESSING}
+    with pytest.raises(ValueError, match=r"of 38 images cannot be read, more than 1%"):
+        train(folder, tmp_path / "run", recipe, say=said.append, **arguments)  # type: ignore[arg-type]
+    assert not any("epoch 3" in line for line in said)
+    run = train(folder, tmp_path / "run", recipe.changed(unreadable=0.2), **arguments)  # type: ignore[arg-type]
+    assert sorted(name for name, _ in run.unreadable) == ["ape/07.png", "bee/11.png", "bee/12.png"]
+
+
+def test_what_only_bagnets_can_do(data: Path, tmp_path: Path, quick: Recipe) -> None:
+    other = ExternalArchitecture("bagnet.zoo.comparison:small_vgg")
+    for changed in ({"sparsity": 0.1}, {"freeze": True}, {"backbone_rate": 0.1}):
+        with pytest.raises(ValueError, match=f"{next(iter(changed))} is for BagNets"):
+            train(data, tmp_path, quick.changed(**changed), shape=other, preprocessing=PREPROCESSING)
+    with pytest.raises(ValueError, match="freeze trains the head alone"):
+        train(data, tmp_path, quick.changed(freeze=True), shape=SMALL, preprocessing=PREPROCESSING)
+
+
+def test_a_folder_that_holds_no_checkpoint_is_no_run(tmp_path: Path, quick: Recipe) -> None:
+    """What failed at once may be begun again in another way."""
+    images, labels = textures(40, 0)
+    five = np.concatenate([images, images[..., :2]], 3)
+    np.savez(tmp_path / "five.npz", train_images=five, train_labels=labels)
+    arguments = {"shape": SMALL, "preprocessing": PREPROCESSING.with_channels(5)}
+    with pytest.raises(ValueError, match="take augment none"):
+        train(tmp_path / "five.npz", tmp_path / "run", quick.changed(augment="trivial"), **arguments)  # type: ignore[arg-type]
+    assert (tmp_path / "run/run.json").exists()
+    run = train(tmp_path / "five.npz", tmp_path / "run", quick.changed(epochs=1), **arguments)  # type: ignore[arg-type]
+    assert run.card.preprocessing.mean == (0.5,) * 5
+
+
+def test_too_many_unreadable_images(tmp_path: Path, quick: Recipe) -> None:
+    """One of two classes has a broken file: skipped and listed, or refused, as the recipe says."""
+    for name, shade in (("dark", 40), ("light", 200)):
+        for number in range(20):
+            path = tmp_path / "images" / name / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (shade + number, shade, shade)).save(path)
+    (tmp_path / "images" / "dark" / "07.png").write_bytes(b"no image")
+    arguments = {"shape": SMALL, "preprocessing": PREPROCESSING}
+    with pytest.raises(ValueError, match=r"1 of 38 images cannot be read, more than 1%.*dark/07\.png"):
+        train(tmp_path / "images", tmp_path / "a", quick.changed(batch_size=8), **arguments)  # type: ignore[arg-type]
+    lenient = quick.changed(batch_size=8, unreadable=0.1, epochs=1)
+    run = train(tmp_path / "images", tmp_path / "b", lenient, **arguments)  # type: ignore[arg-type]
+    assert [name for name, _ in run.unreadable] == ["dark/07.png"]
+    assert "dark/07.png" in (tmp_path / "b" / "unreadable.csv").read_text()
+
+
+def test_a_teacher_is_asked_for(data: Path, tmp_path: Path, quick: Recipe) -> None:
+    with pytest.raises(ValueError, match="name a teacher"):
+        train(data, tmp_path, quick.changed(distil=0.5), shape=SMALL, preprocessing=PREPROCESSING)
+
+
+def test_a_teacher_that_lacks_a_class(trained: Run, tmp_path: Path, quick: Recipe) -> None:
+    images, _labels = textures(40, 0)
+    np.savez(tmp_path / "four.npz", train_images=images, train_labels=np.arange(40) % 4)
+    arguments = {"shape": SMALL, "preprocessing": PREPROCESSING, "teacher": trained.model}
+    with pytest.raises(ValueError, match="1 of 4 classes are not among the 3 known: class 3"):
+        train(tmp_path / "four.npz", tmp_path / "run", quick.changed(distil=0.5), **arguments)  # type: ignore[arg-type]
+
+
+def test_weights_cannot_start_another_shape(trained: Run, data: Path, tmp_path: Path, quick: Recipe) -> None:
+    assert isinstance(trained.model, BagNet)
+    with pytest.raises(ValueError, match="cannot start another network"):
+        train(data, tmp_path, quick, shape=replace(SMALL, width=8), start=trained.model)
