@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bagnet.architecture import Architecture
-from bagnet.geometry import Box
+from bagnet.geometry import Box, Geometry
 from bagnet.model import BagNet, Bottleneck
 
 from .conftest import SIBLINGS
@@ -183,3 +183,34 @@ def test_parameter_counts_are_the_published_ones() -> None:
             for kernel3 in ((1, 1, 0, 0), (1, 1, 1, 0), (1, 1, 1, 1))
         ]
     assert counts == [15_688_744, 16_213_032, 18_310_184]
+
+
+@pytest.mark.parametrize(
+    ("strides", "stride", "reached"),
+    [
+        ((2, 2, 2, 1), 1, 1),
+        ((2, 2, 2, 1), 2, 2),
+        ((2, 2, 2, 1), 4, 4),
+        ((2, 2, 2, 1), 6, 2),
+        ((2, 2, 2, 1), 16, 8),
+        ((3, 2, 1, 1), 2, 1),
+    ],
+)
+def test_the_finer_stride_that_is_reached(strides: tuple[int, int, int, int], stride: int, reached: int) -> None:
+    model = BagNet(Architecture((1, 1, 0, 0), strides, (1, 1, 1, 1), 2, num_classes=2)).eval()
+    assert model.at_stride(stride).geometry == Geometry(9, reached)
+
+
+@torch.inference_mode()
+def test_a_finer_grid_has_the_windows_of_the_coarse_one_and_those_between(sibling: BagNet) -> None:
+    model = sibling.double()
+    x = torch.randn((1, 3, 61, 70), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for stride in (1, 2):
+        finer = model.at_stride(stride)
+        step = model.geometry.stride // finer.geometry.stride
+        values, coarse = finer.evidence(x), model.evidence(x)
+        assert values.shape[2:] == finer.geometry.grid(61, 70)
+        assert (values[..., ::step, ::step] - coarse).abs().max() <= 1e-9 * coarse.abs().max()
+    assert model.at_stride(model.geometry.stride) is model
+    with pytest.raises(ValueError, match="at least 1"):
+        model.at_stride(0)

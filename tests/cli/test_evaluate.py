@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from bagnet.engine import torch_runner
+from bagnet.engine.runtimes import pytorch
 from bagnet.zoo.checkpoint import write
 from bagnet.zoo.convert import converted
 
 from ..evaluation.colours import arrays_of, folder_of, reader
 from .conftest import Run, assert_refused
 
-TRUST = ("--trust", "tests.batch.colours:network")
+TRUST = ("--trust", "tests.evaluation.colours:network")
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_another_size_and_precision(
     (whole,) = json.loads(run(*words).out)["models"]
     (smaller,) = json.loads(run(*words, "--size", 33).out)["models"]
     assert smaller["calibration_error"] != whole["calibration_error"]
-    monkeypatch.setattr(torch_runner, "cpu_has_bf16", lambda: True)  # slow without, but this network is small
+    monkeypatch.setattr(pytorch, "cpu_has_bf16", lambda: True)  # slow without, but this network is small
     (rough,) = json.loads(run(*words, "--precision", "bf16").out)["models"]
     assert (rough["runtime"], rough["precision"]) == ("torch", "bf16")
     assert rough["calibration_error"] == pytest.approx(whole["calibration_error"], abs=0.02)

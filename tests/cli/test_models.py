@@ -53,10 +53,10 @@ def test_files_of_other_networks(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     write(path, *converted(reader(["dog", "n02123045", "house"])))
     text = run("models", "info", path).out
-    assert "network       tests.batch.colours:network" in text
+    assert "network       tests.evaluation.colours:network" in text
     assert "window" not in text
-    assert_refused(run("models", "verify", path), "tests.batch.colours:network", "trust")
-    result = run("models", "verify", path, "--trust", "tests.batch.colours:network")
+    assert_refused(run("models", "verify", path), "tests.evaluation.colours:network", "trust")
+    result = run("models", "verify", path, "--trust", "tests.evaluation.colours:network")
     assert "network: network, strict loading of 2 tensors" in result.out
 
 

@@ -17,7 +17,7 @@ from bagnet.zoo.load import load
 from ..evaluation.colours import folder_of, reader
 from .conftest import Run, assert_refused
 
-TRUST = ("--trust", "tests.batch.colours:network")
+TRUST = ("--trust", "tests.evaluation.colours:network")
 
 
 @pytest.fixture

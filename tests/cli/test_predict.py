@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bagnet.engine import torch_runner
+from bagnet.engine.runtimes import pytorch
 
 from .conftest import Run, assert_refused
 
@@ -51,8 +51,8 @@ def test_the_plain_command_runs_a_prepared_model(
     run: Run, weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[str] = []
-    pooled = torch_runner.TorchRunner.pooled
-    monkeypatch.setattr(torch_runner.TorchRunner, "pooled", lambda self, x: called.append(self.executed) or pooled(self, x))
+    pooled = pytorch.TorchRunner.pooled
+    monkeypatch.setattr(pytorch.TorchRunner, "pooled", lambda self, x: called.append(self.executed) or pooled(self, x))
     assert run("predict", folder, "--out", tmp_path / "t.csv", "--model", weights).code == 0
     assert called == ["float32"]
 
@@ -115,7 +115,7 @@ def test_a_missing_package(run: Run, weights: Path, folder: Path, monkeypatch: p
 
 
 def test_a_processor_without_bf16(run: Run, weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_runner, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(pytorch, "cpu_has_bf16", lambda: False)
     assert_refused(run("predict", folder, "--model", weights, "--precision", "bf16"), "no bf16 instructions")
 
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from bagnet.engine import diagnose as module
 from bagnet.engine.diagnose import EXACT, PRECISIONS, Diagnosis, diagnose, mend, rounded, sample_images
 from bagnet.model import BagNet, Bottleneck
-from bagnet.zoo import diagnose as module
 
 Small = Callable[..., BagNet]
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bagnet.architecture import Architecture
 from bagnet.engine.cost import multiply_adds
 from bagnet.engine.fold import FoldedBottleneck, FoldedFeatures, fold_norm, merge_pointwise, prune_constant_channels
 from bagnet.model import BagNet, Bottleneck
@@ -88,32 +87,16 @@ def test_all_together(sibling: BagNet, size: tuple[int, int]) -> None:
 @torch.inference_mode()
 def test_the_model_is_not_changed(sibling: BagNet) -> None:
     before = {key: value.clone() for key, value in sibling.state_dict().items()}
-    FoldedFeatures(sibling, 1)(image(3, 50, 50).float())
+    FoldedFeatures(sibling.at_stride(1))(image(3, 50, 50).float())
     assert all(torch.equal(value, before[key]) for key, value in sibling.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("strides", "finest", "reached"),
-    [
-        ((2, 2, 2, 1), 1, 1),
-        ((2, 2, 2, 1), 2, 2),
-        ((2, 2, 2, 1), 4, 4),
-        ((2, 2, 2, 1), 6, 2),
-        ((2, 2, 2, 1), 16, 8),
-        ((3, 2, 1, 1), 2, 1),
-    ],
-)
-def test_the_stride_that_is_reached(strides: tuple[int, int, int, int], finest: int, reached: int) -> None:
-    model = BagNet(Architecture((1, 1, 0, 0), strides, (1, 1, 1, 1), 2, num_classes=2)).eval()
-    assert FoldedFeatures(model, finest).geometry.stride == reached
-
-
-@pytest.mark.parametrize("finest", [None, 1])
+@pytest.mark.parametrize("stride", [1, 8])
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.6])
 @torch.inference_mode()
-def test_cut_in_two(sibling: BagNet, finest: int | None, share: float) -> None:
-    network = FoldedFeatures(sibling.double(), finest)
-    first, rest = network.cut(share)
+def test_split_in_two(sibling: BagNet, stride: int, share: float) -> None:
+    network = FoldedFeatures(sibling.double().at_stride(stride))
+    first, rest = network.split(share)
     x = image(3, 45, 52)
     assert torch.equal(rest(first(x)), network(x))
     wide = 16 * sibling.geometry.stride + sibling.geometry.size

@@ -12,8 +12,8 @@ import torch
 
 import bagnet
 from bagnet.architecture import Architecture
-from bagnet.engine import torch_runner
 from bagnet.engine.prepare import RUNTIMES, Prepared, prepare
+from bagnet.engine.runtimes import pytorch
 from bagnet.engine.runtimes.pytorch import compile_mode
 from bagnet.engine.runtimes.runner import CannotRun
 from bagnet.evidence.dense import dense
@@ -152,7 +152,7 @@ def test_what_cannot_be_is_refused(model: BagNet, words: dict[str, object], reas
 
 
 def test_a_processor_without_bf16_does_not_pass_as_one(model: BagNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_runner, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(pytorch, "cpu_has_bf16", lambda: False)
     with pytest.raises(CannotRun, match="no bf16 instructions"):
         prepare(model, "torch", "bf16")
 

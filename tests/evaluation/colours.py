@@ -32,7 +32,7 @@ def network(num_classes: int = 3, in_channels: int = 3) -> nn.Module:
 
 def reader(classes: Sequence[str] = tuple(COLOURS), multilabel: bool = False) -> ExternalNetwork:
     """A model of these classes; the first three are how red, green and blue an image is."""
-    shape = ExternalArchitecture("tests.batch.colours:network", len(classes))
+    shape = ExternalArchitecture("tests.evaluation.colours:network", len(classes))
     card = Card("reader.colours", shape, ClassNames.from_words(classes), PLAIN, multilabel=multilabel)
     return ExternalNetwork(network(len(classes)), card).eval()
 

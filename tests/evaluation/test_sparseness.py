@@ -18,6 +18,7 @@ from bagnet.data.labelled import open_labelled
 from bagnet.data.names import ClassNames, UnknownClass
 from bagnet.data.transforms import Preprocessing
 from bagnet.evaluation.sparseness import sparseness
+from bagnet.geometry import Geometry
 from bagnet.model import BagNet
 
 from .colours import folder_of, reader
@@ -29,10 +30,15 @@ class PixelsAsEvidence:
     """A "BagNet" whose windows are pixels, and whose evidence for its three classes is the pixel itself."""
 
     card = None
+    name = "pixels"
     transform = SIGNED
+    geometry = Geometry(1, 1)
 
     def __init__(self, classes: Sequence[str] = ("red", "green", "blue")) -> None:
         self.classes = ClassNames.from_words(classes)
+
+    def check(self, x: Tensor) -> None:
+        """Takes everything."""
 
     def evidence(self, x: Tensor, classes: Sequence[int]) -> Tensor:
         return x[:, list(classes)]

@@ -12,7 +12,7 @@ from hashlib import sha256
 from itertools import accumulate
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from .decode import BadImage, Photo, decode, decode_bytes
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp")
 TABLE_ENDING = ".parquet"
+
+
+ImageSource: TypeAlias = "str | PathLike[str] | Sequence[str | PathLike[str]]"  # what `open_images` takes
 
 
 class Images(Protocol):
@@ -60,7 +63,7 @@ class Images(Protocol):
         return found.reshape(image.height, image.width, channels)
 
 
-def open_images(source: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Images:
+def open_images(source: ImageSource) -> Images:
     """The images of a folder and all folders inside it, of a Parquet table or a folder of them, or files one by one.
 
     A table has a column `image` of encoded images: bytes, or the structure of `bytes` and `path` that `datasets` writes.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -14,22 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.decode import BadImage
 from ..data.labelled import open_labelled
 from ..data.labels import BadLabels, LabelledImages
 from ..data.names import AmbiguousClass, ClassNames, UnknownClass
 from ..data.tables import HUB
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Predictor, model_name
-from ..engine.inference import exact, like_weights
-from ..runs.loader import read_batches
+from ..progress import Listener
+from ..runs.sweep import check_finite, check_some, sweep
 
 BINS = 15  # of the calibration error
-Progress = Callable[[int, int], None]  # images done, images in all
-
-
-class NotANumber(ValueError):
-    """A classifier's logits are not numbers, and so there is nothing to rank."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,7 +178,6 @@ class Evaluation:
             raise BadLabels(f"{self.data}: its images have several labels each, and so no single right answer")
 
 
-@torch.inference_mode()
 def evaluate(
     model: Predictor,
     source: str | PathLike[str] | LabelledImages,
@@ -194,7 +186,7 @@ def evaluate(
     batch_size: int = 64,
     workers: int | None = None,
     transform: Preprocessing | None = None,
-    progress: Progress | None = None,
+    progress: Listener | None = None,
 ) -> Evaluation:
     """Measure a classifier on labelled images.
 
@@ -223,20 +215,15 @@ def evaluate(
     scores: list[Tensor] = []
     bad: list[tuple[str, str]] = []
     start = time.perf_counter()
-    with exact(model):
-        for batch in read_batches(images.images, range(len(images)), transform or model.transform, batch_size, workers):
-            for group, x in batch.groups:
-                logits = model(like_weights(x, model)).float().cpu()[:, columns]
-                if logits.isnan().any():
-                    raise NotANumber(f"{names[group[0]]}: {model_name(model)} answers with logits that are no numbers (NaN)")
-                rows += group
-                scores.append(logits)
-            bad += [(names[row], reason) for row, reason in batch.bad]
-            if progress is not None:
-                progress(len(rows) + len(bad), len(images))
+    for batch in sweep(model, images.images, transform=transform, batch_size=batch_size, workers=workers, progress=progress):
+        if batch.rows:
+            logits = model(batch.x).float().cpu()[:, columns]
+            check_finite(logits, model_name(model), names[batch.rows[0]])
+            rows += batch.rows
+            scores.append(logits)
+        bad += [(names[row], reason) for row, reason in batch.bad]
     seconds = time.perf_counter() - start
-    if not rows:
-        raise BadImage(f"none of the {len(images)} images can be read" + "".join(f": {reason}" for _, reason in bad[:1]))
+    check_some(rows, bad)
     order = np.argsort(rows)
     return Evaluation(
         model=model_name(model),

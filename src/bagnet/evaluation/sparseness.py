@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.decode import BadImage
 from ..data.labels import LabelledImages
 from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Predictor, has_evidence, model_name
-from ..engine.inference import exact, like_weights
-from ..runs.loader import read_batches
-from .evaluate import Progress, matched, rounded
+from ..progress import Listener
+from ..runs.sweep import check_some, sweep
+from .evaluate import matched, rounded
 
 QUIET = 0.01  # of the largest absolute evidence of a class; a window with less says nothing about it
 
@@ -70,7 +69,6 @@ class Sparseness:
         return {"model": self.model, "data": self.data, "mean": means, "by_class": by_class}
 
 
-@torch.inference_mode()
 def sparseness(
     model: Predictor,
     source: str | PathLike[str] | LabelledImages,
@@ -79,7 +77,7 @@ def sparseness(
     batch_size: int = 64,
     workers: int | None = None,
     transform: Preprocessing | None = None,
-    progress: Progress | None = None,
+    progress: Listener | None = None,
 ) -> Sparseness:
     """Measure how clean a BagNet's evidence maps are on labelled images, in one pass and with memory for one batch.
 
@@ -103,16 +101,15 @@ def sparseness(
     names = images.images.names
     totals = _Totals(len(columns))
     bad: list[tuple[str, str]] = []
-    with exact(model):
-        for batch in read_batches(images.images, range(len(images)), transform or model.transform, batch_size, workers):
-            for rows, x in batch.groups:
-                size = model.evidence(like_weights(x, model), columns).float().abs().cpu()
-                totals.add(size, torch.stack([images.shares(row) for row in rows]) > 0)
-            bad += [(names[row], reason) for row, reason in batch.bad]
-            if progress is not None:
-                progress(totals.done + len(bad), len(images))
-    if not totals.done:
-        raise BadImage(f"none of the {len(images)} images can be read" + "".join(f": {reason}" for _, reason in bad[:1]))
+    stage = f"{model_name(model)}, maps"
+    for batch in sweep(
+        model, images.images, transform=transform, batch_size=batch_size, workers=workers, progress=progress, stage=stage
+    ):
+        if batch.rows:
+            size = model.evidence(batch.x, columns).float().abs().cpu()
+            totals.add(size, torch.stack([images.shares(row) for row in batch.rows]) > 0)
+        bad += [(names[row], reason) for row, reason in batch.bad]
+    check_some(range(totals.done), bad)
     return Sparseness(
         model=model_name(model),
         data=data,

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ..data.decode import printable
-from ..data.sources import open_images
+from ..data.sources import ImageSource, open_images
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier, model_name
-from ..engine.inference import exact, like_weights
 from ..files import replacing
-from .journal import Journal, OtherRun, Row, alone
-from .loader import read_batches
-
-Progress = Callable[[int, int], None]  # images done, images in all
-_OWNER = ".table"  # in a folder of maps: the table that names them
+from ..progress import Listener
+from .store import claim
+from .sweep import Batch, check_input, sweep
+from .table import Row, check_table, write_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ class Summary:
 
 def predict(
     model: Classifier,
-    source: str | PathLike[str] | Sequence[str | PathLike[str]],
+    source: ImageSource,
     out: str | PathLike[str],
     *,
     top: int = 5,
@@ -56,13 +51,14 @@ def predict(
     transform: Preprocessing | None = None,
     calibration: str = "",
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Listener | None = None,
 ) -> Summary:
     """Classify a folder of images, a Parquet table or a list of image files into a table with a row for each.
 
     A run that was interrupted goes on where it stopped when it is called again with the same images, model and settings; the
-    images are the same if none was moved, added or written anew. A finished table is not written again unless that is asked for.
-    Runs in eval mode and with TF32 off, as `explain` does.
+    images are the same if none was moved, added or written anew. What is known is kept beside the table, in a folder called
+    TABLE.unfinished, until the table is there. A finished table is not written again unless that is asked for. Runs in eval
+    mode and with TF32 off, as `explain` does.
 
     Args:
         model: a BagNet or a prepared one.
@@ -90,7 +86,8 @@ def predict(
     names = images.names
     folder = None if maps is None else Path(fspath(maps)).resolve()
     table = Path(fspath(out))
-    _check_input(model, transform)
+    check_table(table)
+    check_input(model, transform)
     settings = {
         "model": model_name(model),
         "weights": model.weights_digest,
@@ -102,83 +99,47 @@ def predict(
         "top": top,
         "maps": None if folder is None else str(folder),
     }
-    with Journal(table, settings, overwrite) as journal, _maps_of(table, folder), exact(model):
-        resumed = len(journal.done)
-        todo = [row for row, name in enumerate(names) if name not in journal.done]
-        for batch in read_batches(images, todo, transform, batch_size, workers):
-            bad_rows = list(batch.bad)
-            rows: dict[int, Row] = {}
-            for group, x in batch.groups:
-                try:
-                    model.check(x)
-                except ValueError as error:  # where there is no crop, each image has a size of its own
-                    bad_rows += [(row, str(error)) for row in group]
-                else:
-                    rows.update(_classified(model, group, x, top, folder))
-            rows.update((row, {"error": _naming(names[row], reason)}) for row, reason in bad_rows)
-            journal.write("image", [(names[row], rows[row]) for row in sorted(rows)])
-            if progress is not None:
-                progress(len(journal.done), len(names))
-        bad = tuple((row["image"], row["error"]) for row in journal.rows() if row.get("error"))
+    with ExitStack() as claims:
+        store = claims.enter_context(claim(table.with_name(f"{table.name}.unfinished"), settings, overwrite=overwrite))
+        if not store.resumed and table.exists() and not overwrite:
+            raise FileExistsError(f"{table}: is there already; choose another output, or replace it (--overwrite)")
+        if folder is not None:
+            claims.enter_context(claim(folder, {"maps of": str(table.resolve())})).begin()
+        rows = store.rows("predictions")
+        resumed = len(rows.done)
+        todo = [row for row, name in enumerate(names) if name not in rows.done]
+        for batch in sweep(
+            model,
+            images,
+            todo,
+            transform=transform,
+            batch_size=batch_size,
+            workers=workers,
+            progress=progress,
+            stage="predicting",
+        ):
+            predictions = _classified(model, batch, top, folder) if batch.rows else ()
+            rows.append((names[row], prediction) for row, prediction in predictions)
+            rows.append((names[row], {"error": reason}) for row, reason in batch.bad)
+        bad = tuple((name, row["error"]) for name, row in rows.of(names) if row.get("error"))
         columns = [f"{word}_{place}" for place in range(1, top + 1) for word in ("index", "name", "logit", "probability")]
-        journal.finish(["image", "error", *(["map"] if maps else []), *columns])
+        every = ({"image": name, **row} for name, row in rows.of(names))
+        write_table(table, ["image", "error", *(["map"] if maps else []), *columns], every)
+        store.discard()
     return Summary(len(names), len(names) - len(bad), bad, resumed)
 
 
-def _check_input(model: Classifier, transform: Preprocessing) -> None:
-    """See that the network takes what the preprocessing makes, as far as that is known before there is an image.
-
-    Raises:
-        ValueError: it does not.
-    """
-    side = transform.crop or transform.resize or model.geometry.smallest_input
-    model.check(torch.empty(1, len(transform.mean), side, side, device="meta"))
-
-
-def _naming(name: str, reason: str) -> str:
-    """A reason that names the image."""
-    name = printable(name)
-    return reason if name in reason else f"{name}: {reason}"
-
-
-@contextmanager
-def _maps_of(table: Path, folder: Path | None) -> Iterator[None]:
-    """Inside, a folder for maps, if there is to be one, is this table's alone.
-
-    Raises:
-        OtherRun: it holds maps of another table, or another run is writing it.
-        OSError: it cannot be written.
-    """
-    if folder is None:
-        yield
-        return
-    with alone(folder):
-        mark, own = folder / _OWNER, os.fsencode(table.resolve())
-        try:
-            folder.mkdir(exist_ok=True)
-            owner = mark.read_bytes() if mark.exists() else b""
-            if owner != own and any(folder.glob("*.npz")):
-                whose = printable(os.fsdecode(owner)) if owner else "another run"
-                raise OtherRun(f"{folder}: holds the maps of {whose}; choose another folder for these")
-            mark.write_bytes(own)
-        except OSError as error:
-            raise OSError(f"{folder}: cannot be written ({error.strerror})") from None
-        yield
-
-
-@torch.inference_mode()
-def _classified(model: Classifier, rows: Sequence[int], x: Tensor, top: int, maps: Path | None) -> Iterator[tuple[int, Row]]:
-    """The table's row for each image of a (B, C, H, W) batch."""
-    evidence = None
-    x = like_weights(x, model)
+def _classified(model: Classifier, batch: Batch, top: int, maps: Path | None) -> Iterator[tuple[int, Row]]:
+    """The table's row for each image of a batch."""
+    evidence: Tensor | None = None
     if maps is None:
-        logits = model(x).cpu().double()
+        logits = model(batch.x).cpu().double()
     else:
-        logits, evidence = (found.cpu() for found in model.logits_and_evidence(x))
-        logits = logits.double()
+        pooled, values = model.logits_and_evidence(batch.x)
+        logits, evidence = pooled.cpu().double(), values.cpu()
     multilabel = model.card is not None and model.card.multilabel
     probabilities = logits.sigmoid() if multilabel else logits.softmax(1)
-    for place, number in enumerate(rows):
+    for place, number in enumerate(batch.rows):
         best = logits[place].topk(top).indices
         row: dict[str, Any] = {}
         for rank, index in enumerate(best.tolist(), 1):

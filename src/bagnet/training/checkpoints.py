@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from ..files import replacing
 from .module import Training
+
+_log = logging.getLogger(__name__)
 
 LAST, BEST, LOG = "last.ckpt", "best.ckpt", "log.csv"
 _COLUMNS = (
@@ -53,10 +57,11 @@ class Checkpoints(Callback):
     Args:
         folder: of the run.
         every: optimiser steps between two of them; the end of each epoch has one, too.
+        begin: called before each of them.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.path, self.every = folder / LAST, every
+    def __init__(self, folder: Path, every: int, begin: Callable[[], None] | None = None) -> None:
+        self.path, self.every, self.begin = folder / LAST, every, begin
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
@@ -74,6 +79,8 @@ class Checkpoints(Callback):
             if isinstance(callback, Log):
                 callback.flush()
         try:
+            if self.begin is not None:
+                self.begin()
             trainer.save_checkpoint(self.path)
         except OSError as error:
             raise OSError(f"{error}{'; the one before is intact' if self.path.exists() else ''}") from None
@@ -115,11 +122,10 @@ class Log(Callback):
     Args:
         folder: of the run.
         steps: of the whole run; of very many not each is written.
-        say: told a line after each epoch.
     """
 
-    def __init__(self, folder: Path, steps: int, say: Any = None) -> None:
-        self.path, self.every, self.say = folder / LOG, max(1, steps // _LOG_LINES), say
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.path, self.every = folder / LOG, max(1, steps // _LOG_LINES)
         self.rows: list[dict[str, Any]] = []
         self.seconds, self.since = 0.0, time.perf_counter()
 
@@ -151,9 +157,10 @@ class Log(Callback):
         metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("select/")}
         self._add(trainer, **{name.replace("/", "_"): value for name, value in metrics.items()})
         self.flush()
-        if self.say is not None and trainer.is_global_zero:
+        if trainer.is_global_zero:
             words = ", ".join(f"{name.removeprefix('select/')} {float(value):.4f}" for name, value in metrics.items())
-            self.say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: {words} ({self._elapsed() / 60:.1f} min)")
+            minutes = self._elapsed() / 60
+            _log.info("epoch %d of %s: %s (%.1f min)", trainer.current_epoch + 1, trainer.max_epochs, words, minutes)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         self.flush()

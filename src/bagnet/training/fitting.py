@@ -38,7 +38,6 @@ from .recipe import Recipe
 _PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "float64": "64-true"}
 _SELECT_BATCH = 250
 CHECKPOINT_STEPS = 500  # between checkpoints, for long epochs; the end of each epoch has one, too
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ def fit(
     teacher: Tensor | None = None,
     workers: int = 0,
     stream: bool = False,
-    say: Say | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> Fitted:
     """Train a network; a run that was cut short goes on from `last.ckpt` in its folder.
 
@@ -81,7 +80,7 @@ def fit(
         teacher: (N, K) logits of a teacher for the training images, where the recipe distils.
         workers: processes that prepare images.
         stream: the images are read in groups, and none is kept.
-        say: told a line after each epoch.
+        begin: called before the first checkpoint is written.
 
     Raises:
         ValueError: the images do not fit the recipe, or too many cannot be read.
@@ -101,7 +100,7 @@ def fit(
         multilabel=training.multilabel,
         class_weights=weights,
     )
-    callbacks = [Log(folder, module.steps, say), Checkpoints(folder, CHECKPOINT_STEPS)]
+    callbacks = [Log(folder, module.steps), Checkpoints(folder, CHECKPOINT_STEPS, begin)]
     if recipe.patience:
         callbacks.insert(0, Best(folder, recipe.patience))
     last = folder / LAST

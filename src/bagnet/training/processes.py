@@ -11,11 +11,6 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def local_rank() -> int:
-    """Which of those of its machine."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 def ranks() -> int:
     """How many there are."""
     return int(os.environ.get("WORLD_SIZE", "1"))

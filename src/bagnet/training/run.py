@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from inspect import signature
@@ -17,26 +18,26 @@ import torch
 from torch import nn
 
 from ..architecture import Architecture, ExternalArchitecture
-from ..card import Card, Score, digest
+from ..card import Card, Score
 from ..data.labelled import has_split, open_labelled
 from ..data.labels import LabelledImages
 from ..data.transforms import Preprocessing
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..files import replacing
 from ..model import BagNet
-from ..runs.journal import OtherRun
+from ..runs.store import claim
 from ..zoo.checkpoint import write
 from ..zoo.convert import converted
 from ..zoo.external import ExternalNetwork, build, open_classifier
 from ..zoo.load import load, with_head
-from .checkpoints import LAST
-from .fitting import Say, fit
-from .processes import local_rank, rank, ranks
+from .fitting import fit
+from .processes import rank, ranks
 from .recipe import Recipe, finetuning
 from .recipe import recipe as named
 from .report import report
-from .teacher import agreed
+from .teacher import mean_answers
 
+_log = logging.getLogger(__name__)
 _FEW = 2_000  # images, for which starting processes that read them takes longer than reading them
 
 
@@ -81,7 +82,6 @@ def train(
     trained_on: str = "",
     command: str = "",
     notes: str = "",
-    say: Say | None = None,
 ) -> Run:
     """Train on the `train` split of some labelled images and measure once on the `val` split, where there is one.
 
@@ -105,7 +105,6 @@ def train(
         trained_on: for the card; the source's name where empty.
         command: for the card: what a person types to repeat the run.
         notes: for the card.
-        say: told a line now and then.
 
     Raises:
         FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit;
@@ -115,7 +114,6 @@ def train(
         Diverged: the loss is no number any more.
         OSError: something cannot be written; the last checkpoint is intact.
     """
-    say = say if say is not None and rank() == 0 else lambda line: None
     folder = Path(fspath(out))
     _check_folder(folder, source)
     recipe = named(recipe) if isinstance(recipe, str) else recipe
@@ -145,43 +143,61 @@ def train(
         "network": shape.to_dict(),
         "preprocessing": preprocessing.to_dict(),
         "data": _fingerprint(images),
-        "weights to start from": "" if start is None else digest(start.state_dict()),
-        "teacher": [digest(one.state_dict()) for one in known],
+        "weights to start from": "" if start is None else start.weights_digest,
+        "teacher": [one.weights_digest for one in known],
         "stream": stream,
     }
-    _claim(folder, record)
-    taught = None
-    if recipe.distil:
-        say(f"asking {'the teacher' if len(known) == 1 else f'{len(known)} teachers'} about {len(training):,} images")
-        taught = agreed(known, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
-    say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
-    if empty := int((training.counts == 0).sum()):
-        say(f"{empty} of {len(images.classes)} classes have no image to train on")
-    fitted = fit(
-        network, training, select, preprocessing, recipe, folder, teacher=taught, workers=workers, stream=stream, say=say
-    )
-    unreadable = tuple(
-        (part.images.names[row], reason)
-        for part, bad in ((training, fitted.unreadable), (select, fitted.unreadable_select))
-        for row, reason in sorted(bad.items())
-    )
-    card = Card(
-        name=f"{shape.name}.{tag}",
-        architecture=shape,
-        classes=images.classes,
-        preprocessing=preprocessing,
-        multilabel=images.multilabel,
-        licence=licence,
-        trained_on=trained_on or Path(fspath(source)).name,
-        command=command,
-        notes=notes,
-        more={"recipe": recipe.to_dict()},
-    )
-    run = _finished(fitted.network, card, source, folder, unreadable, workers)
-    if rank() == 0:
-        shown = open_labelled(source, "val") if run.evaluation is not None else select
-        report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)
+    with claim(folder, record, free={"recipe.unreadable"}) if rank() == 0 else nullcontext() as store:
+        if store is not None:
+            with replacing(folder / "recipe.toml") as part:
+                part.write_text(recipe.to_toml())
+        taught = None
+        if recipe.distil:
+            _say(f"asking {'the teacher' if len(known) == 1 else f'{len(known)} teachers'} about {len(training):,} images")
+            taught = mean_answers(known, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
+        _say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
+        if empty := int((training.counts == 0).sum()):
+            _say(f"{empty} of {len(images.classes)} classes have no image to train on")
+        fitted = fit(
+            network,
+            training,
+            select,
+            preprocessing,
+            recipe,
+            folder,
+            teacher=taught,
+            workers=workers,
+            stream=stream,
+            begin=None if store is None else store.begin,
+        )
+        unreadable = tuple(
+            (part.images.names[row], reason)
+            for part, bad in ((training, fitted.unreadable), (select, fitted.unreadable_select))
+            for row, reason in sorted(bad.items())
+        )
+        card = Card(
+            name=f"{shape.name}.{tag}",
+            architecture=shape,
+            classes=images.classes,
+            preprocessing=preprocessing,
+            multilabel=images.multilabel,
+            licence=licence,
+            trained_on=trained_on or Path(fspath(source)).name,
+            command=command,
+            notes=notes,
+            more={"recipe": recipe.to_dict()},
+        )
+        run = _finished(fitted.network, card, source, folder, unreadable, workers)
+        if rank() == 0:
+            shown = open_labelled(source, "val") if run.evaluation is not None else select
+            report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)
     return run
+
+
+def _say(line: str) -> None:
+    """Of several processes one speaks."""
+    if rank() == 0:
+        _log.info(line)
 
 
 def finetune(
@@ -306,36 +322,3 @@ def _fingerprint(images: LabelledImages) -> str:
     total = sha256("\n".join(images.images.names).encode(errors="surrogateescape"))
     total.update(images.targets.contiguous().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
-
-
-def _claim(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write what the folder's run is, or see that it is the same run.
-
-    Raises:
-        OtherRun: it is another one.
-    """
-    if local_rank():
-        return  # the first process of a machine speaks for the others
-    path = folder / "run.json"
-    begun = (folder / LAST).exists() or any(folder.glob("*.safetensors"))
-    if not path.exists() or not begun:  # what ended before its first checkpoint is no run yet
-        with replacing(path) as part:
-            part.write_text(json.dumps(record, indent=1))
-        with replacing(folder / "recipe.toml") as part:
-            part.write_text(Recipe(**record["recipe"]).to_toml())
-        return
-    try:
-        there = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: says no longer what run this is ({error}); choose another folder") from None
-    differences = []
-    for key, value in record.items():
-        old = there.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            free = {"unreadable"}  # a run that failed for its unreadable images may go on with more of them
-            names = [name for name in {**old, **value} if old.get(name) != value.get(name) and name not in free]
-            differences += [f"{name} {old.get(name)!r} instead of {value.get(name)!r}" for name in names]
-        elif old != value:
-            differences.append(f"other {key}")
-    if differences:
-        raise OtherRun(f"{folder}: holds a run with {', '.join(differences)}; choose another folder")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bagnet.engine import openvino_runner
 from bagnet.engine.prepare import Prepared, prepare
+from bagnet.engine.runtimes import openvino
 from bagnet.engine.runtimes.openvino import OpenVINORunner
 from bagnet.evidence.edits import change, occlude
 from bagnet.geometry import Box
@@ -62,8 +62,8 @@ def test_a_box_anywhere_needs_one_program(fast: Prepared, exact: BagNet, compile
 def test_shapes_beyond_the_few_share_a_program(
     fast: Prepared, exact: BagNet, compiled: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_runner, "_SHAPES", 2)
-    monkeypatch.setattr(openvino_runner, "_PATIENCE", 3)
+    monkeypatch.setattr(openvino, "_SHAPES", 2)
+    monkeypatch.setattr(openvino, "_PATIENCE", 3)
     for side in range(30, 40):
         x = torch.randn(1, 3, side, side)
         assert close(fast.evidence(x), exact.evidence(x))
@@ -89,7 +89,7 @@ def test_the_program_for_any_shape_is_as_right_in_lower_precisions(
     images = [torch.randn(1, 3, side, side) for side in (30, 41)]
     expected = [(fast.evidence(x), fast(x)) for x in images]
     fast._runner._programs.clear()  # type: ignore[attr-defined]
-    monkeypatch.setattr(openvino_runner, "_SHAPES", 0)
+    monkeypatch.setattr(openvino, "_SHAPES", 0)
     for x, answers in zip(images, expected, strict=True):
         true = (exact.evidence(x), exact(x))
         for found, fixed, right in zip((fast.evidence(x), fast(x)), answers, true, strict=True):

@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 
 from bagnet.data.transforms import Preprocessing
-from bagnet.studies.paper.maps import _moved, cells, over_cells
+from bagnet.geometry import squares
+from bagnet.studies.paper.maps import _moved, over_cells
 
 
 def test_a_map_is_moved_through_the_photograph() -> None:
@@ -26,5 +27,5 @@ def test_a_map_is_moved_through_the_photograph() -> None:
 
 
 def test_cells_at_the_edge_are_smaller() -> None:
-    assert [(box.width, box.height) for box in cells(4, 4, 6)] == [(4, 4), (2, 4)]
+    assert [(box.width, box.height) for box in squares(4, 4, 6)] == [(4, 4), (2, 4)]
     assert over_cells(torch.arange(24.0).reshape(4, 6), 4).tolist() == [10.5, 13.5]

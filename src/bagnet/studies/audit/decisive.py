@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ...data.decode import BadImage
 from ...data.labels import LabelledImages
 from ...data.transforms import Preprocessing
-from ...engine.classifier import Classifier
-from ...engine.inference import exact, like_weights
-from ...evaluation.evaluate import NotANumber
+from ...engine.classifier import Classifier, model_name
 from ...geometry import Geometry
-from ...runs.journal import Journal, Row
-from ...runs.loader import read_batches
+from ...progress import Listener
+from ...runs.store import Rows, Store
+from ...runs.sweep import Batch, check_finite, check_some, sweep
+from ...runs.table import Row
 
 FOR, AGAINST = 0, 1  # windows for the predicted class; of wrong images, windows for it rather than for the true one
-FEATURES = "features.npy"
 
-Progress = Callable[[int, int], None]  # images done, images in all
 Ints = NDArray[np.int64]
 
 
@@ -68,19 +63,18 @@ class Task:
         every = list(range(self.model.num_classes))
         return None if list(self.columns) == every else list(self.columns)
 
-    def batches(self, rows: Sequence[int]) -> Iterator[tuple[list[int], Tensor, list[tuple[int, str]]]]:
-        """(rows, (B, C, H, W) images where the weights are, (row, reason) of those that the network cannot take)."""
-        names = self.images.images.names
-        for batch in read_batches(self.images.images, rows, self.transform, self.batch_size, self.workers):
-            bad = list(batch.bad)
-            for group, x in batch.groups:
-                try:
-                    self.model.check(x)
-                except ValueError as error:  # where there is no crop, each image has a size of its own
-                    bad += [(row, f"{names[row]}: {error}") for row in group]
-                else:
-                    yield group, like_weights(x, self.model), []
-            yield [], torch.empty(0), bad
+    def sweep(self, rows: Sequence[int], stage: str, progress: Listener | None) -> Iterator[Batch]:
+        """`runs.sweep` over some of the images."""
+        return sweep(
+            self.model,
+            self.images.images,
+            rows,
+            transform=self.transform,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            progress=progress,
+            stage=stage,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,39 +105,29 @@ class Decisive:
         return int(found[0]), int(found[1])
 
 
-def find_decisive(task: Task, folder: Path, settings: Mapping[str, Any], progress: Progress | None) -> Decisive:
-    """Classify all images and note which windows decide. What is known already is read from the folder.
+def find_decisive(task: Task, store: Store, progress: Listener | None) -> Decisive:
+    """Classify all images and note which windows decide. What is known already is read from the store.
 
     Args:
         task: what is asked.
-        folder: for a journal of what is known, and `features.npy`.
-        settings: what the answers depend on.
+        store: for rows of what is known, and the features of the windows.
         progress: told after every batch.
 
     Raises:
-        OtherRun: the folder holds the beginning of another run.
         NotANumber: a logit is NaN.
         BadImage: no image can be read.
-        OSError: the folder cannot be written.
+        OSError: the store cannot be written.
     """
     names = task.images.images.names
-    shape = (len(names), 2, task.windows, task.model.num_features)
-    path = folder / FEATURES
-    table = folder / "decisive.csv"
-    if not path.exists():  # without the features the rest is of no use
-        table.with_name(f"{table.name}.journal").unlink(missing_ok=True)
-    with Journal(table, settings, overwrite=True) as journal:
-        features = np.lib.format.open_memmap(path, "r+" if journal.done else "w+", np.float16, shape)
-        todo = [row for row, name in enumerate(names) if name not in journal.done]
-        with exact(task.model), torch.inference_mode():
-            for rows, x, bad in task.batches(todo):
-                found = list(_decided(task, rows, x, features)) if rows else []
-                features.flush()  # before the journal says that they are there
-                journal.write("image", [(names[row], entry) for row, entry in found])
-                journal.write("image", [(names[row], {"error": reason}) for row, reason in bad])
-                if progress is not None:
-                    progress(len(journal.done), len(names))
-        return _collected(journal, names, features)
+    features = store.array("features", (len(names), 2, task.windows, task.model.num_features), np.float16)
+    rows = store.rows("decisive")
+    todo = [row for row, name in enumerate(names) if name not in rows.done]
+    for batch in task.sweep(todo, "finding the windows that decide", progress):
+        entries = list(_decided(task, batch, features)) if batch.rows else []
+        features.flush()  # before the rows say that they are there
+        rows.append((names[row], entry) for row, entry in entries)
+        rows.append((names[row], {"error": reason}) for row, reason in batch.bad)
+    return _collected(rows, names, features)
 
 
 def strongest(values: NDArray[Any], count: int, reach: int) -> tuple[Ints, Ints]:
@@ -174,14 +158,14 @@ def strongest(values: NDArray[Any], count: int, reach: int) -> tuple[Ints, Ints]
     return cells, clues
 
 
-def _decided(task: Task, rows: Sequence[int], x: Tensor, features: NDArray[np.float16]) -> Iterator[tuple[int, Row]]:
-    """What the journal says of each image of a batch; the features go where they belong."""
-    bags = task.model.features(x)
-    values = task.model.head(bags, task.wanted).float().cpu().numpy()  # (B, K, h, w)
-    if not np.isfinite(values).all():
-        raise NotANumber(f"{task.images.images.names[rows[0]]}: the model answers with logits that are no numbers")
+def _decided(task: Task, batch: Batch, features: NDArray[np.float16]) -> Iterator[tuple[int, Row]]:
+    """What the rows say of each image of a batch; the features go where they belong."""
+    rows, bags = list(batch.rows), task.model.features(batch.x)
+    evidence = task.model.head(bags, task.wanted).float().cpu()
+    check_finite(evidence, model_name(task.model), task.images.images.names[rows[0]])
+    values = evidence.numpy()  # (B, K, h, w)
     predicted = values.mean((2, 3), dtype=np.float64).argmax(1)
-    true = task.images.targets[list(rows)].numpy()
+    true = task.images.targets[rows].numpy()
     for place, row in enumerate(rows):
         own, bag = values[place, predicted[place]], bags[place].flatten(1)
         entry: dict[str, Any] = {"predicted": int(predicted[place]), "grid": list(own.shape)}
@@ -199,15 +183,15 @@ def _decided(task: Task, rows: Sequence[int], x: Tensor, features: NDArray[np.fl
         yield row, entry
 
 
-def _collected(journal: Journal, names: Sequence[str], features: NDArray[np.float16]) -> Decisive:
+def _collected(rows: Rows, names: Sequence[str], features: NDArray[np.float16]) -> Decisive:
     numbers = {name: row for row, name in enumerate(names)}
     count, windows = len(names), features.shape[2]
     predicted, grids = np.full(count, -1, np.int64), np.zeros((count, 2), np.int64)
     cells = np.full((count, 2, windows), -1, np.int64)
     logits, carried = np.zeros((2, count, 2, windows))
     bad: list[tuple[int, str]] = []
-    for entry in journal.rows():
-        row = numbers[entry["image"]]
+    for name, entry in rows:
+        row = numbers[name]
         if "error" in entry:
             bad.append((row, entry["error"]))
             continue
@@ -215,6 +199,5 @@ def _collected(journal: Journal, names: Sequence[str], features: NDArray[np.floa
         for role in (FOR, AGAINST):
             for array, found in zip((cells, logits, carried), entry.get(str(role), ()), strict=False):
                 array[row, role, : len(found)] = found
-    if len(bad) == count:
-        raise BadImage(f"none of the {count} images can be read: {bad[0][1]}")
+    check_some(range(count - len(bad)), bad)
     return Decisive(predicted, grids, cells, logits, carried, features, tuple(sorted(bad)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...engine.inference import exact
 from ...evidence.edits import change
 from ...geometry import Box
-from ...runs.journal import Journal
-from .decisive import AGAINST, FOR, Decisive, Progress, Task, strongest
+from ...progress import Listener
+from ...runs.store import Rows, Store
+from .decisive import AGAINST, FOR, Decisive, Task, strongest
 from .patterns import Pattern
 
 
@@ -79,9 +78,8 @@ def mask_all(
     decisive: Decisive,
     patterns: Sequence[Pattern],
     mistakes: Sequence[Mistakes],
-    folder: Path,
-    settings: Mapping[str, Any],
-    progress: Progress | None,
+    store: Store,
+    progress: Listener | None,
 ) -> Masked:
     """Mask the windows of each pattern and of each mistake, and look for the patterns in all images.
 
@@ -93,13 +91,11 @@ def mask_all(
         decisive: windows of each image.
         patterns: found in them.
         mistakes: of which to mask the causes.
-        folder: for a journal of what is known.
-        settings: what the answers depend on.
+        store: for rows of what is known.
         progress: told after every batch.
 
     Raises:
-        OtherRun: the folder holds the beginning of another run.
-        OSError: it cannot be written.
+        OSError: the store cannot be written.
     """
     names = task.images.images.names
     by_image: dict[int, list[int]] = {}
@@ -110,26 +106,23 @@ def mask_all(
     good = np.flatnonzero(decisive.predicted >= 0).tolist()
     centres = torch.from_numpy(np.stack([one.centre for one in patterns])) if patterns else torch.empty(0)
     near = torch.tensor([one.near for one in patterns])
-    with Journal(folder / "masked.csv", settings, overwrite=True) as journal:
-        todo = [row for row in good if names[row] not in journal.done]
-        with exact(task.model), torch.inference_mode():
-            for rows, x, _ in task.batches(todo):
-                if not rows:
-                    continue
-                bags = task.model.features(x)
-                values = task.model.head(bags, task.wanted)
-                centres, near = centres.to(bags.device), near.to(bags.device)
-                entries = []
-                for place, row in enumerate(rows):
-                    image = _Image(task, decisive, row, x[place : place + 1], values[place : place + 1])
-                    own = [(number, patterns[number]) for number in by_image.get(row, ())]
-                    entry = _entry(image, decisive.cells[row], own, of_mistake.get(row))
-                    entry["has"] = _present(bags[place], centres, near)
-                    entries.append((names[row], entry))
-                journal.write("image", entries)
-                if progress is not None:
-                    progress(len(journal.done), len(good))
-        return _collected(journal, task, decisive, patterns)
+    rows = store.rows("masked")
+    todo = [row for row in good if names[row] not in rows.done]
+    for batch in task.sweep(todo, "masking them", progress):
+        if not batch.rows:
+            continue
+        bags = task.model.features(batch.x)
+        values = task.model.head(bags, task.wanted)
+        centres, near = centres.to(bags.device), near.to(bags.device)
+        entries = []
+        for place, row in enumerate(batch.rows):
+            image = _Image(task, decisive, row, batch.x[place : place + 1], values[place : place + 1])
+            own = [(number, patterns[number]) for number in by_image.get(row, ())]
+            entry = _entry(image, decisive.cells[row], own, of_mistake.get(row))
+            entry["has"] = _present(bags[place], centres, near)
+            entries.append((names[row], entry))
+        rows.append(entries)
+    return _collected(rows, task, decisive, patterns)
 
 
 class _Image:
@@ -168,7 +161,7 @@ def _means(values: Tensor) -> NDArray[np.float64]:
 def _entry(
     image: _Image, cells: NDArray[np.int64], patterns: Sequence[tuple[int, Pattern]], mistake: Mistakes | None
 ) -> dict[str, Any]:
-    """What the journal says of one image, whose decisive windows are cells (2, W)."""
+    """What the rows say of one image, whose decisive windows are cells (2, W)."""
     entry: dict[str, Any] = {"patterns": [], "control": []}
     sizes: set[int] = set()
     for number, pattern in patterns:
@@ -198,7 +191,7 @@ def _present(bag: Tensor, centres: Tensor, near: Tensor) -> list[int]:
     return found
 
 
-def _collected(journal: Journal, task: Task, decisive: Decisive, patterns: Sequence[Pattern]) -> Masked:
+def _collected(rows: Rows, task: Task, decisive: Decisive, patterns: Sequence[Pattern]) -> Masked:
     numbers = {name: row for row, name in enumerate(task.images.images.names)}
     targets, labels = task.images.targets.numpy(), np.array([one.label for one in patterns], np.int64)
     by_pattern: dict[tuple[int, int], Answer] = {}
@@ -206,10 +199,10 @@ def _collected(journal: Journal, task: Task, decisive: Decisive, patterns: Seque
     mistakes: dict[int, Answer] = {}
     causes: dict[tuple[int, int], Answer] = {}
     having = np.zeros((len(patterns), 3), np.int64)
-    for entry in journal.rows():
-        row = numbers[entry["image"]]
-        for name, kept in (("patterns", by_pattern), ("control", control), ("causes", causes)):
-            kept.update({(row, key): Answer(*answer) for key, *answer in entry.get(name, ())})
+    for name, entry in rows:
+        row = numbers[name]
+        for kind, kept in (("patterns", by_pattern), ("control", control), ("causes", causes)):
+            kept.update({(row, key): Answer(*answer) for key, *answer in entry.get(kind, ())})
         if "mistake" in entry:
             mistakes[row] = Answer(*entry["mistake"])
         there = np.array(entry["has"], np.int64)

@@ -12,7 +12,8 @@ from PIL import Image
 from ...data.decode import BadImage
 from ...files import replacing
 from ...geometry import Box
-from .decisive import AGAINST, FOR, Decisive, Progress, Task
+from ...progress import Listener, Progress
+from .decisive import AGAINST, FOR, Decisive, Task
 from .findings import Audit
 from .page import Key, Tile, page, shown
 
@@ -25,7 +26,7 @@ _THUMBNAIL = 84
 _SPEAKS = {FOR: "for the predicted class", AGAINST: "for the predicted class against the true one"}
 
 
-def write(audit: Audit, task: Task, decisive: Decisive, folder: Path, progress: Progress | None) -> None:
+def write(audit: Audit, task: Task, decisive: Decisive, folder: Path, progress: Listener | None) -> None:
     """Write the three files.
 
     Args:
@@ -59,7 +60,7 @@ def write(audit: Audit, task: Task, decisive: Decisive, folder: Path, progress: 
                     if (row, cell) in wanted:
                         tiles[row, cell] = _tile(picture, box, names[row])
             if progress is not None and (done % 64 == 0 or done == len(good)):
-                progress(done, len(good))
+                progress(Progress("cutting them out", done, len(good)))
     with replacing(folder / FIGURES) as part:
         part.write_text(json.dumps(audit.to_dict(), indent=1, allow_nan=False), encoding="utf-8")
     with replacing(folder / PAGE) as part:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable
 from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,7 +15,8 @@ from ...data.labels import BadLabels, LabelledImages
 from ...data.transforms import Preprocessing
 from ...engine.classifier import Classifier, Predictor, has_evidence, model_name
 from ...evaluation.evaluate import matched
-from ...runs.journal import alone
+from ...progress import Listener
+from ...runs.store import Store, claim
 from .decisive import Task, find_decisive
 from .findings import Audit
 from .masking import mask_all
@@ -27,8 +26,6 @@ from .report import FIGURES, write
 from .tally import find_confusions, find_mistakes, find_shortcuts, numbered
 
 UNFINISHED = "unfinished"  # folder for what is known of an audit that is not complete
-
-Progress = Callable[[str, int, int], None]  # what is being done, images done, images in all
 
 
 def audit(
@@ -45,7 +42,7 @@ def audit(
     transform: Preprocessing | None = None,
     calibration: str = "",
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Listener | None = None,
 ) -> Audit:
     """Find the causes of a BagNet's mistakes, and the patterns that its predictions hang on: shortcuts, perhaps.
 
@@ -72,7 +69,7 @@ def audit(
         transform: instead of the card's preprocessing.
         calibration: what a model in int8 was calibrated on, in any words: a run with other words is another run.
         overwrite: replace an audit that the folder holds already.
-        progress: called with (what is being done, images done, images in all).
+        progress: told after every batch.
 
     Raises:
         ValueError: the model is no BagNet, `out` is a file, or a number is out of range.
@@ -89,30 +86,28 @@ def audit(
     if images.multilabel:
         raise BadLabels(f"{data}: its images have several labels each; an audit needs the one right answer of each")
     task = Task(model, images, columns, transform or model.transform, windows, seed, batch_size, workers)
-    settings = {**_settings(task, data), "calibration": calibration}
-    kept = folder / UNFINISHED
-    with alone(kept):
-        if (folder / FIGURES).exists() and not overwrite:
+    settings = {**_settings(task, data), "calibration": calibration, "confusions": confusions}
+    with claim(folder / UNFINISHED, settings, overwrite=overwrite) as store:
+        if (folder / FIGURES).exists() and not store.resumed and not overwrite:
             raise FileExistsError(f"{folder}: holds an audit already; choose another output, or replace it (--overwrite)")
-        kept.mkdir(exist_ok=True)
         try:
-            found = _audit(task, data, kept, {**settings, "confusions": confusions}, progress)
+            found = _audit(task, data, folder, confusions, store, progress)
         except BadImage:  # of all images nothing is known that is worth going on with
-            shutil.rmtree(kept)
+            store.discard()
             raise
-        shutil.rmtree(kept)
+        store.discard()
     return found
 
 
-def _audit(task: Task, data: str, kept: Path, settings: dict[str, Any], progress: Progress | None) -> Audit:
-    """All of it, with what is known so far in a folder."""
+def _audit(task: Task, data: str, folder: Path, confusions: int, store: Store, progress: Listener | None) -> Audit:
+    """All of it, with what is known so far in a store."""
     start = time.perf_counter()
     model, images = task.model, task.images
     names, targets = images.images.names, images.targets.numpy()
-    decisive = find_decisive(task, kept, settings, _told(progress, "finding the windows that decide"))
+    decisive = find_decisive(task, store, progress)
     patterns = find_patterns(decisive, len(images.classes), task.seed)
-    mistakes = find_mistakes(decisive, targets, settings["confusions"], task.seed)
-    masked = mask_all(task, decisive, patterns, mistakes, kept, settings, _told(progress, "masking them"))
+    mistakes = find_mistakes(decisive, targets, confusions, task.seed)
+    masked = mask_all(task, decisive, patterns, mistakes, store, progress)
     shortcuts = find_shortcuts(patterns, decisive, masked, targets, EXAMPLES)
     good = decisive.predicted >= 0
     found = Audit(
@@ -132,7 +127,7 @@ def _audit(task: Task, data: str, kept: Path, settings: dict[str, Any], progress
         runtime=model.runtime,
         precision=model.precision,
     )
-    write(found, task, decisive, kept.parent, _told(progress, "cutting them out"))
+    write(found, task, decisive, folder, progress)
     return found
 
 
@@ -162,7 +157,3 @@ def _settings(task: Task, data: str) -> dict[str, Any]:
         "windows": task.windows,
         "seed": task.seed,
     }
-
-
-def _told(progress: Progress | None, title: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(title, done, total)

@@ -1,0 +1,76 @@
+"""Tables for people's programs: rows as CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..files import replacing
+from ..missing import needs
+
+Row = Mapping[str, Any]
+_ENDINGS = (".csv", ".parquet")
+_GROUP = 10_000  # rows that are written together
+
+
+def check_table(path: Path) -> None:
+    """See that a table could be written there, as far as its name says.
+
+    Raises:
+        ValueError: the name ends in something else than .csv or .parquet.
+        IsADirectoryError: it is a folder.
+        ImportError: a package is missing.
+    """
+    if path.suffix not in _ENDINGS:
+        raise ValueError(f"{path}: tables end in {' or '.join(_ENDINGS)}")
+    if path.suffix == ".parquet":
+        needs("pyarrow", "train")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; name the table to write")
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Write rows as the ending of the name says, wholly or not at all; what a row lacks is empty.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write = _write_csv if path.suffix == ".csv" else _write_parquet
+    with replacing(path) as part:
+        write(part, columns, map(_as_text, rows))
+
+
+def columns_of(rows: Iterable[Row]) -> list[str]:
+    """All columns that some rows have, in the order in which they come up."""
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _as_text(row: Row) -> Row:
+    """A row that can be written as UTF-8: bytes in names of files that are no text are spelt out."""
+    return {
+        key: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for key, value in row.items()
+    }
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """In groups, so that a table of millions of rows needs no memory; a column's type is that of its values."""
+    arrow, parquet = needs("pyarrow", "train"), needs("pyarrow.parquet", "train")
+    types = {"index": arrow.int32(), "logit": arrow.float32(), "probability": arrow.float32(), "label": arrow.int32()}
+    schema = arrow.schema([(name, types.get(name.rsplit("_", 1)[0], arrow.string())) for name in columns])
+    with parquet.ParquetWriter(path, schema) as writer:
+        group: list[dict[str, Any]] = []
+        for row in rows:
+            group.append({name: row.get(name) for name in columns})
+            if len(group) == _GROUP:
+                writer.write_table(arrow.Table.from_pylist(group, schema))
+                group = []
+        writer.write_table(arrow.Table.from_pylist(group, schema))
