@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bagnet.runs.journal import Journal, OtherRun
+from bagnet.runs.store import Journal, OtherRun
 
 ROWS = [(f"image {number}.jpg", {"index_1": number, "name_1": f'a "name", {number}\n'}) for number in range(9)]
 

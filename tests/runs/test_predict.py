@@ -18,7 +18,7 @@ from PIL import Image
 import bagnet
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
-from bagnet.runs.journal import OtherRun
+from bagnet.runs.store import OtherRun
 from bagnet.runs.predict import predict
 
 

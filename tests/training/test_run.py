@@ -16,7 +16,7 @@ import bagnet
 from bagnet.architecture import ExternalArchitecture
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
-from bagnet.runs.journal import OtherRun
+from bagnet.runs.store import OtherRun
 from bagnet.training.checkpoints import read_log
 from bagnet.training.fitting import memory_format
 from bagnet.training.module import Diverged

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..progress import Listener, Progress, unheard
 from .build import built
 from .cases import Case
 from .ceiling import ceilings
@@ -23,7 +24,7 @@ from .result import Bench, Timing
 _ENDED = "its process ended: not enough memory?"
 
 
-def bench(cases: Sequence[Case], rounds: int = 5, progress: Callable[[str], None] | None = None) -> Bench:
+def bench(cases: Sequence[Case], rounds: int = 5, progress: Listener = unheard) -> Bench:
     """Time some cases in turn.
 
     Args:
@@ -36,31 +37,30 @@ def bench(cases: Sequence[Case], rounds: int = 5, progress: Callable[[str], None
     """
     if not cases or rounds < 1:
         raise ValueError(f"a bench needs a case and a round, got {len(cases)} and {rounds}")
-    say = progress or (lambda what: None)
     tables: dict[tuple[Any, ...], list[Case]] = {}
     for case in cases:
         tables.setdefault((case.task, case.batch, case.size, case.device), []).append(case)
     found: dict[Case, Timing] = {}
     for table in tables.values():  # one table's networks are in memory at a time
-        found.update((timing.case, timing) for timing in _take_turns(table, rounds, say))
+        found.update((timing.case, timing) for timing in _take_turns(table, rounds, progress))
     timings = [found[case] for case in cases]
     best: dict[str, float] = {}
     if any(timing.executed for timing in timings):
-        say("measuring the matrix-product ceiling")
+        progress(Progress("measuring the matrix-product ceiling", 0))
         process, pipe = _start(_send_ceilings, cases[0].device)
         best = pipe.recv()
         process.join()
     return Bench(machine(), best, timings, rounds)
 
 
-def _take_turns(cases: Sequence[Case], rounds: int, say: Callable[[str], None]) -> list[Timing]:
+def _take_turns(cases: Sequence[Case], rounds: int, progress: Listener) -> list[Timing]:
     """Each case in a process of its own, run in turn; outputs compared with the published network's."""
     timings: list[Timing] = []
     workers: list[tuple[Any, Connection]] = []
     outputs: dict[Case, Tensor] = {}
     try:
         for case in cases:
-            say(f"building {case.title} {case.task}")
+            progress(Progress(f"building {case.title} {case.task}", len(workers), len(cases), "cases"))
             workers.append(_start(_work, case))
             try:
                 timing, output = workers[-1][1].recv()
@@ -72,7 +72,7 @@ def _take_turns(cases: Sequence[Case], rounds: int, say: Callable[[str], None]) 
         for number in range(rounds):
             for timing, (_, pipe) in zip(timings, workers, strict=True):
                 if timing.executed:
-                    say(f"round {number + 1} of {rounds}: {timing.case.title} {timing.case.task}")
+                    progress(Progress(f"{timing.case.title} {timing.case.task}", number, rounds, "rounds"))
                     try:
                         pipe.send("run")
                         seconds, timing.memory = pipe.recv()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .inference import Calibration, Precision, Runtime, network
-from .progress import stages_progress
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..studies.audit.findings import Audit
@@ -52,7 +52,7 @@ def audit(
 
     ready = network(model, runtime, precision, calibration, prepared=True)
     transform = ready.transform if size is None else ready.transform.with_crop(size)
-    with stages_progress() as progress:
+    with progress_bar() as progress:
         found = run(
             ready,
             data,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .progress import progress_bar
+
 if TYPE_CHECKING:
     from ..bench import Bench
 
@@ -34,8 +36,6 @@ def bench(
 
     Example: `bagnet bench --batch 8 --out bench.csv`
     """
-    from rich.console import Console
-
     from ..bench import bench as measure
     from ..bench import map_cases, standard_cases
     from ..files import replacing
@@ -53,12 +53,11 @@ def bench(
             raise ValueError("this machine has no CUDA device: leave --device out")
     cases = standard_cases(network, batch or (1, 8), size, device) if logits else []
     cases += map_cases(network, size, device) if maps else []
-    console = Console(stderr=True)
     with replacing(out) if out is not None else nullcontext() as part:  # that it can be written is known before it is measured
         if part is not None:
             part.touch()
-        with console.status("starting") as status:
-            result = measure(cases, rounds, status.update)
+        with progress_bar() as progress:
+            result = measure(cases, rounds, progress)
         record = {"machine": result.machine, "ceiling": result.ceiling, "rounds": rounds, "figures": result.rows()}
         if part is not None and out is not None:
             write(part, record, as_json=out.suffix == ".json")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .inference import Calibration, Precision, Runtime, Trust, classifier
-from .progress import images_progress
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
@@ -73,7 +73,7 @@ def evaluate(
     found: list[Found] = []
     for one, name, maps in zip(ready, names, with_maps, strict=True):
         transform = one.transform if size is None else one.transform.with_crop(size)
-        with images_progress(name) as progress:
+        with progress_bar() as progress:
             evaluation = measure(one, data, split, batch_size=batch_size, workers=workers, transform=transform, progress=progress)
         evaluation = replace(evaluation, model=name)
         if found and evaluation.multilabel != found[0][0].multilabel:
@@ -82,7 +82,7 @@ def evaluate(
             )
         clean = None
         if maps:
-            with images_progress(f"{name}, maps") as progress:
+            with progress_bar() as progress:
                 clean = sparseness(
                     one, data, split, batch_size=batch_size, workers=workers, transform=transform, progress=progress
                 )

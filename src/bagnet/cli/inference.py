@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .progress import download_progress
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ def network(
     from ..zoo.load import load
 
     _check_calibration(precision, calibration)
-    with download_progress(name) as progress:
+    with progress_bar() as progress:
         model = load(name or DEFAULT, progress=progress)
     return _on_runtime(model, runtime, precision, calibration, prepared)
 
@@ -71,7 +71,7 @@ def classifier(
     from ..zoo.external import ExternalNetwork, open_classifier
 
     _check_calibration(precision, calibration)
-    with download_progress(name) as progress:
+    with progress_bar() as progress:
         model = open_classifier(name or DEFAULT, trust=trust, progress=progress)
     if not isinstance(model, ExternalNetwork):
         return _on_runtime(model, runtime, precision, calibration)

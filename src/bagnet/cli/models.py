@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .inference import Trust
-from .progress import download_progress, steps_progress
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..card import Card
@@ -126,7 +126,7 @@ def pull(name: Name) -> None:
     if card.source is None:
         typer.echo(f"{name} lies in the package")
         return
-    with download_progress(name) as progress:
+    with progress_bar() as progress:
         path = fetch(card.source, progress)
     typer.echo(f"{path} (checked: {card.source.strength})")
 
@@ -162,14 +162,14 @@ def convert(
         raise ValueError(f"{out}: the file to write ends in .safetensors")
     with replacing(out) as part:  # so that a target which cannot be written is known before minutes of measuring
         part.touch()
-        with download_progress(name) as progress:
+        with progress_bar() as progress:
             model = load(name, progress=progress)
         report = mended = None
         if diagnose or repair:
             x = sample_images(model, images, size)
-            with steps_progress("measuring") as step:
-                report = measure(model, x, tolerance, step)
-                mended = mend(model, x, report, step) if repair else None
+            with progress_bar() as progress:
+                report = measure(model, x, tolerance, progress)
+                mended = mend(model, x, report, progress) if repair else None
         state, card = converted(model, half_convolutions=half)
         write(part, state, card)
     if as_json:
@@ -187,7 +187,7 @@ def verify(name: Name, trust: Trust = None, as_json: AsJson = False) -> None:
     """Check the weights of a model or file against what their card says. Example: `bagnet models verify bagnet33.safetensors`"""
     from ..zoo.verify import verify as check
 
-    with download_progress(name) as progress:
+    with progress_bar() as progress:
         result = check(name, progress, trust or ())
     if as_json:
         typer.echo(json.dumps({"model": result.name, "digest": result.digest, "checks": list(result.checks)}))

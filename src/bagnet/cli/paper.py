@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .inference import Trust, classifier
-from .progress import stages_progress
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..studies.paper.experiment import Result
@@ -98,7 +98,7 @@ def paper(
     ready = [classifier(word, trust=trust or ()) for word in words]
     cards = [one.card.name if one.card is not None else word for one, word in zip(ready, words, strict=True)]
     names = [word if cards.count(card) > 1 else card for word, card in zip(words, cards, strict=True)]
-    with stages_progress() as progress:
+    with progress_bar() as progress:
         material = gather(
             list(zip(names, ready, strict=True)),
             data,

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from .inference import Calibration, Model, Precision, Runtime, network
-from .progress import images_progress
+from .progress import progress_bar
 
 
 def predict(
@@ -50,7 +50,7 @@ def predict(
 
     ready = network(model, runtime, precision, calibration, prepared=True)
     transform = ready.transform if size is None else ready.transform.with_crop(size)
-    with images_progress("predicting") as progress:
+    with progress_bar() as progress:
         summary = run(
             ready,
             source,

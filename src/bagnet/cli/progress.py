@@ -1,7 +1,9 @@
-"""Progress bars, on stderr and only where a person is looking."""
+"""The progress bar, on stderr and only where a person is looking; and what the library says, a line each."""
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,114 +11,68 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
-
-@contextmanager
-def download_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar of bytes on stderr, from the first byte on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    with Progress(*columns, console=console, transient=True) as bar:
-        tasks: list[object] = []
-
-        def progress(done: int, total: int | None) -> None:
-            if not tasks:
-                tasks.append(bar.add_task(title, total=total))
-            bar.update(tasks[0], completed=done, total=total)  # type: ignore[arg-type]
-
-        yield progress
+    from ..progress import Progress
 
 
 @contextmanager
-def steps_progress(title: str) -> Iterator[Callable[[int], None]]:
-    """A bar of steps on stderr; called with the steps to come it grows, with 0 it goes one step on."""
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar of what is being done now, from the first that is told of it; it grows with each stage."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    from ..progress import unheard
+
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda more: None
+        yield unheard
         return
-    with Progress(*columns, console=console, transient=True) as bar:
-        task, total = bar.add_task(title, total=0), 0
+    with Bar(*_columns(), console=console, transient=True) as bar:
+        stage, task = "", None
 
-        def step(more: int) -> None:
-            nonlocal total
-            total += more
-            bar.update(task, total=total, advance=0 if more else 1)
+        def show(progress: Progress) -> None:
+            nonlocal stage, task
+            if task is None or progress.stage != stage or progress.done < bar.tasks[-1].completed:
+                if task is not None:
+                    bar.remove_task(task)
+                stage, task = progress.stage, bar.add_task(progress.stage, unit=progress.unit)
+            bar.update(task, completed=progress.done, total=progress.total)
 
-        yield step
+        yield show
 
 
 @contextmanager
-def images_progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of images with images/s and the time left; called with (done, in all)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _images_per_second(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield progress
+def lines_on_stderr() -> Iterator[None]:
+    """What the library logs is written to stderr inside, a line each, without anything around it."""
+    handler = logging.StreamHandler(sys.stderr)
+    logger = logging.getLogger("bagnet")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
-def _images_per_second() -> ProgressColumn:
-    """How fast it goes; blank until two batches are done, as there is no speed before."""
-    from rich.progress import ProgressColumn, Task
+def _columns() -> list[ProgressColumn]:
+    from rich.filesize import decimal
+    from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
-    class Speed(ProgressColumn):
+    class Amount(ProgressColumn):
+        """How much is done, of how much, and how fast; no speed until two steps are done, as there is none before."""
+
         def render(self, task: Task) -> Text:
-            return Text("" if task.speed is None else f"{task.speed:.1f} images/s", justify="right")
+            unit: Any = task.fields["unit"]
+            in_words = decimal if unit == "bytes" else "{:,}".format
+            amount = in_words(int(task.completed))
+            if task.total is not None:
+                amount += f"/{in_words(int(task.total))}"
+            if unit == "bytes":
+                speed = "" if task.speed is None else f"  {decimal(int(task.speed))}/s"
+            else:
+                speed = f" {unit}" + ("" if task.speed is None else f"  {task.speed:.1f} {unit}/s")
+            return Text(amount + speed, justify="right")
 
-    return Speed()
-
-
-@contextmanager
-def stages_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar of what is being done now; called with (title, steps done, steps in all, or 0 where that is not known)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda title, done, total: None
-        return
-    with Progress(*columns, console=console, transient=True) as bar:
-        now: list[Any] = ["", None]
-
-        def progress(title: str, done: int, total: int) -> None:
-            if title != now[0] or (now[1] is not None and done < bar.tasks[-1].completed):
-                if now[1] is not None:
-                    bar.remove_task(now[1])
-                now[:] = title, bar.add_task(title, total=total or None)
-            bar.update(now[1], completed=done, total=total or None)
-
-        yield progress
+    return [TextColumn("{task.description}"), BarColumn(), Amount(), TimeRemainingColumn()]

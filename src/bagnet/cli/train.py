@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from ..training.recipe import Recipe
+from .progress import lines_on_stderr
 
 
 def _with_recipe(command: Callable[..., None]) -> Callable[..., None]:
@@ -167,23 +168,23 @@ def train(
         shape = ExternalArchitecture(network)
     elif weights is None:
         shape = Architecture(**given)
-    result = run(
-        data,
-        out,
-        chosen,
-        shape=shape,
-        start=weights,
-        preprocessing=preprocessing,
-        teacher=teacher or (),
-        tag=tag,
-        workers=workers,
-        stream=stream,
-        licence=licence,
-        trained_on=trained_on,
-        command=shlex.join(["bagnet", *sys.argv[1:]]),
-        notes=notes,
-        say=lambda line: typer.echo(line, err=True),
-    )
+    with lines_on_stderr():
+        result = run(
+            data,
+            out,
+            chosen,
+            shape=shape,
+            start=weights,
+            preprocessing=preprocessing,
+            teacher=teacher or (),
+            tag=tag,
+            workers=workers,
+            stream=stream,
+            licence=licence,
+            trained_on=trained_on,
+            command=shlex.join(["bagnet", *sys.argv[1:]]),
+            notes=notes,
+        )
     card = result.card
     if rank() != 0:  # of several processes one speaks
         return

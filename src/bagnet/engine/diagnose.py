@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,12 @@ from torch import Tensor, nn
 
 from ..data.decode import decode
 from ..model import BagNet, Bottleneck
+from ..progress import Listener, Progress, unheard
 
 PRECISIONS = ("tf32", "bf16", "fp16")
 EXACT = 1e-5  # of the largest logit: how far the repair may move any
 _CONSTANT = 1e-6  # dead is a channel whose output varies by no more than this share of what it is added to or stands beside
 _SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png")
-
-Step = Callable[[int], None]  # called with n > 0: n more steps to come; with 0: one step done
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def sample_images(model: BagNet, paths: Sequence[Path] | None = None, size: int 
 
 
 @torch.inference_mode()
-def diagnose(model: BagNet, images: Tensor, tolerance: float = 1e-2, step: Step | None = None) -> Diagnosis:
+def diagnose(model: BagNet, images: Tensor, tolerance: float = 1e-2, progress: Listener = unheard) -> Diagnosis:
     """Measure dead channels, and the cost of TF32, bf16 and fp16 in each layer alone and in all together.
 
     The precisions are simulated exactly in float32: inputs and weights of a layer rounded to the shorter mantissa (and for
@@ -161,18 +161,17 @@ def diagnose(model: BagNet, images: Tensor, tolerance: float = 1e-2, step: Step 
         model: in eval mode.
         images: (B, C, H, W) prepared images.
         tolerance: from which a layer is named as one to keep in float32.
-        step: told of progress.
+        progress: told after every layer.
     """
-    step = step or (lambda more: None)
     layers = _layers(model)
-    step((len(layers) + 1) * len(PRECISIONS))
+    steps, total = count(1), (len(layers) + 1) * len(PRECISIONS)
     exact = model(images)
     largest = exact.abs().max()
 
     def cost(names: Collection[str], precision: str) -> tuple[float, float]:
         with rounded(model, names, precision):
             logits = model(images)
-        step(0)
+        progress(Progress("measuring", next(steps), total, "steps"))
         return _share(logits - exact, largest), float((logits.argmax(1) == exact.argmax(1)).double().mean())
 
     dead = _dead_channels(model, images)
@@ -198,7 +197,7 @@ def diagnose(model: BagNet, images: Tensor, tolerance: float = 1e-2, step: Step 
 
 
 @torch.no_grad()
-def mend(model: BagNet, images: Tensor, diagnosis: Diagnosis, step: Step | None = None) -> Repair:
+def mend(model: BagNet, images: Tensor, diagnosis: Diagnosis, progress: Listener = unheard) -> Repair:
     """Replace every dead channel by the constant it is, in place, and note on the card which layers to keep in float32.
 
     A dead channel gets zero weights and its constant as the bias of its batch normalisation: no rounding can move it any
@@ -207,8 +206,7 @@ def mend(model: BagNet, images: Tensor, diagnosis: Diagnosis, step: Step | None 
     Raises:
         ValueError: the float32 logits would move by more than `EXACT` of the largest; the network is unchanged then.
     """
-    step = step or (lambda more: None)
-    step(3 * len(PRECISIONS))
+    steps, total = count(1), 3 * len(PRECISIONS)
     exact = model(images)
     keep = diagnosis.float32_layers
     names = [layer.name for layer in diagnosis.layers]
@@ -218,7 +216,7 @@ def mend(model: BagNet, images: Tensor, diagnosis: Diagnosis, step: Step | None 
         for precision in PRECISIONS:
             with rounded(model, names, precision):
                 logits = model(images)
-            step(0)
+            progress(Progress("repairing", next(steps), total, "steps"))
             found[precision] = _share(logits - exact, exact.abs().max())
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,12 +13,11 @@ from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
 from ..engine.inference import exact, like_weights
 from ..geometry import Placement, tiles_of
+from ..progress import Listener, Progress, unheard
 from .evidence import Evidence
 
 TILE = 18_816  # places computed at a time: a third of a 224 x 224 map, which keeps BagNet-33 well under a gigabyte
 ROUNDED = 1e-2  # of the largest logit: how far a tensor rounded to a picture's 8 bits may move the evidence
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def dense(
     *,
     padded: bool = True,
     tile: int = TILE,
-    progress: Progress | None = None,
+    progress: Listener = unheard,
 ) -> DenseMap:
     """The exact logits of all windows `stride` pixels apart.
 
@@ -61,7 +60,7 @@ def dense(
             map does: (h, w) = (H, W) at stride 1. Without, only windows inside x count. A network with padding of its own
             has no choice: its map at a multiple of its stride is its evidence.
         tile: places computed at a time; less needs less memory.
-        progress: called after every tile with the number of tiles done and of tiles in all.
+        progress: told after every tile.
 
     Raises:
         ValueError: x has the wrong shape or is smaller than one window, stride < 1, or padded=False for a padded network.
@@ -85,8 +84,7 @@ def dense(
     for done, (cells, crop, inside) in enumerate(tiles, 1):
         part = finer_model.evidence(x[(..., *crop.slices)].contiguous(), classes)
         values[(..., *cells.slices)] = part[(..., *inside.slices)].to(values.device, values.dtype)
-        if progress is not None:
-            progress(done, len(tiles))
+        progress(Progress("computing the map", done, len(tiles), "tiles"))
     step = stride // geometry.stride
     return DenseMap(values[..., ::step, ::step].contiguous(), own.origin - margin, stride)
 
@@ -99,7 +97,7 @@ def finer(
     stride: int = 1,
     padded: bool = False,
     *,
-    progress: Progress | None = None,
+    progress: Listener = unheard,
 ) -> DenseMap:
     """The dense map of the image that some evidence was computed from, by the same model and preprocessing.
 

@@ -52,12 +52,10 @@ def claim(folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False,
     with alone(folder), ExitStack() as opened:
         held = held_settings(folder) if not overwrite or _readable(folder) else {}
         wanted = json.loads(json.dumps(settings))
-        differences = [] if held is None else _differences(held, wanted, free)
-        if differences and not overwrite:
-            raise OtherRun(
-                f"{folder}: holds a run with {', '.join(differences)}; choose another output, or replace it (--overwrite)"
-            )
-        yield Store(folder, wanted, resumed=held is not None and not differences, opened=opened)
+        changes = [] if held is None else differences(held, wanted, free)
+        if changes and not overwrite:
+            raise OtherRun(f"{folder}: holds a run with {', '.join(changes)}; choose another output, or replace it (--overwrite)")
+        yield Store(folder, wanted, resumed=held is not None and not changes, opened=opened)
 
 
 class Store:
@@ -261,7 +259,7 @@ def _readable(folder: Path) -> bool:
     return True
 
 
-def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], free: Collection[str]) -> list[str]:
+def differences(held: Mapping[str, Any], wanted: Mapping[str, Any], free: Collection[str] = ()) -> list[str]:
     """What is different, in words: "epochs 3 instead of 4", or "other weights" where a value says nothing to people."""
     before, after = _flat(held), _flat(wanted)
     names = [name for name in {**before, **after} if before.get(name) != after.get(name) and name not in free]
@@ -269,8 +267,8 @@ def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], free: Colle
 
 
 def _difference(name: str, before: Any, after: Any) -> str:
-    word = name.rsplit(".", 1)[-1]
-    if any(len(str(value)) > _LONGEST_VALUE or isinstance(value, list) for value in (before, after)):
+    word = name.rsplit(".", 1)[-1].replace("_", " ")
+    if any(len(str(value)) > _LONGEST_VALUE for value in (before, after)):
         return f"other {word}"
     return f"{word} {before!r} instead of {after!r}"
 

@@ -110,7 +110,7 @@ def check_finite(values: Tensor, model: str, image: str) -> None:
         raise NotANumber(f"{printable(image)}: {model} answers with logits that are not finite")
 
 
-def check_some(good: Sequence[int], bad: Sequence[tuple[object, str]]) -> None:
+def check_some(good: Sequence[object], bad: Sequence[tuple[object, str]]) -> None:
     """See that some images could be used. BadImage: none could; the message has the reason of the first."""
     if not good:
         raise BadImage(f"none of {len(bad)} images can be used" + "".join(f": {reason}" for _, reason in bad[:1]))

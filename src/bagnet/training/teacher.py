@@ -86,11 +86,12 @@ def answers(
     with claim(shares[rank], settings, overwrite=True) as store:
         logits = store.array("logits", (len(mine), len(columns)), np.float16, np.nan)
         unreadable = store.rows("unreadable")
-        todo = [row for row in np.flatnonzero(np.isnan(logits).any(1)) * ranks + rank if names[row] not in unreadable.done]
+        unknown = (np.flatnonzero(np.isnan(logits).any(1)) * ranks + rank).tolist()
+        todo = [row for row in unknown if names[row] not in unreadable.done]
         for batch in sweep(
             teacher,
             images.images,
-            [int(row) for row in todo],
+            todo,
             batch_size=batch_size,
             workers=workers,
             progress=progress,

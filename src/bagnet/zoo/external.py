@@ -17,9 +17,10 @@ from ..data.names import ClassNames, imagenet1k
 from ..data.transforms import Preprocessing
 from ..missing import needs
 from ..model import BagNet
+from ..progress import Listener, unheard
 from .catalogue import UnknownModel, bundled, published, published_as
 from .checkpoint import BadCheckpoint, read
-from .fetch import DownloadFailed, Progress
+from .fetch import DownloadFailed
 from .load import load
 
 _OWN = "bagnet.zoo.comparison"
@@ -89,7 +90,7 @@ class ExternalNetwork(nn.Module):
 
 
 def open_classifier(
-    name: str | PathLike[str], *, trust: Collection[str] = (), progress: Progress | None = None
+    name: str | PathLike[str], *, trust: Collection[str] = (), progress: Listener = unheard
 ) -> BagNet | ExternalNetwork:
     """Any classifier with known weights, in eval mode.
 

@@ -7,7 +7,6 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from hashlib import sha1, sha256
 from http.client import HTTPException, HTTPResponse
@@ -16,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..card import Source
+from ..progress import Listener, Progress, unheard
 
 CHUNK = 1 << 20
 ATTEMPTS = 5
@@ -23,8 +23,6 @@ TIMEOUT = 30  # seconds without a byte
 PAUSE = 0.5  # seconds before a server that says it is busy is asked again; twice as long each time
 LIMIT = 1 << 30  # bytes after which a file whose size nobody stated is taken for an endless one
 _BUSY = (429, 500, 502, 503, 504)
-
-Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
 
 
 class DownloadFailed(RuntimeError):
@@ -51,7 +49,7 @@ def _place(source: Source) -> Path:
     return cache_folder() / source.url.rsplit("/", 1)[-1]
 
 
-def fetch(source: Source, progress: Progress | None = None) -> Path:
+def fetch(source: Source, progress: Listener = unheard) -> Path:
     """The published file, from the cache or from its address, checked either way.
 
     Bytes go to `<name>.part` until the whole file has passed its check. A second process waits for the first.
@@ -72,13 +70,13 @@ def fetch(source: Source, progress: Progress | None = None) -> Path:
             ) from None
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                _fetch(source, path, progress or (lambda done, total: None))
+                _fetch(source, path, progress)
                 return path
     check(path, source, "delete it, and the next call fetches it again")
     return path
 
 
-def _fetch(source: Source, path: Path, progress: Progress) -> None:
+def _fetch(source: Source, path: Path, progress: Listener) -> None:
     part = path.with_name(f"{path.name}.part")
     resumed = part.exists()
     _download(source, part, progress)
@@ -133,7 +131,7 @@ def _git_blob(path: Path) -> str:
     return total.hexdigest()
 
 
-def _download(source: Source, part: Path, progress: Progress) -> None:
+def _download(source: Source, part: Path, progress: Listener) -> None:
     """Append to `part` until the server has sent everything, picking up where a connection broke off."""
     reason = ""
     for attempt in range(ATTEMPTS):
@@ -166,7 +164,7 @@ def _download(source: Source, part: Path, progress: Progress) -> None:
     )
 
 
-def _one_connection(source: Source, part: Path, progress: Progress) -> bool:
+def _one_connection(source: Source, part: Path, progress: Listener) -> bool:
     """Append what one connection brings; whether that is all of it."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "bagnet", "Accept-Encoding": "identity"}
@@ -198,7 +196,7 @@ def _one_connection(source: Source, part: Path, progress: Progress) -> bool:
             while (total is None or have < total) and (chunk := response.read1(_wanted(have, total))):
                 have += len(chunk)
                 file.write(chunk)
-                progress(have, total)
+                progress(Progress(f"fetching {part.stem}", have, total, "bytes"))
                 if have > LIMIT and source.size is None:
                     break
     if have > LIMIT and source.size is None:

@@ -15,9 +15,10 @@ from ..architecture import Architecture
 from ..card import Card
 from ..data.names import ClassNames
 from ..model import BagNet
+from ..progress import Listener, unheard
 from .catalogue import DEFAULT, PUBLISHED_SHAPES, bundled, published, published_as, unknown, untrained
 from .checkpoint import State, architecture_of, fit, read
-from .fetch import Progress, check, fetch
+from .fetch import check, fetch
 
 _SHAPE_WORDS = ("kernel3", "strides", "layers", "width", "padded", "in_channels", "num_classes")
 
@@ -59,7 +60,7 @@ def load(
     classes: Sequence[str] | None = None,
     in_channels: int | None = None,
     strides: tuple[int, int, int, int] | None = None,
-    progress: Progress | None = None,
+    progress: Listener = unheard,
 ) -> BagNet:
     """A BagNet with known weights, in eval mode.
 
@@ -70,7 +71,7 @@ def load(
         classes: names of the classes; likewise, where their number differs.
         in_channels: where it differs, the first convolution is summed (one channel) or repeated and scaled, as timm does.
         strides: of a torch checkpoint whose strides are not the published (2, 2, 2, 1); they leave no trace in the weights.
-        progress: called with (bytes so far, bytes in all or None) while fetching.
+        progress: told while fetching.
 
     Raises:
         UnknownModel: no card and no file goes by that name.
@@ -114,7 +115,7 @@ def with_head(model: BagNet, classes: ClassNames, channels: int) -> BagNet:
     return copy
 
 
-def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Progress | None) -> tuple[State, Card]:
+def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Listener) -> tuple[State, Card]:
     """The tensors and the card that go by a name or lie at a path."""
     path = Path(name)
     if name in bundled():

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..card import digest
+from ..progress import Listener, unheard
 from .catalogue import bundled, published, published_as, unknown
 from .checkpoint import read
 from .external import open_classifier
-from .fetch import Progress, check, fetch, file_sha256
+from .fetch import check, fetch, file_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Verified:
     checks: tuple[str, ...]
 
 
-def verify(name: str, progress: Progress | None = None, trust: Collection[str] = ()) -> Verified:
+def verify(name: str, progress: Listener = unheard, trust: Collection[str] = ()) -> Verified:
     """Check a model's file against all that is known of it; a published one is fetched if it is not at hand.
 
     Args:

@@ -18,7 +18,7 @@ from bagnet.data.labels import BadLabels
 from bagnet.data.names import UnknownClass
 from bagnet.engine.prepare import prepare
 from bagnet.model import BagNet
-from bagnet.runs.journal import OtherRun
+from bagnet.runs.store import OtherRun
 from bagnet.studies.audit.decisive import strongest
 from bagnet.studies.audit.findings import Audit
 from bagnet.studies.audit.patterns import cluster

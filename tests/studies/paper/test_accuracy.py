@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from bagnet.evaluation.evaluate import NotANumber
+from bagnet.runs.sweep import NotANumber
 from bagnet.evidence.explain import explain
 from bagnet.studies.paper.accuracy import Accuracy
 from bagnet.studies.paper.subjects import gather

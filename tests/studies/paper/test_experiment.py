@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from bagnet.runs.journal import Busy, OtherRun, alone
+from bagnet.runs.store import Busy, OtherRun, alone
 from bagnet.studies.paper.accuracy import Accuracy
 from bagnet.studies.paper.errors import Errors
 from bagnet.studies.paper.interactions import Interactions

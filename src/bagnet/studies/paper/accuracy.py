@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ...figures.charts import WILSON, finished, of_images
 from ...figures.picture import Picture
 from ...figures.style import GREY, INK, PALE, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side
 from ...statistics import Estimate, bootstrap, mean
-from .experiment import Experiment, Findings
+from .experiment import Experiment, Findings, Workplace
 from .scores import all_scores
 from .subjects import Material
 
@@ -49,9 +48,9 @@ class Accuracy(Experiment):
         "compared."
     )
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`."""
-        readable, logits = all_scores(material, folder)
+        readable, logits = all_scores(material, work)
         shown = material.labels.numpy()[readable]
         ranks = {name: rank_of_label(values, shown) for name, values in logits.items()}
         right = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ...figures.charts import finished, of_images
 from ...figures.picture import Picture
 from ...figures.style import BLUE, GREY, INK, abridged, labels, panel_title, quiet_frame, side_by_side
 from ...statistics import Estimate, bootstrap, correlation, kappa
-from .experiment import Experiment, Findings
+from .experiment import Experiment, Findings, Workplace
 from .scores import all_scores
 from .subjects import Material
 
@@ -48,11 +47,11 @@ class Errors(Experiment):
         if self.top < 1:
             raise ValueError(f"top={self.top}: at least the best answer counts")
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`. ValueError: there are fewer than two models."""
         if len(material.subjects) < 2:
             raise ValueError("errors compares models: name two at least")
-        readable, logits = all_scores(material, folder)
+        readable, logits = all_scores(material, work)
         shown = material.labels.numpy()[readable]
         top = self.top if self.top < len(material.classes) else 1
         right = {name: rank_of_label(values, shown) < top for name, values in logits.items()}

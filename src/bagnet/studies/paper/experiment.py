@@ -7,7 +7,7 @@ import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
 
@@ -16,12 +16,42 @@ import numpy as np
 from ...bench.machine import machine
 from ...figures.picture import Picture
 from ...files import replacing
-from ...runs.journal import Journal, OtherRun, Row, alone
+from ...runs.store import OtherRun, Store, claim, differences, held_settings
+from ...runs.table import Row, columns_of, write_table
 from .subjects import Material
 
 RESULT = "result.json"
-BEGUN = "begun.json"  # beside what is known of an unfinished run: its settings and command
-_JOURNALS = "*.journal"
+UNFINISHED = "unfinished"  # folder for what is known of an experiment that is not complete
+LOGITS = "logits"  # folder beside those of the experiments
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where one experiment works, and what it notes on the way.
+
+    Args:
+        table: where the data behind its figures go.
+        store: for what is known while it runs, so that an interrupted run goes on.
+        unusable: name of each image that could not be used -> why.
+    """
+
+    table: Path
+    store: Store
+    unusable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """For what it leaves."""
+        return self.table.parent
+
+    @property
+    def cache(self) -> Path:
+        """For logits, which other experiments use, too."""
+        return self.folder.parent / LOGITS
+
+    def note_unusable(self, image: str, reason: str) -> None:
+        """That an image could not be used; the first reason stays."""
+        self.unusable.setdefault(image, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +62,15 @@ class Findings:
         measures: all figures that were measured, as JSON can hold them.
         sentences: the same for people, a sentence each; the first one says most.
         figures: name -> picture.
-        rows: the data behind the figures, a mapping of column to value each; none where `table` was written already.
+        rows: the data behind the figures, a mapping of column to value each; none where the table was written already.
+        columns: of the table; those that the rows have, where none are named.
     """
 
     measures: Mapping[str, Any]
     sentences: Sequence[str]
     figures: Mapping[str, Picture]
-    rows: Sequence[Row] = field(default_factory=tuple)
+    rows: Sequence[Row] = ()
+    columns: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -96,12 +128,12 @@ class Experiment(ABC):
     sample: ClassVar[int] = 0
 
     @abstractmethod
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """Do it.
 
         Args:
             material: images and models.
-            folder: for what is kept while it runs, so that an interrupted run goes on; it is there already.
+            work: where.
 
         Raises:
             ValueError: the material does not suit the experiment.
@@ -124,80 +156,53 @@ class Experiment(ABC):
             Busy: another run is at work on it.
             OSError: something cannot be written.
         """
-        with alone(out / self.name):
-            return self._run(material, out, overwrite)
-
-    def _run(self, material: Material, out: Path, overwrite: bool) -> Result:
-        folder = out / self.name
-        settings = self._settings(material)
-        known, begun = _read(folder / RESULT), _read(folder / BEGUN)
-        if begun is None and known is not None and known["settings"] == settings and _whole(folder, known):
-            return Result(self.name, folder, known, True)
-        if not overwrite:
-            self.check_folder(material, out)
-        if self.labels:
-            _ = material.labels
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = []  # journals of other settings, which are put back where this comes to nothing
-        if (begun or known or {}).get("settings") != settings:
-            aside = [path.rename(path.with_name(f"{path.name}.old")) for path in folder.glob(_JOURNALS)]
-        record: dict[str, Any] = {"settings": settings, "command": self._command(material, out)}
-        before = set(folder.rglob("*"))
-        _write(folder / BEGUN, record)
-        material = replace(material, unusable={})
-        start = time.perf_counter()
-        try:
-            found = self.find(material, folder)
-        except BaseException:
-            if set(folder.rglob("*")) == before | {folder / BEGUN}:
-                (folder / BEGUN).unlink()
-                for path in aside:
-                    path.rename(path.with_suffix(""))
-                if begun is not None:
-                    _write(folder / BEGUN, begun)
-            raise
-        for name, picture in found.figures.items():
-            for ending in (".png", ".svg"):
-                picture.save(folder / f"{name}{ending}")
-        table = folder / f"{self.name}.csv"
-        if found.rows:
-            columns = list(dict.fromkeys(column for row in found.rows for column in row))
-            with Journal(table, settings, overwrite=True) as journal:
-                journal.write("row", ((str(number), row) for number, row in enumerate(found.rows)))
-                journal.finish(columns)
-        record = {
-            "experiment": self.name,
-            "title": self.title,
-            "question": self.question,
-            "paper": self.paper,
-            "differs": self.differs,
-            "sentences": list(found.sentences),
-            "measures": found.measures,
-            "figures": list(found.figures),
-            "table": table.name,
-            "unusable": material.unusable,
-            **record,
-            "seconds": time.perf_counter() - start,
-            "machine": machine(),
-        }
-        _write(folder / RESULT, record)
-        (folder / BEGUN).unlink()
-        for path in [*folder.glob(_JOURNALS), *aside]:  # till now, as drawing may fail
-            path.unlink()
-        for name in set((known or {}).get("figures", ())) - set(found.figures):
-            for ending in (".png", ".svg"):
-                (folder / f"{name}{ending}").unlink(missing_ok=True)
+        folder, settings = out / self.name, self._settings(material)
+        with claim(folder / UNFINISHED, settings, overwrite=overwrite) as store:
+            known = _read(folder / RESULT)
+            if known is not None and not store.resumed:
+                if known["settings"] == settings and _whole(folder, known):
+                    return Result(self.name, folder, known, True)
+                if not overwrite:
+                    _check_same(folder, known["settings"], settings)
+            if self.labels:
+                _ = material.labels
+            work = Workplace(folder / f"{self.name}.csv", store)
+            start = time.perf_counter()
+            found = self.find(material, work)
+            for name, picture in found.figures.items():
+                for ending in (".png", ".svg"):
+                    picture.save(folder / f"{name}{ending}")
+            if found.rows or found.columns:
+                write_table(work.table, found.columns or columns_of(found.rows), found.rows)
+            record = {
+                "experiment": self.name,
+                "title": self.title,
+                "question": self.question,
+                "paper": self.paper,
+                "differs": self.differs,
+                "sentences": list(found.sentences),
+                "measures": found.measures,
+                "figures": list(found.figures),
+                "table": work.table.name,
+                "unusable": work.unusable,
+                "settings": settings,
+                "command": self._command(material, out),
+                "seconds": time.perf_counter() - start,
+                "machine": machine(),
+            }
+            _write(folder / RESULT, record)
+            for name in set((known or {}).get("figures", ())) - set(found.figures):
+                for ending in (".png", ".svg"):
+                    (folder / f"{name}{ending}").unlink(missing_ok=True)
+            store.discard()  # only now, as drawing may fail
         return Result(self.name, folder, json.loads((folder / RESULT).read_text(encoding="utf-8")))
 
     def check_folder(self, material: Material, out: Path) -> None:
         """See that a run replaces nothing. OtherRun: the folder holds something of other settings, models or images."""
         folder = out / self.name
-        known, settings = _read(folder / BEGUN) or _read(folder / RESULT), self._settings(material)
-        if known is not None and known["settings"] != settings:
-            raise OtherRun(
-                f"{folder}: holds a run of other settings, models or images ({_difference(known['settings'], settings)}); "
-                "choose another output, or replace it (--overwrite)"
-            )
+        known = held_settings(folder / UNFINISHED) or (_read(folder / RESULT) or {}).get("settings")
+        if known is not None:
+            _check_same(folder, known, self._settings(material))
 
     def _settings(self, material: Material) -> dict[str, Any]:
         """What the result depends on, as it is read from JSON."""
@@ -259,12 +264,9 @@ def _write(path: Path, record: Mapping[str, Any]) -> None:
         part.write_text(json.dumps(_plain(record), indent=1, allow_nan=False), encoding="utf-8")
 
 
-def _difference(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """The first setting that is another one, in words."""
-    name = next(name for name in [*known, *asked] if known.get(name) != asked.get(name))
-    if name in ("fingerprint", "models"):
-        return "other images" if name == "fingerprint" else "other models"
-    return f"{name} {known.get(name)} there, {asked.get(name)} here"
+def _check_same(folder: Path, known: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    if changes := differences(known, asked):
+        raise OtherRun(f"{folder}: holds a result with {', '.join(changes)}; choose another output, or replace it (--overwrite)")
 
 
 def _whole(folder: Path, record: Mapping[str, Any]) -> bool:

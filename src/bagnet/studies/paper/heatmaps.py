@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from ...figures.sheet import Sheet
 from ...figures.style import MARGIN, SOFT, short
 from ...files import file_stem, replacing
 from ...geometry import Geometry
-from ...runs.journal import Row
-from .experiment import Experiment, Findings
+from ...runs.table import Row
+from .experiment import Experiment, Findings, Workplace
 from .measured import measured
 from .subjects import Material, Subject, drawable
 
@@ -65,15 +65,15 @@ class Heatmaps(Experiment):
         if self.count < 1:
             raise ValueError(f"count={self.count}: at least one image is to be shown")
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`. BadImage: no image can be shown."""
         subjects = drawable(material, self.name)
         shown = material.sample(self.count)
 
         def measure(subject: Subject, place: int, _: Tensor) -> Mapping[str, Row]:
-            return {_PART: _measure(shown, folder, subject, place)}
+            return {_PART: _measure(shown, work.folder, subject, place)}
 
-        rows = measured(folder / f"{self.name}.csv", asdict(self), shown, subjects, lambda _: [_PART], measure)
+        rows = measured(work, shown, subjects, lambda _: [_PART], measure)
         error = max(abs(row["mean"] - row["logit"]) for row in rows)
         largest = max(abs(row["logit"]) for row in rows)
         images = len({row["image"] for row in rows})
@@ -95,8 +95,8 @@ class Heatmaps(Experiment):
             counted = ", ".join(f"{name} {right} of {images}" for name, right in measures["right"].items())
             sentences.append(f"Right answers among the images shown: {counted}.")
         pictures = {
-            self.name: self._picture(shown, subjects, rows, folder, "evidence"),
-            f"{self.name}_official": self._picture(shown, subjects, rows, folder, "paper"),
+            self.name: self._picture(shown, subjects, rows, work.folder, "evidence"),
+            f"{self.name}_official": self._picture(shown, subjects, rows, work.folder, "paper"),
         }
         return Findings(measures, sentences, pictures)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +18,9 @@ from ...figures.colours import coloured
 from ...figures.picture import Picture
 from ...figures.style import INK, SOFT, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side, wrapped
 from ...geometry import Box
-from ...runs.journal import Row
+from ...runs.table import Row
 from ...statistics import Estimate, bootstrap, correlation
-from .experiment import Experiment, Findings
+from .experiment import Experiment, Findings, Workplace
 from .measured import measured
 from .subjects import Material, Subject
 
@@ -86,14 +85,11 @@ class Interactions(Experiment):
         """What is masked, each once."""
         return list(dict.fromkeys(starmap(Masks, zip(self.sides, self.gaps or self.sides, strict=True))))
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`. ValueError: no image has room for four masks of any side."""
         masks = self.masks
         subjects = [one.doubled() if one.window is not None else one for one in material.ordered]
-        settings = {"sides": self.sides, "gaps": self.gaps}
-        rows = measured(
-            folder / f"{self.name}.csv", settings, material, subjects, lambda _: [one.name for one in masks], self._measure
-        )
+        rows = measured(work, material, subjects, lambda _: [one.name for one in masks], self._measure)
         no_room = [one for layout in masks for one in _without_room(subjects, layout, rows)]
         rows = [row for row in rows if row["masks"]]
         if not rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,9 +27,9 @@ from ...figures.style import (
     side_by_side,
 )
 from ...geometry import Box, Geometry, ceil_div
-from ...runs.journal import Row
+from ...runs.table import Row
 from ...statistics import Estimate, mean
-from .experiment import Experiment, Findings
+from .experiment import Experiment, Findings, Workplace
 from .measured import measured
 from .subjects import Material, Subject
 
@@ -75,7 +74,7 @@ class Layout(Experiment):
     tile: int = 24
     distances: tuple[int, ...] = (0, 8, 16, 24, 32, 48, 64)
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`.
 
         Raises:
@@ -88,8 +87,7 @@ class Layout(Experiment):
         if not subjects:
             raise ValueError(next(iter(left_out.values())))
         rows = measured(
-            folder / f"{self.name}.csv",
-            {"tile": self.tile, "distances": self.distances},
+            work,
             material,
             subjects,
             lambda _: canvas.layouts,

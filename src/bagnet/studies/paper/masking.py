@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +18,9 @@ from ...figures.picture import Picture
 from ...figures.sheet import Sheet
 from ...figures.style import GREY, MARGIN, SOFT, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side, wrapped
 from ...geometry import squares
-from ...runs.journal import Row
+from ...runs.table import Row
 from ...statistics import Estimate, mean
-from .experiment import Experiment, Findings
+from .experiment import Experiment, Findings, Workplace
 from .maps import METHODS, PAPERS, bagnet_map, masked, method_map, over_cells, title_of
 from .measured import measured
 from .subjects import Material, Subject
@@ -73,7 +72,7 @@ class Masking(Experiment):
     fill: str = "mean"
     methods: tuple[str, ...] = METHODS
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`.
 
         Raises:
@@ -90,12 +89,11 @@ class Masking(Experiment):
             side = input_side(target)
             if len(squares(self.cell, side, side)) < 2:
                 raise ValueError(f"cell={self.cell}: the input of {target.name}, {side} px, has no two such cells")
-        settings = {"cell": self.cell, "fill": self.fill}
 
         def measure(target: Subject, row: int, x: Tensor) -> dict[str, Row]:
             return self._measure(material, target, row, x)
 
-        rows = measured(folder / f"{self.name}.csv", settings, material, targets, lambda _: self._sources(material), measure)
+        rows = measured(work, material, targets, lambda _: self._sources(material), measure)
         found = [
             self._summary(target, source, chosen, material.seed)
             for target in targets

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from ...figures.evidence_picture import heat_map, percent, photograph, signed
 from ...figures.picture import Picture
 from ...figures.sheet import Sheet, cut_out
 from ...figures.style import MARGIN, SOFT, short
-from ...runs.journal import Journal
 from ...statistics import mean
-from .experiment import Experiment, Findings
+from .experiment import Experiment, Findings, Workplace
 from .scores import all_scores
 from .subjects import Material, Subject, drawable
 
@@ -67,7 +65,7 @@ class Mistakes(Experiment):
         if self.count < 1:
             raise ValueError(f"count={self.count}: at least one image is to be shown")
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`.
 
         Raises:
@@ -75,18 +73,15 @@ class Mistakes(Experiment):
             NotANumber, BadImage: as `scores`.
         """
         bagnet, other = self._pair(material)
-        readable, logits = all_scores(replace(material, subjects=(bagnet, other)), folder)
+        readable, logits = all_scores(replace(material, subjects=(bagnet, other)), work)
         rows = np.flatnonzero(readable)
         if not len(rows):
             raise BadImage(f"no image of {material.data} can be read by both {bagnet.name} and {other.name}")
         shared = _Shared.of(rows, material.labels.numpy()[rows], logits[bagnet.name], logits[other.name])
         table = [_row(material, shared, place) for place in range(len(shared.rows))]
-        if not table:
-            with Journal(folder / f"{self.name}.csv", {**material.settings(), **asdict(self)}, overwrite=True) as journal:
-                journal.finish(_COLUMNS)
         measures, sentences = _measures(material, bagnet, other, shared, len(rows))
         figures = {self.name: self._picture(material, bagnet, other, shared)} if table else {}
-        return Findings(measures, sentences, figures, table)
+        return Findings(measures, sentences, figures, table, _COLUMNS)
 
     def _pair(self, material: Material) -> tuple[Subject, Subject]:
         bagnets = drawable(material, self.name)

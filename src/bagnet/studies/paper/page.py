@@ -10,7 +10,7 @@ from typing import Any
 
 from ...data.labels import BadLabels
 from ...files import replacing
-from ...runs.journal import OtherRun
+from ...runs.store import OtherRun
 from .experiment import Experiment, Result
 from .subjects import Material
 

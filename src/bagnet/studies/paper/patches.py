@@ -5,27 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ...data.decode import BadImage
-from ...engine.inference import exact, like_weights
-from ...evaluation.evaluate import NotANumber
 from ...figures.evidence_picture import signed
 from ...figures.picture import Picture
 from ...figures.sheet import Sheet, cut_out
 from ...figures.style import MARGIN, SOFT, short, wrapped
-from ...files import file_stem, replacing
-from ...runs.journal import Row, alone
-from ...runs.loader import Decoded, read_batches
+from ...files import file_stem
+from ...progress import Progress
+from ...runs.store import Store
+from ...runs.sweep import check_finite, check_some
+from ...runs.table import Row
 from ...statistics import mean
-from .experiment import Experiment, Findings
+from .experiment import Experiment, Findings, Workplace
 from .subjects import Material, Subject, drawable
 
 KINDS = ("own", "other")
@@ -64,7 +61,7 @@ class Patches(Experiment):
             if getattr(self, option) < 1:
                 raise ValueError(f"{option}={getattr(self, option)}: at least one is to be shown")
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`.
 
         Raises:
@@ -74,7 +71,7 @@ class Patches(Experiment):
         """
         subjects = drawable(material, self.name)
         shown = self._shown(material)
-        found = {one.name: _strongest(material, one, self.count, folder) for one in subjects}
+        found = {one.name: _strongest(material, one, self.count, work) for one in subjects}
         rows, windows = _windows(material, subjects, found, shown)
         first = {}
         sentences = []
@@ -98,7 +95,7 @@ class Patches(Experiment):
         paths = material.images.names
         for one in subjects:
             for row, reason in found[one.name].bad:
-                material.note_unusable(row, reason)
+                work.note_unusable(paths[row], reason)
         errors = [
             {"model": one.name, "image": paths[row], "error": reason} for one in subjects for row, reason in found[one.name].bad
         ]
@@ -167,93 +164,65 @@ class _Strongest:
     Args:
         best: (2, K, count) logit, row of the image and cell of its grid, the largest first; -inf where there is none yet. Of
             images of the class, and of others. Of equal logits the earlier image comes first, and in it the earlier cell.
+        seen: (N,) images that were looked at.
         bad: (row, reason) of the images that cannot be used.
     """
 
     best: NDArray[Any]
+    seen: NDArray[np.bool_]
     bad: list[tuple[int, str]]
 
     @classmethod
-    def of_nothing(cls, classes: int, count: int) -> _Strongest:
+    def of_nothing(cls, images: int, classes: int, count: int) -> _Strongest:
         best = np.zeros((len(KINDS), classes, count), _ENTRY)
         best["logit"], best["row"] = -np.inf, -1
-        return cls(best, [])
+        return cls(best, np.zeros(images, np.bool_), [])
+
+    @classmethod
+    def kept_in(cls, store: Store, name: str) -> _Strongest | None:
+        """What an interrupted run left; None where there was none."""
+        arrays = store.kept(name)
+        if arrays is None:
+            return None
+        bad = [(row, reason) for row, reason in json.loads(arrays["bad"].item())]
+        return cls(arrays["best"], arrays["seen"], bad)
+
+    def keep_in(self, store: Store, name: str) -> None:
+        """As large at the end as at the beginning."""
+        store.keep(name, best=self.best, seen=self.seen, bad=np.array(json.dumps(self.bad)))
 
     def offer(self, row: int, label: int, logits: NDArray[np.float32], cells: NDArray[np.int64]) -> None:
-        """The strongest window of one image for each of the K classes; images come in the order of their rows."""
+        """The strongest window of one image for each of the K classes."""
         kinds = (np.arange(len(logits)) != label).astype(np.intp)
-        chosen = np.flatnonzero(logits > self.best["logit"][kinds, np.arange(len(logits)), -1])
+        chosen = np.flatnonzero(logits >= self.best["logit"][kinds, np.arange(len(logits)), -1])
         new = np.zeros((len(chosen), 1), _ENTRY)
         new["logit"][:, 0], new["row"], new["cell"][:, 0] = logits[chosen], row, cells[chosen]
         together = np.concatenate([self.best[kinds[chosen], chosen], new], 1)
-        order = np.argsort(-together["logit"], 1, kind="stable")[:, :-1]
+        order = np.lexsort((together["row"], -together["logit"]), 1)[:, :-1]
         self.best[kinds[chosen], chosen] = np.take_along_axis(together, order, 1)
 
 
-def _strongest(material: Material, subject: Subject, count: int, folder: Path) -> _Strongest:
-    """One pass over the images. What is known is kept after every batch: as large at the end as at the beginning."""
-    path = folder / f"{file_stem(subject.name)}.npz"
-    settings = json.dumps({**material.settings(), "models": subject.fingerprint, "count": count}, sort_keys=True)
-    labels, names = material.labels.tolist(), material.images.names
-    with alone(path), exact(subject.model), torch.inference_mode():
-        found, done = _kept(path, settings) or (_Strongest.of_nothing(len(material.classes), count), 0)
-        report = material.reporter(subject.name)
-        todo = range(done, len(material))
-        for batch in read_batches(material.images, todo, subject.transform, material.batch_size, material.workers):
-            answers, bad = _answers(subject, batch, names)
-            for row in sorted(answers):  # images of one size were together
-                found.offer(row, labels[row], *answers[row])
-            found.bad.extend(bad)
-            done += len(answers) + len(bad)
-            _keep(path, settings, found, done)
-            if report is not None:
-                report(done, len(material))
-    if len(found.bad) == len(material):
-        raise BadImage(f"none of {len(material)} images can be used: {found.bad[0][1]}")
+def _strongest(material: Material, subject: Subject, count: int, work: Workplace) -> _Strongest:
+    """One pass over the images. What is known is kept after every batch."""
+    name, names, labels = file_stem(subject.name), material.images.names, material.labels.tolist()
+    found = _Strongest.kept_in(work.store, name) or _Strongest.of_nothing(len(names), len(material.classes), count)
+    for batch in material.sweep(subject, np.flatnonzero(~found.seen).tolist()):
+        features = subject.model.features(batch.x) if batch.rows else ()
+        for row, bag in zip(batch.rows, features, strict=True):  # the maps of all classes at once only of one image
+            logits, cells = _largest(subject, bag)
+            check_finite(logits, subject.name, names[row])
+            found.offer(row, labels[row], logits.numpy(), cells.numpy())
+        found.bad.extend(batch.bad)
+        found.seen[[*batch.rows, *(row for row, _ in batch.bad)]] = True
+        found.keep_in(work.store, name)
+    check_some(range(len(names) - len(found.bad)), found.bad)
     return found
 
 
-def _answers(
-    subject: Subject, batch: Decoded, names: Sequence[str]
-) -> tuple[dict[int, tuple[NDArray[np.float32], NDArray[np.int64]]], list[tuple[int, str]]]:
-    """(row -> largest logit of each class and its cell, images that cannot be used)"""
-    answers: dict[int, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
-    bad = list(batch.bad)
-    for rows, x in batch.groups:
-        try:
-            features = subject.model.features(like_weights(x, subject.model))
-        except ValueError as error:  # smaller than a window
-            bad += [(row, f"{names[row]}: {error}") for row in rows]
-            continue
-        for row, one in zip(rows, features, strict=True):  # the maps of all classes at once only of one image
-            logits, cells = _largest(subject, one)
-            if np.isnan(logits).any():
-                raise NotANumber(f"{names[row]}: {subject.name} answers with NaN")
-            answers[row] = logits, cells
-    return answers, bad
-
-
-def _largest(subject: Subject, features: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _largest(subject: Subject, features: Tensor) -> tuple[Tensor, Tensor]:
     """(C, h, w) features of an image -> (K,) the largest logit of each class, and (K,) the first cell that has it."""
     logits, cells = subject.model.head(features[None], subject.columns)[0].flatten(1).max(1)
-    return logits.float().cpu().numpy(), cells.cpu().numpy()
-
-
-def _kept(path: Path, settings: str) -> tuple[_Strongest, int] | None:
-    """What an interrupted run left, with the number of images that it had done; None where it was another run, or none."""
-    try:
-        with np.load(path) as arrays:
-            if arrays["settings"].item() == settings:
-                bad = [(row, reason) for row, reason in json.loads(arrays["bad"].item())]
-                return _Strongest(arrays["best"], bad), int(arrays["done"])
-    except (OSError, ValueError, KeyError):
-        pass
-    return None
-
-
-def _keep(path: Path, settings: str, found: _Strongest, done: int) -> None:
-    with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, allow_pickle=False, settings=settings, best=found.best, bad=json.dumps(found.bad), done=done)
+    return logits.float().cpu(), cells.cpu()
 
 
 def _windows(
@@ -270,7 +239,6 @@ def _windows(
     rows: dict[tuple[str, int, str, int], Row] = {}
     drawn: dict[tuple[str, int, str, int], _Window] = {}
     labels, names = material.labels.tolist(), material.images.names
-    report = material.reporter("the strongest windows")
     for done, row in enumerate(sorted(wanted), 1):
         photo = material.images.photo(row)
         for one, label, kind, rank, entry in wanted[row]:
@@ -294,8 +262,7 @@ def _windows(
             }
             if label in shown:
                 drawn[one.name, label, kind, rank] = _Window(cut_out(photo.image, box), float(entry["logit"]), str(shows))
-        if report is not None:
-            report(done, len(wanted))
+        material.progress(Progress("the strongest windows", done, len(wanted)))
     order = [(one.name, label, kind, rank) for one in subjects for label, kind, rank, _ in _entries(found[one.name])]
     pictures: dict[tuple[str, int, str], list[_Window]] = {}
     for key in order:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ...bench.cases import Case
 from ...bench.result import Bench, Timing
@@ -13,7 +12,7 @@ from ...figures.charts import finished
 from ...figures.picture import Picture
 from ...figures.style import BLUE, GREY, INK, labels, quiet_frame, side_by_side
 from ...zoo.catalogue import PUBLISHED_SHAPES
-from .experiment import Experiment, Findings
+from .experiment import Experiment, Findings, Workplace
 from .subjects import Material
 
 _SIZES = tuple(name for name, shape in PUBLISHED_SHAPES.items() if not shape.padded)
@@ -58,14 +57,12 @@ class Runtime(Experiment):
             what = f"{unknown[0]!r}: choose among" if self.runtimes else "name some of"
             raise ValueError(f"runtimes={what} {', '.join(RUNTIMES)}")
 
-    def find(self, material: Material, folder: Path) -> Findings:  # noqa: ARG002 - times need no place of their own
+    def find(self, material: Material, work: Workplace) -> Findings:  # noqa: ARG002 - times need no place of their own
         """As `Experiment.find`. ValueError: images smaller than a window, or no rounds."""
         plain = Case(how="published", batch=self.batch, size=self.size)
         networks = [replace(plain, network=name) for name in (*_SIZES, "resnet50")]
         faster = [replace(plain, network=name, how="prepared", runtime=one) for name in _SIZES for one in self.runtimes]
-        report = material.reporter("rounds")
-        steps = iter(range(1, 10_000))
-        found = bench([*networks, *faster], self.rounds, None if report is None else lambda _: report(next(steps), 0))
+        found = bench([*networks, *faster], self.rounds, material.progress)
         rows = found.rows()
         base = next(one for one in found.timings if one.case.network == "resnet50")
         times = {

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ...card import digest
@@ -21,13 +19,13 @@ from ...data.sources import ImageFiles, Images
 from ...data.transforms import Preprocessing
 from ...engine.inference import exact, like_weights
 from ...files import replacing
-from ...runs.journal import alone
+from ...progress import Progress
 from ...runs.loader import read_batches
+from ...runs.store import claim
 from .subjects import Material
 from .texture_synthesis import TextureNetwork, synthesise, texture_error
 
 _PIXELS = {"cpu": 1 << 16, "cuda": 1 << 20}  # of images that are synthesised together
-_MADE_OF, _ERROR = "made of", "error"  # what a kept texture says of itself
 
 
 class _OneOfEach(Images):
@@ -113,56 +111,59 @@ def shuffled(pixels: NDArray[np.uint8], tile: int, order: NDArray[np.int64]) -> 
     return found
 
 
-def textures(material: Material, network: TextureNetwork, clean: Canvases, steps: int, folder: Path) -> ImageFiles:
+def textures(
+    material: Material, network: TextureNetwork, clean: Canvases, steps: int, folder: Path
+) -> tuple[ImageFiles, NDArray[np.float64]]:
     """Synthesise a texture of each image, in 8 bits, and keep it as a file as soon as it is known.
 
-    A texture is the same whatever the other images are. Its file says what it was made of, so that what is there already of
-    another network, say, is made anew.
+    A texture is the same whatever the other images are.
 
     Args:
         material: of which the images are; its seed is that of the noise.
         network: whose features the textures have.
         clean: the images.
         steps: evaluations of the network for each.
-        folder: for the files.
+        folder: for the files; where they are of another network, say, they are made anew.
 
     Returns:
-        The textures, in the order of the images; of an image that cannot be read there is no file.
+        The textures, in the order of the images, and how far the Gram matrices of each are from its image's: a share of the size
+        of these, root mean square over layers. Of an image that cannot be read there is no file, and NaN.
 
     Raises:
         ValueError: the images are too small for the network.
         OSError: a file cannot be written.
     """
     paths = tuple(folder / f"{row:06d}.png" for row in range(len(material)))
+    settings = {
+        "images": clean.fingerprint,
+        "seed": material.seed,
+        "steps": steps,
+        "weights": digest(network.chain.state_dict()),
+        "preprocessing": network.preprocessing.to_dict(),
+        "layers": {str(number): name for number, name in network.layers.items()},
+    }
     whole = replace(clean.preprocessing, resize=None, crop=None)
-    weights = digest(network.chain.state_dict())
     room = _PIXELS.get(next(network.chain.parameters()).device.type, 1)
-    known = clean.fingerprint
-    marks = [
-        _digest(known, row, material.seed, steps, weights, network.preprocessing, network.layers) for row in range(len(paths))
-    ]
-    with alone(folder), exact(network.chain):
-        todo = [row for row, path in enumerate(paths) if _said_by(path).get(_MADE_OF) != marks[row]]
-        report = material.reporter(f"textures of {network.name}")
+    with claim(folder, settings, overwrite=True) as store, exact(network.chain):
+        known = store.rows("textures")
+        todo = [row for row, path in enumerate(paths) if str(row) not in known.done or not path.exists()]
         done = len(paths) - len(todo)
+        # Not a sweep of a model: synthesis needs gradients, and its network classifies nothing.
         for batch in read_batches(clean, todo, whole, material.batch_size, material.workers):
             for rows, x in batch.groups:
                 together = max(1, room // x[0, 0].numel())
                 for start in range(0, len(rows), together):
                     some = slice(start, start + together)
                     made, errors = _synthesised(network, x[some], rows[some], steps, material.seed)
-                    for row, pixels, error in zip(rows[some], made, errors, strict=True):
-                        _keep(paths[row], pixels, {_MADE_OF: marks[row], _ERROR: repr(error)})
+                    store.begin()
+                    for row, pixels in zip(rows[some], made, strict=True):
+                        _keep(paths[row], pixels)
+                    known.append((str(row), {"error": error}) for row, error in zip(rows[some], errors, strict=True))
                     done += len(rows[some])
-                    if report is not None:
-                        report(done, len(paths))
+                    material.progress(Progress(f"textures of {network.name}", done, len(paths)))
             done += len(batch.bad)
-    return ImageFiles(paths, folder)
-
-
-def gram_error(path: Path) -> float:
-    """How far a kept texture's Gram matrices are from its image's: a share of the size of these, root mean square over layers."""
-    return sqrt(float(_said_by(path)[_ERROR]))
+        errors_of = {int(key): float(row["error"]) for key, row in known}
+    return ImageFiles(paths, folder), np.sqrt([errors_of.get(row, np.nan) for row in range(len(paths))])
 
 
 def _synthesised(
@@ -179,22 +180,9 @@ def _synthesised(
     return made, errors.tolist()
 
 
-def _keep(path: Path, pixels: NDArray[np.uint8], words: Mapping[str, str]) -> None:
-    information = PngInfo()
-    for name, text in words.items():
-        information.add_text(name, text)
+def _keep(path: Path, pixels: NDArray[np.uint8]) -> None:
     with replacing(path) as part:
-        _image(pixels).save(part, "PNG", pnginfo=information)
-
-
-def _said_by(path: Path) -> dict[str, str]:
-    """What a kept picture says of itself; nothing where there is none, or a broken one."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            image.load()
-            return {str(name): str(text) for name, text in image.info.items()}
-    except (OSError, SyntaxError, ValueError):
-        return {}
+        _image(pixels).save(part, "PNG")
 
 
 def _image(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from ...figures.colours import coloured
 from ...figures.picture import Picture
 from ...figures.style import INK, SOFT, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side, wrapped
 from ...geometry import squares
-from ...runs.journal import Row
+from ...runs.table import Row
 from ...statistics import mean, spearman
-from .experiment import Experiment, Findings
+from .experiment import Experiment, Findings, Workplace
 from .maps import METHODS, bagnet_map, masked, method_map, over_cells, title_of
 from .masking import input_side
 from .measured import measured
@@ -65,7 +64,7 @@ class Sensitivity(Experiment):
     cell: int = 8
     methods: tuple[str, ...] = METHODS
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`.
 
         Raises:
@@ -88,8 +87,7 @@ class Sensitivity(Experiment):
         def parts(subject: Subject) -> list[str]:
             return [*(f"mask {side}" for side in self.sides), *self._pairs(material, subject)]
 
-        settings = {"cell": self.cell}
-        rows = measured(folder / f"{self.name}.csv", settings, material, material.ordered, parts, measure)
+        rows = measured(work, material, material.ordered, parts, measure)
         drops = [
             self._drop(subject, side, chosen, material.seed)
             for subject in material.ordered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ...card import digest
 from ...data.labelled import has_split, open_labelled
 from ...data.labels import BadLabels, Subset
 from ...data.names import AmbiguousClass, ClassNames, UnknownClass
 from ...data.sources import Images, open_images
 from ...data.transforms import Preprocessing
 from ...engine.inference import like_weights
-from ...evaluation.evaluate import Progress
-from ...model import BagNet
+from ...progress import Listener, unheard
+from ...runs.sweep import Batch, sweep
 
 
 class OtherClasses(ValueError):
@@ -48,7 +46,7 @@ class Subject:
     @property
     def window(self) -> int | None:
         """Side of its windows in pixels of its input; None where it sees the whole image at once."""
-        return self.model.geometry.size if isinstance(self.model, BagNet) else None
+        return None if self.model.geometry is None else self.model.geometry.size
 
     @property
     def transform(self) -> Preprocessing:
@@ -68,7 +66,7 @@ class Subject:
     @cached_property
     def fingerprint(self) -> str:
         """Its name, and a digest of its weights, its layers and its preprocessing."""
-        layers = [digest(self.model.state_dict()), repr(self.model), json.dumps(self.transform.to_dict(), sort_keys=True)]
+        layers = [self.model.weights_digest, repr(self.model), json.dumps(self.transform.to_dict(), sort_keys=True)]
         return f"{self.name} {sha256(''.join(layers).encode()).hexdigest()}"
 
 
@@ -85,9 +83,8 @@ class Material:
         seed: of everything that is drawn by lot.
         batch_size: images at a time.
         workers: processes that read images, as for `read_batches`.
-        progress: told what is being done, how many steps of it are done, and how many there are.
+        progress: told what is being done, and how far it is.
         given: the models and images as options of `bagnet paper`, by which results say how to repeat them.
-        unusable: name of each image that could not be used -> why; whoever comes upon one notes it here.
     """
 
     data: str
@@ -98,9 +95,8 @@ class Material:
     seed: int = 0
     batch_size: int = 64
     workers: int | None = None
-    progress: Any = field(default=None, repr=False)
+    progress: Listener = field(default=unheard, repr=False)
     given: str = ""
-    unusable: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.images.names)
@@ -136,22 +132,25 @@ class Material:
         rows = _drawn(len(self), self.targets, count, self.seed)
         return replace(self, images=Subset(self.images, rows), targets=None if self.targets is None else self.targets[rows])
 
-    def note_unusable(self, row: int, reason: str) -> None:
-        """That an image could not be used; the first reason stays."""
-        self.unusable.setdefault(self.images.names[row], reason)
-
-    def reporter(self, title: str) -> Progress | None:
-        """What to tell of the steps of one piece of work."""
-        if self.progress is None:
-            return None
-        return lambda done, total: self.progress(title, done, total)
+    def sweep(self, subject: Subject, rows: Sequence[int] | None = None, stage: str = "") -> Iterator[Batch]:
+        """`runs.sweep` of a model over some of the images; all where None."""
+        return sweep(
+            subject.model,
+            self.images,
+            rows,
+            transform=subject.transform,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            progress=self.progress,
+            stage=stage or subject.name,
+        )
 
     def settings(self) -> dict[str, Any]:
         """What results depend on, as JSON can hold it."""
         return {
             "data": self.data,
             "images": len(self),
-            "fingerprint": self.images.fingerprint,
+            "image_files": self.images.fingerprint,
             "classes": len(self.classes),
             "models": [one.fingerprint for one in self.subjects],
             "seed": self.seed,
@@ -167,7 +166,7 @@ def gather(
     seed: int = 0,
     batch_size: int = 64,
     workers: int | None = None,
-    progress: Any = None,
+    progress: Listener = unheard,
     given: str = "",
 ) -> Material:
     """Images and models for an experiment.
@@ -180,7 +179,7 @@ def gather(
         seed: of everything that is drawn by lot.
         batch_size: images at a time.
         workers: processes that read images.
-        progress: called with (title, steps done, steps in all).
+        progress: told what is being done, and how far it is.
         given: as in `Material`.
 
     Raises:
@@ -242,11 +241,6 @@ def _columns(name: str, model: Any, classes: ClassNames, data: str) -> tuple[int
     if len(set(columns)) < len(columns):
         raise OtherClasses(f"{name} cannot be asked about {data}: two of its classes are one of the model's")
     return columns
-
-
-def on_cpu(x: Tensor) -> Any:
-    """As float64 numbers of numpy."""
-    return x.detach().to("cpu", torch.float64).numpy()
 
 
 def drawable(material: Material, experiment: str) -> tuple[Subject, ...]:

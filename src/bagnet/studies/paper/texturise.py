@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +15,12 @@ from ...evaluation.evaluate import rank_of_label
 from ...figures.charts import WILSON, finished, of_images
 from ...figures.picture import Picture
 from ...figures.style import BLUE, GREY, INK, RED, SOFT, abridged, labels, panel_title, quiet_frame, short, side_by_side, wrapped
-from ...runs.journal import Row
+from ...runs.table import Row
 from ...statistics import Estimate, mean
 from ...zoo.external import open_classifier
-from .experiment import Experiment, Findings
+from .experiment import LOGITS, Experiment, Findings, Workplace
 from .scores import scores
-from .scrambled import Canvases, Shuffled, gram_error, textures
+from .scrambled import Canvases, Shuffled, textures
 from .subjects import Material, Subject
 from .texture_synthesis import TextureNetwork
 
@@ -73,7 +72,7 @@ class Texturise(Experiment):
     steps: int = 100
     tile: int = 0
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`.
 
         Raises:
@@ -88,14 +87,14 @@ class Texturise(Experiment):
         side = canvas.crop
         if self.tile < 0 or (side is not None and 2 * self.tile > side):
             raise ValueError(f"tile={self.tile}: pictures of {side} px are to have two such tiles a side at least")
-        made = textures(material, network, clean, self.steps, folder / "texturised")
+        made, errors = textures(material, network, clean, self.steps, work.folder / "texturised")
         kinds = {"clean": clean, "texturised": made, "shuffled": Shuffled(clean, self.tile, material.seed)}
-        good, ranks = _ranks(material, kinds, canvas, folder)
+        good, ranks = _ranks(material, kinds, canvas, work)
         tops = [top for top in _TOPS if top < len(material.classes)]
         found = [
             self._summary(one, {kind: ranks[one.name, kind] for kind in kinds}, tops, material.seed) for one in material.ordered
         ]
-        errors = np.array([gram_error(made.paths[row]) for row in good])
+        errors = errors[good]
         measures = {
             "images": len(good),
             "side": side,
@@ -218,7 +217,7 @@ def _texture_network(name: str, material: Material) -> TextureNetwork:
 
 
 def _ranks(
-    material: Material, kinds: Mapping[str, Images], canvas: Preprocessing, folder: Path
+    material: Material, kinds: Mapping[str, Images], canvas: Preprocessing, work: Workplace
 ) -> tuple[NDArray[np.int64], dict[tuple[str, str], NDArray[np.int64]]]:
     """(rows of the images that are there in all kinds, (model, kind) -> place of the true class for each, 0 the best)"""
     logits = {}
@@ -226,7 +225,7 @@ def _ranks(
         shown_to = OnCanvas(subject.name, subject.model, subject.columns, canvas)
         for kind, images in kinds.items():
             shown = replace(material, data=f"{material.data}, {kind}", images=images)
-            logits[subject.name, kind] = scores(shown, shown_to, folder / kind / "scores")
+            logits[subject.name, kind] = scores(shown, shown_to, work, work.folder / kind / LOGITS)
     good = np.flatnonzero(np.all([np.isfinite(values[:, 0]) for values in logits.values()], axis=0))
     true = material.labels.numpy()[good]
     return good, {pair: rank_of_label(values[good], true) for pair, values in logits.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...data.decode import BadImage
-from ...engine.inference import exact, like_weights
-from ...evaluation.evaluate import NotANumber, rank_of_label
+from ...engine.inference import like_weights
+from ...evaluation.evaluate import rank_of_label
 from ...figures.charts import WILSON, finished, of_images
 from ...figures.picture import Picture
 from ...figures.style import abridged, labels, model_colours, panel_title, quiet_frame, side_by_side
-from ...runs.journal import Row
-from ...runs.loader import read_batches
+from ...runs.sweep import NotANumber, check_some
+from ...runs.table import Row
 from ...statistics import Estimate, mean
-from .experiment import Experiment, Findings
+from .experiment import Experiment, Findings, Workplace
 from .measured import Measure, measured
 from .subjects import Material, Subject
 
@@ -73,7 +71,7 @@ class Thresholds(Experiment):
 
     percentiles: tuple[float, ...] = (1.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
-    def find(self, material: Material, folder: Path) -> Findings:
+    def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`. ValueError: no model is a BagNet, or a percentile is not between 0 and 100."""
         if not material.bagnets:
             raise ValueError("thresholds is about evidence, and none of the models is a BagNet: name one")
@@ -81,8 +79,7 @@ class Thresholds(Experiment):
             raise ValueError(f"percentiles={self.percentiles}: they lie between 0 and 100")
         levels = {one.name: self._levels(material, one) for one in material.bagnets}
         rows = measured(
-            folder / f"{self.name}.csv",
-            {"percentiles": self.percentiles},
+            work,
             material,
             material.bagnets,
             lambda _: [_PART],
@@ -97,26 +94,15 @@ class Thresholds(Experiment):
         """The thresholds of one model, in logits."""
         sample = material.sample(_DRAWN)
         drawn: list[NDArray[np.float64]] = []
-        reasons: list[str] = []
-        report = material.reporter(f"{subject.name}, percentiles")
-        with exact(subject.model), torch.inference_mode():
-            rows = range(len(sample))
-            for batch in read_batches(sample.images, rows, subject.transform, material.batch_size, material.workers):
-                for members, x in batch.groups:
-                    for row, one in zip(members, x, strict=True):
-                        try:
-                            values = evidence(subject, one[None]).numpy().ravel()
-                        except ValueError as error:  # smaller than a window
-                            reasons.append(f"{sample.images.names[row]}: {error}")
-                            continue
-                        if len(values) > _VALUES:
-                            values = np.random.default_rng((material.seed, row)).choice(values, _VALUES, replace=False)
-                        drawn.append(values)
-                reasons += [reason for _, reason in batch.bad]
-                if report is not None:
-                    report(len(drawn) + len(reasons), len(sample))
-        if not drawn:
-            raise BadImage(f"{subject.name} has evidence of none of {len(sample)} images: {reasons[0]}")
+        bad: list[tuple[int, str]] = []
+        for batch in sample.sweep(subject, stage=f"{subject.name}, percentiles"):
+            for row, x in zip(batch.rows, batch.x, strict=True):
+                values = evidence(subject, x[None]).numpy().ravel()
+                if len(values) > _VALUES:
+                    values = np.random.default_rng((material.seed, row)).choice(values, _VALUES, replace=False)
+                drawn.append(values)
+            bad += batch.bad
+        check_some(drawn, bad)
         return [float(level) for level in np.percentile(np.concatenate(drawn), self.percentiles)]
 
     def _measure(self, levels: Mapping[str, Sequence[float]], material: Material) -> Measure:
