@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..statistics import Estimate
 from .picture import Picture
 from .style import INK, LETTER, LINE_HEIGHT, MARGIN, SOFT, WORDS, heading, wrapped
 
@@ -29,6 +32,36 @@ def of_images(data: str, images: int | Iterable[int], *more: str) -> str:
     counts = sorted({images} if isinstance(images, int) else set(images))
     number = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
     return "; ".join([f"{data}, {number} {'image' if counts[-1] == 1 else 'images'}", *more])
+
+
+def intervals(
+    axes: Axes,
+    at: Sequence[float],
+    estimates: Sequence[Estimate],
+    *,
+    factor: float = 1.0,
+    across: bool = False,
+    **look: Any,
+) -> None:
+    """Estimates as points or lines with bars for their 95 % intervals; those that are not defined are left out.
+
+    Args:
+        axes: to draw on.
+        at: where each lies, along the axis that the estimates are not on.
+        estimates: as many.
+        factor: of the values drawn, 100 for per cent.
+        across: the estimates run along x instead of y.
+        look: as matplotlib's `errorbar` takes it.
+    """
+    drawn = [(place, one) for place, one in zip(at, estimates, strict=True) if np.isfinite(one.value)]
+    values = factor * np.array([one.value for _, one in drawn])
+    ends = factor * np.array([(one.low, one.high) for _, one in drawn]).reshape(-1, 2)
+    bars = np.abs(ends - values[:, None]).T
+    places = [place for place, _ in drawn]
+    if across:
+        axes.errorbar(values, places, xerr=bars, **look)
+    else:
+        axes.errorbar(places, values, yerr=bars, **look)
 
 
 def finished(figure: Figure, title: str, words: str, named: Sequence[Axes] = ()) -> Picture:
