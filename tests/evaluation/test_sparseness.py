@@ -20,6 +20,7 @@ from bagnet.data.transforms import Preprocessing
 from bagnet.evaluation.sparseness import sparseness
 from bagnet.geometry import Geometry
 from bagnet.model import BagNet
+from bagnet.progress import Progress
 
 from .colours import folder_of, reader
 
@@ -135,14 +136,14 @@ def test_bad_images_and_networks_without_maps(tmp_path: Path) -> None:
     with pytest.raises(UnknownClass):
         sparseness(PixelsAsEvidence(("red", "blue")), data, workers=0)
     (data / "val" / "red" / "0.png").write_bytes(b"no image")
-    seen: list[tuple[int, int]] = []
-    found = sparseness(PixelsAsEvidence(), data, workers=0, batch_size=1, progress=lambda *counts: seen.append(counts))
+    seen: list[Progress] = []
+    found = sparseness(PixelsAsEvidence(), data, workers=0, batch_size=1, progress=seen.append)
     assert [name for name, _ in found.bad] == ["red/0.png"]
     assert found.images.tolist() == [1, 1]
-    assert seen[-1] == (3, 3)
+    assert seen[-1] == Progress("pixels, maps", 3, 3)
     for path in data.rglob("*.png"):
         path.write_bytes(b"no image")
-    with pytest.raises(BadImage, match="none of the 3"):
+    with pytest.raises(BadImage, match="none of 3"):
         sparseness(PixelsAsEvidence(), data, workers=0)
 
 

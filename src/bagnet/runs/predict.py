@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier, model_name
 from ..files import replacing
 from ..progress import Listener
-from .store import claim
+from .store import OtherRun, claim
 from .sweep import Batch, check_input, sweep
 from .table import Row, check_table, write_table
 
@@ -104,7 +105,7 @@ def predict(
         if not store.resumed and table.exists() and not overwrite:
             raise FileExistsError(f"{table}: is there already; choose another output, or replace it (--overwrite)")
         if folder is not None:
-            claims.enter_context(claim(folder, {"maps of": str(table.resolve())})).begin()
+            _claim_maps(claims, folder, table)
         rows = store.rows("predictions")
         resumed = len(rows.done)
         todo = [row for row, name in enumerate(names) if name not in rows.done]
@@ -127,6 +128,22 @@ def predict(
         write_table(table, ["image", "error", *(["map"] if maps else []), *columns], every)
         store.discard()
     return Summary(len(names), len(names) - len(bad), bad, resumed)
+
+
+def _claim_maps(claims: ExitStack, folder: Path, table: Path) -> None:
+    """Make a folder hold the maps of a table alone, as long as its run lasts.
+
+    Raises:
+        OtherRun: it holds those of another table, or another run is writing it.
+        OSError: it cannot be written.
+    """
+    store = claims.enter_context(claim(folder, {"maps of": os.fsdecode(table.resolve())}, overwrite=None))
+    if not store.resumed and any(folder.glob("*.npz")):
+        raise OtherRun(f"{folder}: holds files of another run; choose another folder for the maps")
+    try:
+        store.begin()
+    except OSError as error:
+        raise OSError(f"{folder}: cannot be written ({error.strerror})") from None
 
 
 def _classified(model: Classifier, batch: Batch, top: int, maps: Path | None) -> Iterator[tuple[int, Row]]:

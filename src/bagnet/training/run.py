@@ -147,7 +147,7 @@ def train(
         "teacher": [one.weights_digest for one in known],
         "stream": stream,
     }
-    with claim(folder, record, free={"recipe.unreadable"}) if rank() == 0 else nullcontext() as store:
+    with claim(folder, record, overwrite=None, free={"recipe.unreadable"}) if rank() == 0 else nullcontext() as store:
         if store is not None:
             with replacing(folder / "recipe.toml") as part:
                 part.write_text(recipe.to_toml())
