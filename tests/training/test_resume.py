@@ -1,4 +1,4 @@
-"""A run that is cut short anywhere goes on to the very weights that it would have reached."""
+"""A run that is interrupted anywhere goes on to the very weights that it would have reached."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def test_another_network_by_the_same_recipe(data: Path, tmp_path: Path, quick: R
     assert isinstance(run.model, ExternalNetwork)
     assert run.path.name == "small_vgg.mine.safetensors"
     assert accuracy(run) > 0.95
-    with pytest.raises(ValueError, match=r"is no BagNet but a bagnet\.zoo\.comparison:small_vgg"):
+    with pytest.raises(ValueError, match=r"is not a BagNet but a bagnet\.zoo\.comparison:small_vgg"):
         bagnet.load(run.path)
 
 

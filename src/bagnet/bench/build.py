@@ -41,13 +41,13 @@ def built(case: Case) -> tuple[Workload, str, int, str]:
     if case.network == "resnet50":
         from torchvision.models import resnet50
 
-        other = resnet50().eval()
+        network = resnet50().eval()
         x = torch.randn(case.batch, 3, case.size, case.size)
-        cost = case.batch * multiply_adds(other, 3, case.size, case.size)
+        cost = case.batch * multiply_adds(network, 3, case.size, case.size)
         if case.how == "published":
-            other, x = other.to(case.device), x.to(case.device)
-            return Workload(lambda: other(x), lambda: "float32"), "float32", cost, ""
-        runner = RUNTIMES["torch"].run(other, case.precision, Options(case.device, compile=True))
+            network, x = network.to(case.device), x.to(case.device)
+            return Workload(lambda: network(x), lambda: "float32"), "float32", cost, ""
+        runner = RUNTIMES["torch"].run(network, case.precision, Options(case.device, compile=True))
         return Workload(lambda: runner.apply(x, torch.clone), lambda: runner.executed), runner.executed, cost, ""
     model = create(case.network).eval().to(case.device)
     x = torch.randn(case.batch if case.task == "logits" else 1, 3, case.size, case.size).to(case.device)

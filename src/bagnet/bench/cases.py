@@ -52,14 +52,14 @@ def standard_cases(
     cases = []
     for batch in batches:
         plain = Case(network, "published", batch=batch, size=size, device=device)
-        other = replace(plain, network="resnet50")
+        resnet = replace(plain, network="resnet50")
         cases.append(plain)
         cases += [
             replace(plain, how="prepared", runtime=runtime, precision=precision) for runtime, precision in ways_to_run(device)
         ]
-        cases.append(other)
+        cases.append(resnet)
         if device == "cuda":
-            cases += [replace(other, how="prepared", precision=precision) for precision in ("tf32", "bf16")]
+            cases += [replace(resnet, how="prepared", precision=precision) for precision in ("tf32", "bf16")]
     return cases
 
 

@@ -165,10 +165,10 @@ class Prepared:
         for batch in batches:
             if not len(batch):
                 continue
-            exact, found = self._exact(batch).float(), self(batch).to(batch.device)
+            exact, logits = self._exact(batch).float(), self(batch).to(batch.device)
             count += len(batch)
-            same += int((exact.argmax(1) == found.argmax(1)).sum())
-            error = max(error, float((exact - found).abs().nan_to_num(nan=float("inf")).max()))
+            same += int((exact.argmax(1) == logits.argmax(1)).sum())
+            error = max(error, float((exact - logits).abs().nan_to_num(nan=float("inf")).max()))
             largest = max(largest, float(exact.abs().max()))
         if not count:
             raise ValueError("there is no image to compare on")
@@ -207,7 +207,7 @@ def prepare(
         raise CannotRun(f"there is no precision {precision!r}: there are {', '.join(PRECISIONS)}")
     asked = {"compile": compile, "threads": threads is not None}
     for option in (name for name, is_set in asked.items() if is_set and name not in RUNTIMES[runtime].options):
-        able = [name for name, other in RUNTIMES.items() if option in other.options]
+        able = [name for name, candidate in RUNTIMES.items() if option in candidate.options]
         raise CannotRun(f"{option} is for {' and '.join(able)}, not for {runtime}")
     if threads is not None and threads < 1:
         raise CannotRun(f"threads must be at least 1, got {threads}")
@@ -224,9 +224,9 @@ def prepare(
     return Prepared(exact, run, runtime)
 
 
-def _calibration(model: BagNet, given: Tensor | Iterable[Tensor]) -> list[Tensor]:
+def _calibration(model: BagNet, images: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """As batches that the model takes; at least one image."""
-    batches = [given] if isinstance(given, Tensor) else list(given)
+    batches = [images] if isinstance(images, Tensor) else list(images)
     for batch in batches:
         if not isinstance(batch, Tensor):
             raise ValueError(f"calibration images are prepared tensors of (B, C, H, W), got {type(batch).__name__}")
@@ -240,13 +240,13 @@ def _crops(batches: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
     """A part of each image, at random: a network that computes at every pixel sees as many windows there as in a whole image."""
     side = geometry.smallest_input + _CROP_CELLS * geometry.stride
     random = torch.Generator().manual_seed(0)
-    found = []
+    crops = []
     for batch in batches:
         height, width = min(side, batch.shape[2]), min(side, batch.shape[3])
         top = int(torch.randint(batch.shape[2] - height + 1, (), generator=random))
         left = int(torch.randint(batch.shape[3] - width + 1, (), generator=random))
-        found.append(batch[..., top : top + height, left : left + width].contiguous())
-    return found
+        crops.append(batch[..., top : top + height, left : left + width].contiguous())
+    return crops
 
 
 def _frozen_copy(model: BagNet) -> BagNet:

@@ -123,7 +123,7 @@ def predict(
             rows.append((names[row], prediction) for row, prediction in predictions)
             rows.append((names[row], {"error": reason}) for row, reason in batch.bad)
         bad = tuple((name, row["error"]) for name, row in rows.of(names) if row.get("error"))
-        columns = [f"{word}_{place}" for place in range(1, top + 1) for word in ("index", "name", "logit", "probability")]
+        columns = [f"{word}_{rank}" for rank in range(1, top + 1) for word in ("index", "name", "logit", "probability")]
         every = ({"image": name, **row} for name, row in rows.of(names))
         write_table(table, ["image", "error", *(["map"] if maps else []), *columns], every)
         store.discard()
@@ -156,16 +156,16 @@ def _classified(model: Classifier, batch: Batch, top: int, maps: Path | None) ->
         logits, evidence = pooled.cpu().double(), values.cpu()
     multilabel = model.card is not None and model.card.multilabel
     probabilities = logits.sigmoid() if multilabel else logits.softmax(1)
-    for place, number in enumerate(batch.rows):
-        best = logits[place].topk(top).indices
+    for index_in_batch, number in enumerate(batch.rows):
+        best = logits[index_in_batch].topk(top).indices
         row: dict[str, Any] = {}
         for rank, index in enumerate(best.tolist(), 1):
             row[f"index_{rank}"] = index
             row[f"name_{rank}"] = str(model.classes[index])
-            row[f"logit_{rank}"] = round(float(logits[place, index]), 6)
-            row[f"probability_{rank}"] = round(float(probabilities[place, index]), 8)
+            row[f"logit_{rank}"] = round(float(logits[index_in_batch, index]), 6)
+            row[f"probability_{rank}"] = round(float(probabilities[index_in_batch, index]), 8)
         if maps is not None and evidence is not None:
             row["map"] = f"{number:08d}.npz"
             with replacing(maps / row["map"]) as part, part.open("wb") as file:
-                np.savez(file, values=evidence[place][best].numpy(), classes=best.numpy())
+                np.savez(file, values=evidence[index_in_batch][best].numpy(), classes=best.numpy())
         yield number, row

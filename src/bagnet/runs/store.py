@@ -89,9 +89,9 @@ class Store:
 
     def rows(self, name: str) -> Rows:
         """Rows that are appended one by one, kept under a name. To be opened once."""
-        found = Rows(self.folder / f"{name}.jsonl", self.begin)
-        self._opened.callback(found.close)
-        return found
+        rows = Rows(self.folder / f"{name}.jsonl", self.begin)
+        self._opened.callback(rows.close)
+        return rows
 
     def array(self, name: str, shape: tuple[int, ...], dtype: Any, fill: Any = 0) -> np.memmap[Any, Any]:
         """An array on the disk, kept under a name; what is written to it lasts after its `flush`.
@@ -137,7 +137,7 @@ class Store:
 class Rows:
     """Rows of a run, a line of JSON each, under a key of their own: none is lost or repeated, wherever the work stops.
 
-    A line that a crash cut short is dropped when the rows are opened again, and whoever appends them asks `done` which are
+    A line that a crash left incomplete is dropped when the rows are opened again, and whoever appends them asks `done` which are
     still to do.
 
     Args:

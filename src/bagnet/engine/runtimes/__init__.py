@@ -40,7 +40,7 @@ class Runtime:
         """
         device = options.device.split(":", maxsplit=1)[0]
         if precision not in self.precisions.get(device, ()):
-            able = [other.name for other in RUNTIMES.values() if precision in other.precisions.get(device, ())]
+            able = [runtime.name for runtime in RUNTIMES.values() if precision in runtime.precisions.get(device, ())]
             hint = f"; {' and '.join(able)} can" if able else ""
             runs = f"runs {', '.join(self.precisions[device])}" if device in self.precisions else "does not run"
             raise CannotRun(f"{self.name} on {_IN_WORDS.get(device, device)} {runs}, not {precision}{hint}")

@@ -71,10 +71,10 @@ class OpenVINORunner:
         self.executed = precision
 
     def apply(self, x: Tensor, use: Callable[[Tensor], Result]) -> Result:
-        found = self._run("features", x).data
+        features = self._run("features", x).data
         if self._half:
-            return use(torch.from_numpy(found.view("int16")).view(torch.bfloat16).permute(0, 3, 1, 2))
-        return use(torch.from_numpy(found))
+            return use(torch.from_numpy(features.view("int16")).view(torch.bfloat16).permute(0, 3, 1, 2))
+        return use(torch.from_numpy(features))
 
     def pooled(self, x: Tensor) -> Tensor:
         return torch.from_numpy(self._run("pooled", x).data).clone()
