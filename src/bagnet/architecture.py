@@ -7,6 +7,8 @@ from typing import Any
 
 from .geometry import Geometry
 
+EXPANSION = 4  # channels after a bottleneck, as a multiple of those inside
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -55,6 +57,11 @@ class Architecture:
                 stride *= stage_stride if block == 0 else 1
             stride *= stage_stride if blocks == 0 else 1
         return Geometry(size, stride, origin=-(size - 1) // 2 if self.padded else 0)
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the bag of features."""
+        return self.width * 2**3 * EXPANSION
 
     @property
     def name(self) -> str:

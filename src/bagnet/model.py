@@ -12,16 +12,14 @@ from copy import deepcopy
 from math import sqrt
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from .architecture import Architecture
+from .architecture import EXPANSION, Architecture
 from .card import Card, digest
 from .data.names import ClassNames, check_classes
 from .data.transforms import Preprocessing
 from .geometry import Geometry
-
-EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
@@ -29,6 +27,8 @@ class Bottleneck(nn.Module):
 
     Without padding the middle convolution shortens the map. The shortcut is then cropped at the bottom and right, as the
     published weights demand: it carries the top left pixel of a 3x3 window, not its centre.
+
+    Each rectifier is a module of its own, and nothing is changed in place: attribution methods and graph tracers need that.
     """
 
     def __init__(self, in_channels: int, width: int, stride: int, kernel: int, padded: bool, project: bool) -> None:
@@ -36,11 +36,13 @@ class Bottleneck(nn.Module):
         out_channels = width * EXPANSION
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, kernel, stride, kernel // 2 if padded else 0, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
+        self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu3 = nn.ReLU()
         self.downsample = (
             nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
             if project
@@ -48,12 +50,11 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.relu1(self.bn1(self.conv1(x)))
+        out = self.relu2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         shortcut: Tensor = x if self.downsample is None else self.downsample(x)
-        out += self._cropped(shortcut, out.shape[-2], out.shape[-1])
-        activated: Tensor = self.relu(out)
+        activated: Tensor = self.relu3(out + self._cropped(shortcut, out.shape[-2], out.shape[-1]))
         return activated
 
     def dilate(self, dilation: int) -> int:
@@ -103,7 +104,7 @@ class BagNet(nn.Module):
             self.conv1 = nn.Conv2d(architecture.in_channels, width, 1, bias=False)
             self.conv2 = nn.Conv2d(width, width, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width, momentum=0.1 if architecture.padded else 0.001)  # both as published
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU()
         channels = width
         for stage in range(4):
             blocks = self._stage(stage, channels)
@@ -140,12 +141,12 @@ class BagNet(nn.Module):
     @property
     def num_features(self) -> int:
         """Channels of the bag of features."""
-        return self.fc.in_features
+        return self.architecture.num_features
 
     @property
     def precision(self) -> str:
         """Of the weights: "float32", "float64", "bfloat16" or "float16"."""
-        return str(self.fc.weight.dtype).removeprefix("torch.")
+        return str(self.conv1.weight.dtype).removeprefix("torch.")
 
     @property
     def weights_digest(self) -> str:
@@ -178,6 +179,8 @@ class BagNet(nn.Module):
         Raises:
             ValueError: x has another shape, or is smaller than one window.
         """
+        if isinstance(x, fx.Proxy) or torch.compiler.is_compiling():
+            return  # a graph is made for inputs of any size
         if x.ndim != 4 or x.shape[1] != self.architecture.in_channels:
             raise ValueError(
                 f"{self.name} takes a batch of shape (B, {self.architecture.in_channels}, H, W), got {tuple(x.shape)}"
@@ -206,14 +209,36 @@ class BagNet(nn.Module):
         return x
 
     def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
-        """The linear classifier on features of shape (B, C) or (B, C, h, w), in the head's own precision always."""
-        rows = slice(None) if classes is None else check_classes(classes, self.num_classes)
-        weight, bias = self.fc.weight[rows], self.fc.bias[rows]
-        with torch.autocast(features.device.type, enabled=False):
-            features = features.to(weight.dtype)
-            if features.ndim == 2:
-                return F.linear(features, weight, bias)
-            return F.conv2d(features, weight[:, :, None, None], bias)
+        """The linear classifier, in its own precision always.
+
+        Args:
+            features: (B, C) or (B, C, h, w).
+            classes: indices of the wanted classes, in the wanted order; all where None.
+
+        Returns:
+            (B, K) or (B, K, h, w) logits.
+
+        Raises:
+            IndexError: a class index is out of range.
+        """
+        if features.ndim == 2:
+            return self._classified(features, classes)
+        return self._classified(features.permute(0, 2, 3, 1), classes).permute(0, 3, 1, 2)
+
+    def _classified(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
+        """(..., C) -> (..., K): by the module `fc`, whatever has taken its place, with its hooks."""
+        parameter = next(self.fc.parameters(), None)
+        if parameter is not None:
+            features = features.to(parameter.dtype)
+        with torch.autocast("cpu" if parameter is None or parameter.is_meta else parameter.device.type, enabled=False):
+            if classes is None:
+                every: Tensor = self.fc(features)
+                return every
+            rows = check_classes(classes, self.num_classes)
+            if type(self.fc) is nn.Linear and not self.fc._forward_hooks and not self.fc._forward_pre_hooks:
+                return F.linear(features, self.fc.weight[rows], self.fc.bias[rows])  # the same numbers, and no others
+            some: Tensor = self.fc(features)[..., rows]
+            return some
 
     def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The logits of every window; their mean over the grid is `self(x)`.
@@ -233,7 +258,7 @@ class BagNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of prepared images (B, in_channels, H, W). Raises as `features`."""
-        return self.head(self.features(x).mean((2, 3)))
+        return self._classified(self.features(x).mean((2, 3)))
 
     def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, K) logits by pooling before the head and (B, K, h, w) evidence, from one pass. Raises as `features`."""

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ..model import BagNet
-
 SAME = 1e-4  # of the largest logit: two orders above what float32 loses where sums are taken in another order
 
 
@@ -213,7 +211,7 @@ _LINEAR = {
     torch.transpose, torch.squeeze, torch.unsqueeze, torch.mean, torch.sum, torch.neg, torch.clone, torch.chunk, torch.split,
     F.avg_pool2d, torch._C._nn.avg_pool2d, F.adaptive_avg_pool2d, F.pad, F.interpolate, F.unfold, F.pixel_shuffle,
     "flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "mean", "sum", "neg", "clone", "contiguous",
-    "expand", "chunk", "split", "narrow", "float", "double",
+    "expand", "chunk", "split", "narrow", "float", "double", "to",
 }  # fmt: skip
 _SUMS: dict[Any, Callable[..., Any]] = {  # and what stands for those that write into their argument
     operator.add: operator.add, operator.iadd: operator.add, torch.add: torch.add, "add": torch.add, "add_": torch.add,
@@ -232,21 +230,6 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, WEIGHTED) or super().is_leaf_module(m, module_qualified_name)
 
-    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if isinstance(m, BagNet):  # its own forward asks for shapes and devices, which only an image has
-            return _bagnet(m, *args)
-        return super().call_module(m, forward, args, kwargs)
-
-
-def _bagnet(model: BagNet, x: Any) -> Any:
-    x = model.conv1(x)
-    if not model.architecture.padded:
-        x = model.conv2(x)
-    x = model.relu(model.bn1(x))
-    for stage in model.stages:
-        x = stage(x)
-    return model.fc(x.mean((2, 3)))
-
 
 class _Values(fx.Interpreter):
     """Runs a graph and keeps what kind of value each node has."""
@@ -263,7 +246,7 @@ class _Traced:
 
     def __init__(self, network: nn.Module, x: Tensor) -> None:
         self.original, self.x, self.name = network, x, name_of(network)
-        self.root = nn.Sequential(copy.deepcopy(network).eval().requires_grad_(False))  # in a frame, so that a BagNet is a part
+        self.root = nn.Sequential(copy.deepcopy(network).eval().requires_grad_(False))
         try:
             self.graph = _Tracer().trace(self.root)
         except Exception as error:  # whatever the network's own code makes of a stand-in for a tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import count
@@ -262,22 +262,10 @@ def rounded(model: BagNet, names: Collection[str], precision: str) -> Iterator[N
             weight = layer.weight.data
             layer.weight.data = _round(weight, precision)
             stack.callback(setattr, layer.weight, "data", weight)
-            if isinstance(layer, nn.Linear):  # the network calls its head by weights, so that no hook of the layer would see it
-                vars(model)["head"] = _rounded_head(model.head, precision)
-                stack.callback(vars(model).pop, "head")
-                continue
             stack.callback(layer.register_forward_pre_hook(lambda _, x: _round(x[0], precision)).remove)
             if precision != "tf32":
                 stack.callback(layer.register_forward_hook(lambda _, x, y: _round(y, precision)).remove)
         yield
-
-
-def _rounded_head(head: Callable[..., Tensor], precision: str) -> Callable[..., Tensor]:
-    def run(features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
-        logits = head(_round(features, precision), classes)
-        return logits if precision == "tf32" else _round(logits, precision)
-
-    return run
 
 
 def _share(difference: Tensor, largest: Tensor) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..card import Card
@@ -215,7 +215,7 @@ def prepare(
         raise CannotRun(f"calibration images are for int8, not for {precision}: leave them out")
     exact = _frozen_copy(model)
     batches = None if calibration is None else _calibration(exact, calibration)
-    options = Options(str(exact.fc.weight.device) if runtime == "torch" else "cpu", compile, threads)
+    options = Options(str(exact.conv1.weight.device) if runtime == "torch" else "cpu", compile, threads)
 
     def run(features: FoldedFeatures) -> Runner:
         typical = batches if batches is None or features.geometry == exact.geometry else _crops(batches, features.geometry)
@@ -250,7 +250,9 @@ def _crops(batches: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
 
 
 def _frozen_copy(model: BagNet) -> BagNet:
-    copy = BagNet(model.architecture).to(model.fc.weight.device)
+    if not isinstance(model.fc, nn.Linear):
+        raise CannotRun(f"the head of this network is a {type(model.fc).__name__}: only a linear layer can be prepared")
+    copy = BagNet(model.architecture).to(model.conv1.weight.device)
     copy.load_state_dict(model.state_dict())
     copy.card = model.card
     return copy.float().eval().requires_grad_(False)
