@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from bagnet.architecture import Architecture
+from bagnet.architecture import PUBLISHED_SHAPES, Architecture
 from bagnet.model import BagNet, Bottleneck
-from bagnet.zoo.catalogue import PUBLISHED_SHAPES, bundled
+from bagnet.zoo.catalogue import bundled
 from bagnet.zoo.load import load
 
 NAMES = [*PUBLISHED_SHAPES, *bundled()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from .geometry import Geometry
@@ -73,6 +75,16 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them; `Architecture(**fields)` reads them back."""
         return {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(self).items()}
+
+
+# The published sizes, by name; any other shape is asked for by its fields.
+PUBLISHED_SHAPES: Mapping[str, Architecture] = MappingProxyType(
+    {
+        shape.name: shape
+        for padded in (False, True)
+        for shape in (Architecture(kernel3, padded=padded) for kernel3 in ((1, 1, 0, 0), (1, 1, 1, 0), (1, 1, 1, 1)))
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

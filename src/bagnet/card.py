@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from typing import Any
 
@@ -62,7 +62,7 @@ class Source:
         return "git blob id, 160 bits of sha1" if self.git_blob else "none"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Card:
     """What a set of weights is.
 
@@ -112,6 +112,10 @@ class Card:
             if not isinstance(getattr(self, word), str):
                 raise ValueError(f"the {word} of a card must be text, got {getattr(self, word)!r}")
 
+    def __repr__(self) -> str:
+        best = f", {self.scores[0].top1:.2f} % top-1 on {self.scores[0].data}" if self.scores else ""
+        return f"Card({self.name}: {len(self.classes)} classes{best})"
+
     @property
     def bagnet(self) -> Architecture:
         """The architecture, where it is a BagNet's.
@@ -122,6 +126,40 @@ class Card:
         if isinstance(self.architecture, ExternalArchitecture):
             raise ValueError(f"{self.name}: is not a BagNet but a {self.architecture.network}, which has no evidence to show")
         return self.architecture
+
+    def adapted(self, architecture: Architecture, classes: ClassNames, new_head: bool) -> Card:
+        """The card of these weights after a change, under a name that no longer claims to be them.
+
+        Args:
+            architecture: with the numbers of classes and channels that there are now.
+            classes: what the logits stand for now.
+            new_head: whether the linear head is random.
+        """
+        changes = [
+            word
+            for word, is_so in (
+                ("newhead", new_head),
+                ("renamed", not new_head and classes != self.classes),
+                (f"{architecture.in_channels}channels", architecture.in_channels != self.architecture.in_channels),
+            )
+            if is_so
+        ]
+        if not changes:
+            return self
+        return replace(
+            self,
+            name="-".join([self.name, *changes]),
+            architecture=architecture,
+            classes=classes,
+            preprocessing=self.preprocessing.with_channels(architecture.in_channels),
+            trained_on=f"{self.trained_on} (the features; the head is random)" if new_head else self.trained_on,
+            command="",
+            scores=() if new_head else self.scores,
+            source=None,
+            source_sha256=None,
+            digest=None,
+            notes=f"Made from {self.name}. {self.notes}".strip(),
+        )
 
     def to_json(self) -> str:
         """One JSON object; `from_json` reads it back to an equal card."""

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from math import sqrt
+from dataclasses import replace
+from math import floor, sqrt
+from os import PathLike
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -20,6 +23,7 @@ from .card import Card, digest
 from .data.names import ClassNames, check_classes
 from .data.transforms import Preprocessing
 from .geometry import Geometry
+from .weights import save
 
 
 class Bottleneck(nn.Module):
@@ -144,6 +148,36 @@ class BagNet(nn.Module):
         return self.architecture.num_features
 
     @property
+    def head_hidden_size(self) -> int:
+        """As timm calls `num_features` where a head follows."""
+        return self.num_features
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """What timm's tools ask of a model: how images are prepared, by `timm.data.resolve_model_data_config(model)`."""
+        transform = self.transform
+        side = transform.crop or transform.resize or 224
+        return {
+            "architecture": self.name,
+            "tag": "" if self.card is None else self.card.name.partition(".")[2],
+            "num_classes": self.num_classes,
+            "input_size": (self.architecture.in_channels, side, side),
+            "fixed_input_size": False,
+            "interpolation": transform.interpolation,
+            "crop_pct": _crop_share(transform.resize, side),
+            "crop_mode": "center",
+            "mean": transform.mean,
+            "std": transform.std,
+            "first_conv": "conv1",
+            "classifier": "fc",
+        }
+
+    @property
+    def default_cfg(self) -> dict[str, Any]:
+        """The older name of `pretrained_cfg`."""
+        return self.pretrained_cfg
+
+    @property
     def precision(self) -> str:
         """Of the weights: "float32", "float64", "bfloat16" or "float16"."""
         return str(self.conv1.weight.dtype).removeprefix("torch.")
@@ -172,6 +206,15 @@ class BagNet(nn.Module):
         if self.card is None:
             raise ValueError("this network has no card yet: build it with bagnet.create or bagnet.load")
         return self.card
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the weights as safetensors with the card inside; `bagnet.load(path)` gives the same network back.
+
+        Raises:
+            ValueError: the network has no card, or the name does not end in .safetensors.
+            OSError: the file cannot be written; an older one stays as it was.
+        """
+        save(self, path)
 
     def check(self, x: Tensor) -> None:
         """See that x is a batch this network takes.
@@ -207,6 +250,34 @@ class BagNet(nn.Module):
         for stage in self.stages:
             x = stage(x)
         return x
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Timm's name of `features`."""
+        return self.features(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, C, h, w) features -> (B, K) logits, or (B, C) where `pre_logits`, as timm's tools ask for them."""
+        pooled = x.mean((2, 3))
+        return pooled if pre_logits else self._classified(pooled)
+
+    def get_classifier(self) -> nn.Module:
+        """The linear head."""
+        return self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A new random head for so many classes; the card says so.
+
+        Raises:
+            ValueError: num_classes < 1, or another pooling than the mean over windows is asked for.
+        """
+        if global_pool not in (None, "avg"):
+            raise ValueError(f"a bag of windows is averaged: global_pool={global_pool!r} would be another network")
+        architecture = replace(self.architecture, num_classes=num_classes)
+        like = self.conv1.weight
+        self.fc = nn.Linear(self.num_features, num_classes).to(like.device, like.dtype)
+        self.architecture = architecture
+        if self.card is not None:
+            self.card = self.card.adapted(architecture, ClassNames.numbered(num_classes), new_head=True)
 
     def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The linear classifier, in its own precision always.
@@ -296,3 +367,11 @@ class BagNet(nn.Module):
                 dilation *= block.dilate(dilation)
         finer.geometry = Geometry(self.geometry.size, reached, self.geometry.origin)
         return finer
+
+
+def _crop_share(resize: int | None, crop: int) -> float:
+    """`crop / resize` so that timm, which rounds `crop / share` down, gets the resize back."""
+    if resize is None:
+        return 1.0
+    share = crop / resize
+    return share if floor(crop / share) == resize else crop / (resize + 0.5)

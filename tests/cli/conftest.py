@@ -11,8 +11,7 @@ import pytest
 from bagnet.cli import main
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
-from bagnet.zoo.checkpoint import write
-from bagnet.zoo.convert import converted
+from bagnet.weights import storable, write
 
 
 @dataclass
@@ -47,7 +46,7 @@ def weights(small: Callable[..., BagNet], tmp_path: Path) -> Path:
     assert model.card is not None
     model.card = replace(model.card, name="bagnet17.test", preprocessing=Preprocessing(64, 64))
     path = tmp_path / "weights" / "small.safetensors"
-    write(path, *converted(model))
+    write(path, *storable(model))
     return path
 
 

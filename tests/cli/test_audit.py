@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bagnet.zoo.checkpoint import write
-from bagnet.zoo.convert import converted
+from bagnet.weights import storable, write
 
 from ..evaluation.colours import reader
 from ..studies.audit.colours import colour_bagnet, folder
@@ -19,7 +18,7 @@ from .conftest import Run, assert_refused
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "colours.safetensors"
-    write(path, *converted(colour_bagnet()))
+    write(path, *storable(colour_bagnet()))
     return path
 
 
@@ -57,7 +56,7 @@ def test_bad_images_are_named(run: Run, model: Path, data: Path, tmp_path: Path)
 
 def test_what_is_refused(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
-    write(other, *converted(reader(["fish", "leaf"])))
+    write(other, *storable(reader(["fish", "leaf"])))
     assert_refused(run("audit", other, data, "--out", tmp_path / "out"), "reader.colours", "no BagNet")
     assert_refused(run("audit", "torchvision:resnet50", data, "--out", tmp_path / "out"), "torchvision:resnet50")
     assert_refused(run("audit", model, data, "--out", model), "is a file")
@@ -80,7 +79,7 @@ def test_another_model_does_not_go_on(run: Run, model: Path, data: Path, tmp_pat
     changed = colour_bagnet()
     with torch.no_grad():
         changed.fc.bias += 1
-    write(tmp_path / "changed.safetensors", *converted(changed))
+    write(tmp_path / "changed.safetensors", *storable(changed))
     assert_refused(
         run("audit", tmp_path / "changed.safetensors", data, "--out", tmp_path / "out", "--workers", 0), "another model"
     )

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from bagnet.engine.runtimes import pytorch
-from bagnet.zoo.checkpoint import write
-from bagnet.zoo.convert import converted
+from bagnet.weights import storable, write
 
 from ..evaluation.colours import arrays_of, folder_of, reader
 from .conftest import Run, assert_refused
@@ -30,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 def other(tmp_path: Path) -> Path:
     """A network that is no BagNet, in a file: right about all photos but one dog."""
     path = tmp_path / "other.safetensors"
-    write(path, *converted(reader(["dog", "n02123045", "house"])))
+    write(path, *storable(reader(["dog", "n02123045", "house"])))
     return path
 
 
@@ -112,8 +111,8 @@ def test_another_size_and_precision(
 
 def test_several_labels(run: Run, tmp_path: Path) -> None:
     classes = ["class 0", "class 1"]
-    write(tmp_path / "yes-no.safetensors", *converted(reader(classes, multilabel=True)))
-    write(tmp_path / "choice.safetensors", *converted(reader(classes)))
+    write(tmp_path / "yes-no.safetensors", *storable(reader(classes, multilabel=True)))
+    write(tmp_path / "choice.safetensors", *storable(reader(classes)))
     data = arrays_of(tmp_path / "set.npz", ["red", "green", "blue"], [[1, 0], [1, 1], [0, 0]])
     result = run(
         "evaluate", data, "--model", tmp_path / "yes-no.safetensors", *TRUST, "--workers", 0, "--out", tmp_path / "report"

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bagnet.zoo.checkpoint import write
-from bagnet.zoo.convert import converted
+from bagnet.weights import storable, write
 from bagnet.zoo.load import create, load
 
 from ..evaluation.colours import reader
@@ -51,7 +50,7 @@ def test_convert_and_verify(run: Run, tmp_path: Path) -> None:
 
 def test_files_of_other_networks(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
-    write(path, *converted(reader(["dog", "n02123045", "house"])))
+    write(path, *storable(reader(["dog", "n02123045", "house"])))
     text = run("models", "info", path).out
     assert "network       tests.evaluation.colours:network" in text
     assert "window" not in text

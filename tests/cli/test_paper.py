@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bagnet.zoo.checkpoint import write
-from bagnet.zoo.convert import converted
+from bagnet.weights import storable, write
 from bagnet.zoo.load import load
 
 from ..evaluation.colours import folder_of, reader
@@ -30,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 def other(tmp_path: Path) -> Path:
     """A network that is no BagNet, in a file."""
     path = tmp_path / "other.safetensors"
-    write(path, *converted(reader(["dog", "n02123045", "house"])))
+    write(path, *storable(reader(["dog", "n02123045", "house"])))
     return path
 
 
@@ -104,7 +103,7 @@ def test_images_smaller_than_a_window(run: Run, weights: Path, tmp_path: Path) -
     assert model.card is not None
     model.card = replace(model.card, preprocessing=replace(model.card.preprocessing, resize=None, crop=None))
     path = tmp_path / "any.safetensors"
-    write(path, *converted(model))
+    write(path, *storable(model))
     data = folder_of(tmp_path / "set", {"dog": ["red"], "house": ["green"]}, side=12)
     words = ("--models", path, "--data", data, "--out", tmp_path / "out")
     for name in ("accuracy", "interactions"):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from bagnet.data.names import AmbiguousClass, ClassName, ClassNames, UnknownClass
 from bagnet.evidence import Evidence
-from bagnet.geometry import Box, Geometry, Placement
+from bagnet.geometry import Axis, Box, Geometry, Placement
 
 CLASSES = ClassNames(
     [ClassName(("crane",), "n02012849"), ClassName(("crane",), "n03126707"), ClassName(("tabby", "tabby cat"), "n02123045")]
@@ -130,3 +130,68 @@ def test_an_output_that_cannot_be_written_leaves_nothing(evidence: Evidence, tmp
     with pytest.raises(OSError, match="cannot be written"):
         evidence.save(tmp_path / "folder.npz")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.npz"]
+
+
+def test_a_heat_map_has_each_cell_where_it_is_drawn(evidence: Evidence) -> None:
+    """8 x 8 squares from the first pixel on; the last row and the last column of 25 x 33 pixels have no cell."""
+    heatmap = evidence.heatmap(0)
+    assert (heatmap.shape, heatmap.dtype) == ((25, 33), np.float32)
+    assert np.array_equal(heatmap[:24, :32], np.arange(12).reshape(3, 4).repeat(8, 0).repeat(8, 1))
+    assert not heatmap[24].any()
+    assert not heatmap[:, 32].any()
+    assert np.array_equal(evidence.heatmap(0, size="input"), heatmap)
+    assert evidence.heatmap("tabby", 1)[9, 9] == 25.0
+    with pytest.raises(ValueError, match="there are photo and input"):
+        evidence.heatmap(0, size="screen")  # type: ignore[arg-type]
+
+
+def test_a_heat_map_of_a_photograph_goes_through_resize_and_crop(evidence: Evidence) -> None:
+    """A photograph of twice the size, of which the crop leaves out four columns at either side."""
+    axes = Axis(66 + 8, 33 + 4, 2, 33, 1.0), Axis(50, 25, 0, 25, 1.0)
+    seen = replace(evidence, placement=Placement(*axes), image=Image.new("RGB", (74, 50)))
+    heatmap = seen.heatmap(0)
+    assert heatmap.shape == (50, 74)
+    assert not heatmap[:, :4].any()
+    assert not heatmap[:, 4 + 64 :].any()
+    assert np.array_equal(heatmap[:48, 4:68], np.arange(12).reshape(3, 4).repeat(16, 0).repeat(16, 1))
+    assert np.array_equal(seen.heatmap(0, size="input"), evidence.heatmap(0))
+
+
+def test_regions_hold_the_share_that_is_asked_for(evidence: Evidence) -> None:
+    (whole,) = evidence.regions("tabby", 1.0)
+    assert (whole.box, whole.share) == (Box(8, 8, 16, 16), 1.0)
+    assert np.argwhere(whole.mask).tolist() == [[1, 1]]
+    strongest = evidence.regions(0, 0.3)  # 11 + 10 of 66 are 0.318
+    assert [(region.box, round(region.share * 66)) for region in strongest] == [(Box(16, 16, 32, 24), 21)]
+    assert evidence.regions(1) == []
+    for share in (0.0, 1.1):
+        with pytest.raises(ValueError, match="must be above 0 and at most 1"):
+            evidence.regions(0, share)
+
+
+def test_regions_apart_are_two_and_corners_touch(evidence: Evidence) -> None:
+    values = np.zeros((3, 3, 4), np.float32)
+    values[0, 0, 0] = values[0, 1, 1] = 2.0
+    values[0, 0, 3] = 3.0
+    apart = replace(evidence, values=values, logits=values.mean((1, 2)))
+    assert [(region.box, round(7 * region.share)) for region in apart.regions(0, 1.0)] == [
+        (Box(0, 0, 16, 16), 4),
+        (Box(24, 0, 32, 8), 3),
+    ]
+
+
+def test_one_line_says_what_it_is(evidence: Evidence) -> None:
+    assert repr(evidence) == "Evidence(p: crane 96.9 %; 3 x 4 windows of 9 px, 3 classes, m)"
+
+
+def test_equal_is_what_is_equal_in_everything(evidence: Evidence) -> None:
+    twin = replace(evidence, image=evidence.image.copy())
+    assert evidence == twin
+    assert hash(evidence) == hash(twin)
+    assert evidence != replace(evidence, source="q")
+    assert evidence != replace(evidence, image=Image.new("RGB", (33, 25), "red"))
+    assert evidence != "evidence"
+
+
+def test_notebooks_show_its_picture(evidence: Evidence) -> None:
+    assert evidence._repr_png_().startswith(b"\x89PNG")

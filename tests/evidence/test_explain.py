@@ -51,7 +51,7 @@ def test_all_ways_to_give_an_image_agree(model: BagNet, photograph: Path) -> Non
     ("image", "reason"),
     [
         (np.zeros((8, 8, 3), np.float32), "must be uint8"),
-        (torch.zeros(3, 40, 40, dtype=torch.uint8), r"prepared \(3, H, W\) image of floating point"),
+        (torch.zeros(2, 40, 40, dtype=torch.uint8), r"an image as a tensor must be uint8"),
         (torch.zeros(2, 3, 40, 40), "several go in a list"),
         (torch.zeros(1, 40, 40), r"prepared \(3, H, W\)"),
         (torch.zeros(3, 16, 40), "smallest size is 17 x 17"),

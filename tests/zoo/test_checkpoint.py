@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from bagnet.architecture import PUBLISHED_SHAPES
 from bagnet.model import BagNet
+from bagnet.weights import BadCheckpoint, State, storable, write
 from bagnet.zoo.catalogue import published
-from bagnet.zoo.checkpoint import BadCheckpoint, State, architecture_of, load_strictly, read, write
-from bagnet.zoo.convert import converted
+from bagnet.zoo.checkpoint import architecture_of, load_strictly, read
 from bagnet.zoo.fetch import WrongFile
-from bagnet.zoo.load import load
+from bagnet.zoo.load import create, load
 
 Small = Callable[..., BagNet]
 
@@ -91,7 +92,7 @@ def test_safetensors_without_a_card_is_known_by_its_content(state: State, tmp_pa
 
 
 def test_safetensors_with_its_card(model: BagNet, tmp_path: Path) -> None:
-    tensors, card = converted(model)
+    tensors, card = storable(model)
     write(tmp_path / "new folder" / "weights.safetensors", tensors, card)
     found, found_card = read(tmp_path / "new folder" / "weights.safetensors")
     assert same(found, tensors)
@@ -262,9 +263,13 @@ def test_architecture_is_read_from_the_shapes(sibling: BagNet) -> None:
     assert found == sibling.architecture
 
 
-def test_strides_leave_no_trace_and_are_the_published_ones_unless_given(small: Small) -> None:
-    state = small(strides=(2, 2, 1, 1)).state_dict()
-    assert architecture_of(state, "x.pt").strides == (2, 2, 2, 1)
+def test_strides_leave_no_trace_and_are_known_of_published_shapes_alone(small: Small) -> None:
+    with torch.device("meta"):
+        assert architecture_of(create("bagnet17").state_dict(), "x.pt") == PUBLISHED_SHAPES["bagnet17"]
+        five_classes = create("bagnet17", num_classes=5).state_dict()
+    for state in (small(strides=(2, 2, 1, 1)).state_dict(), small().state_dict(), five_classes):
+        with pytest.raises(BadCheckpoint, match="say which, strides="):
+            architecture_of(state, "x.pt")
 
 
 @pytest.mark.parametrize("name", [name for name in published() if name.endswith("orig_in1k")])
@@ -279,7 +284,7 @@ def test_published_file_name_is_held_to_its_hash_before_anything_is_unpickled(tm
 
 
 def test_tensors_that_do_not_match_the_digest_on_their_card(model: BagNet, tmp_path: Path) -> None:
-    tensors, card = converted(model)
+    tensors, card = storable(model)
     path = tmp_path / "weights.safetensors"
     write(path, tensors, card)
     content = bytearray(path.read_bytes())
@@ -307,7 +312,7 @@ def test_existing_file_survives_a_failed_write(model: BagNet, tmp_path: Path, mo
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"weights\.safetensors: cannot be written .*No space left"):
-        write(path, *converted(model))
+        write(path, *storable(model))
     assert path.read_bytes() == b"what was there"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -317,7 +322,7 @@ def test_place_that_cannot_be_written(model: BagNet, tmp_path: Path, place: str)
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(OSError, match=f"{place}: cannot be written"):
-        write(tmp_path / place, *converted(model))
+        write(tmp_path / place, *storable(model))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.safetensors"]
 
 

@@ -19,10 +19,9 @@ from bagnet.card import Card
 from bagnet.data.names import ClassNames, imagenet1k
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
+from bagnet.weights import BadCheckpoint, storable, write
 from bagnet.zoo.catalogue import UnknownModel
-from bagnet.zoo.checkpoint import BadCheckpoint, write
 from bagnet.zoo.comparison import small_resnet, small_vgg
-from bagnet.zoo.convert import converted
 from bagnet.zoo.external import ExternalNetwork, build, open_classifier
 from bagnet.zoo.fetch import DownloadFailed
 
@@ -213,7 +212,7 @@ def small_file(path: Path) -> ExternalNetwork:
         "small_resnet.test", SMALL_RESNET, ClassNames.from_words(["a", "b", "c"]), Preprocessing(16, 16, mean=(0.5,), std=(0.5,))
     )
     model = ExternalNetwork(network, card).eval()
-    write(path, *converted(model))
+    write(path, *storable(model))
     return model
 
 
@@ -234,7 +233,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
 
 def test_halves_are_read_back_as_float32(tmp_path: Path) -> None:
     model = small_file(tmp_path / "small.safetensors")
-    write(tmp_path / "half.safetensors", *converted(model, half_convolutions=True))
+    write(tmp_path / "half.safetensors", *storable(model, half=True))
     read_back = open_classifier(tmp_path / "half.safetensors")
     assert {parameter.dtype for parameter in read_back.parameters()} == {torch.float32}
     x = torch.randn(2, 1, 16, 16)
@@ -244,18 +243,17 @@ def test_halves_are_read_back_as_float32(tmp_path: Path) -> None:
 def test_a_file_with_other_weights(tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
     model = small_file(path)
-    state, card = converted(model)
+    state, card = storable(model)
     write(path, state, replace(card, architecture=ExternalArchitecture("bagnet.zoo.comparison:small_vgg", 3, 1)))
     with pytest.raises(BadCheckpoint, match=r"small\.safetensors: these are not weights of .*small_vgg"):
         open_classifier(path)
 
 
 def test_bagnets_are_opened_as_ever(tmp_path: Path) -> None:
-    model = bagnet.create(kernel3=(1, 1, 0, 0), width=2, layers=(1, 1, 1, 1), num_classes=3)
-    write(tmp_path / "bagnet.safetensors", *converted(model))
-    torch.save(model.state_dict(), tmp_path / "bare.pth")
+    model = bagnet.create(kernel3=(1, 1, 0, 0), width=2, layers=(1, 1, 1, 1), num_classes=3).eval()
+    write(tmp_path / "bagnet.safetensors", *storable(model))
     x = torch.randn(1, 3, 24, 24)
-    for path in (tmp_path / "bagnet.safetensors", str(tmp_path / "bare.pth")):
+    for path in (tmp_path / "bagnet.safetensors", str(tmp_path / "bagnet.safetensors")):
         read_back = open_classifier(path)
         assert isinstance(read_back, BagNet)
         found: Tensor = read_back(x)
@@ -271,7 +269,7 @@ def test_a_file_does_not_choose_which_code_runs(tmp_path: Path, monkeypatch: pyt
     shape = ExternalArchitecture("some_code:build", 3, 1)
     card = small_file(path).card
     assert card is not None
-    write(path, *converted(ExternalNetwork(build(shape), replace(card, architecture=shape))))
+    write(path, *storable(ExternalNetwork(build(shape), replace(card, architecture=shape))))
     sys.modules.pop("some_code")
     with pytest.raises(ValueError, match="its card says that some_code:build builds the network, which would run that code"):
         open_classifier(path)

@@ -17,9 +17,8 @@ from bagnet.card import Source
 from bagnet.data.names import imagenet1k
 from bagnet.data.transforms import IMAGENET_MEAN
 from bagnet.model import BagNet
-from bagnet.zoo.catalogue import UnknownModel, card_at
-from bagnet.zoo.checkpoint import write
-from bagnet.zoo.convert import converted
+from bagnet.weights import BadCheckpoint, storable, write
+from bagnet.zoo.catalogue import UnknownModel, card_at, published
 from bagnet.zoo.fetch import WrongFile
 from bagnet.zoo.load import create, load
 from bagnet.zoo.verify import verify
@@ -34,9 +33,9 @@ def image() -> torch.Tensor:
 
 @pytest.fixture
 def stored(small: Small, tmp_path: Path) -> Path:
-    """A small converted network with 5 classes, windows of 17 px."""
+    """A small storable network with 5 classes, windows of 17 px."""
     path = tmp_path / "stored.safetensors"
-    write(path, *converted(small(kernel3=(1, 1, 1, 0))))
+    write(path, *storable(small(kernel3=(1, 1, 1, 0))))
     return path
 
 
@@ -51,7 +50,7 @@ def test_published_sizes_go_by_their_names(name: str) -> None:
     assert model.classes == imagenet1k()
     assert model.card is not None
     assert model.card.name == f"{name}.untrained"
-    assert not model.training
+    assert model.training  # as it is to be trained; `load` gives eval mode
 
 
 def test_sibling_is_named_by_its_true_window_and_stride() -> None:
@@ -114,14 +113,14 @@ def test_converted_file_gives_the_same_logits_bit_for_bit(
     small: Small, tmp_path: Path, image: torch.Tensor, padded: bool
 ) -> None:
     model = small(padded=padded, strides=(2, 2, 1, 1))
-    tensors, card = converted(model)
+    tensors, card = storable(model)
     write(tmp_path / "x.safetensors", tensors, card)
     read_back = load(tmp_path / "x.safetensors")
     assert torch.equal(read_back(image), model(image))
     assert read_back.card == card
     assert read_back.architecture == model.architecture
     assert not read_back.training
-    assert converted(read_back)[1].digest == card.digest
+    assert storable(read_back)[1].digest == card.digest
 
 
 @torch.inference_mode()
@@ -136,7 +135,45 @@ def test_bare_checkpoint_is_recognised_and_its_card_says_what_is_assumed(
     assert read_back.card.name == "bagnet25s4.mine"
     assert read_back.card.licence == "unknown"
     assert "mine.pth.tar" in read_back.card.notes
-    assert load(tmp_path / "mine.pth.tar").name == "bagnet33"
+
+
+@pytest.mark.parametrize("name", ["b.pt", "b.safetensors"])
+def test_bare_weights_of_unknown_strides_are_refused(small: Small, tmp_path: Path, name: str) -> None:
+    """Those of the bundled network came back as BagNet-33, with other logits."""
+    from safetensors.torch import save_file
+
+    model = load()
+    (save_file if name.endswith("safetensors") else torch.save)(model.state_dict(), tmp_path / name)
+    with pytest.raises(BadCheckpoint, match=r"in which strides leave no trace: say which, strides=.*model\.save\(path\)"):
+        load(tmp_path / name)
+    again = load(tmp_path / name, strides=model.architecture.strides)
+    x = torch.randn(1, 3, 61, 61)
+    assert torch.equal(again(x), model(x))
+
+
+@torch.inference_mode()
+def test_a_saved_model_comes_back_whole(small: Small, tmp_path: Path, image: torch.Tensor) -> None:
+    model = small(strides=(2, 2, 1, 1), classes=["cat", "dog"], num_classes=2)
+    model.save(tmp_path / "mine.safetensors")
+    again = load(tmp_path / "mine.safetensors")
+    assert torch.equal(again(image), model(image))
+    assert (again.name, again.classes, again.transform) == (model.name, model.classes, model.transform)
+    with pytest.raises(ValueError, match=r"mine\.pt: weights with their card go into a file that ends in \.safetensors"):
+        model.save(tmp_path / "mine.pt")
+
+
+def test_published_weights_are_known_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the file is called."""
+    with torch.device("meta"):
+        shape = create("bagnet9").state_dict()
+    torch.save({key: torch.zeros(value.shape, dtype=value.dtype) for key, value in shape.items()}, tmp_path / "renamed.pt")
+    content = (tmp_path / "renamed.pt").read_bytes()
+    card = published()["bagnet9.orig_in1k"]
+    known = replace(card, source=Source("https://example.org/bagnet8.pth.tar", sha256=hashlib.sha256(content).hexdigest()))
+    monkeypatch.setattr("bagnet.zoo.catalogue.published", lambda: {card.name: known})
+    loaded = load(tmp_path / "renamed.pt")
+    assert loaded.card is not None
+    assert loaded.card.name == "bagnet9.orig_in1k"
 
 
 def test_strides_are_not_for_a_file_that_has_a_card(stored: Path) -> None:
@@ -155,7 +192,8 @@ def test_another_number_of_classes_gives_a_new_head_on_the_same_features(stored:
     assert old.card is not None
     assert new.card.digest is None  # the card's digest was of other tensors
     assert new.card.scores == ()
-    assert "changed to 3 classes and 3 channels" in new.card.notes
+    assert new.card.name == "bagnet17.untrained-newhead"
+    assert "Made from bagnet17.untrained" in new.card.notes
     assert new.card.preprocessing == old.card.preprocessing
 
 
@@ -166,6 +204,8 @@ def test_names_for_the_same_number_of_classes_keep_the_head(stored: Path, image:
     assert torch.equal(model(image), load(stored)(image))
     assert [str(entry) for entry in model.classes] == words
     assert [str(entry) for entry in load(stored, classes=["cat", "dog"]).classes] == ["cat", "dog"]
+    assert model.card is not None
+    assert model.card.name == "bagnet17.untrained-renamed"
 
 
 @pytest.mark.parametrize(
@@ -204,7 +244,7 @@ def test_more_channels_repeat_the_first_convolution_scaled(stored: Path) -> None
 
 @torch.inference_mode()
 def test_from_one_channel_to_three_answers_alike(small: Small, tmp_path: Path, image: torch.Tensor) -> None:
-    write(tmp_path / "grey.safetensors", *converted(small(in_channels=1)))
+    write(tmp_path / "grey.safetensors", *storable(small(in_channels=1)))
     grey = image[:, :1]
     one, three = load(tmp_path / "grey.safetensors"), load(tmp_path / "grey.safetensors", in_channels=3)
     torch.testing.assert_close(three(grey.expand(-1, 3, -1, -1)), one(grey), rtol=1e-5, atol=1e-6)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from ..architecture import PUBLISHED_SHAPES
 from ..engine.runtimes import ways_to_run
-from ..zoo.catalogue import PUBLISHED_SHAPES
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,8 +154,7 @@ def convert(
     from ..engine.diagnose import diagnose as measure
     from ..engine.diagnose import mend, sample_images
     from ..files import replacing
-    from ..zoo.checkpoint import write
-    from ..zoo.convert import converted
+    from ..weights import storable, write
     from ..zoo.load import load
 
     if out.suffix != ".safetensors":
@@ -170,7 +169,7 @@ def convert(
             with progress_bar() as progress:
                 report = measure(model, x, tolerance, progress)
                 mended = mend(model, x, report, progress) if repair else None
-        state, card = converted(model, half_convolutions=half)
+        state, card = storable(model, half)
         write(part, state, card)
     if as_json:
         result = {"file": str(out), "digest": card.digest, "diagnosis": report and report.to_dict()}

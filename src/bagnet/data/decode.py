@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from os import PathLike, fsdecode
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
+from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 LARGEST = 178_956_970  # pixels; where Pillow itself calls an image a decompression bomb
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 262, 0
 _BACKGROUND = (255, 255, 255)
+_CHANNELS = (1, 3, 4)  # grey, RGB and RGBA
+_LONGEST_PATH = 4096  # bytes
+_LONGEST_NAME = 200  # letters of a name that a message repeats
 
 
 class BadImage(ValueError):
@@ -40,12 +46,20 @@ class Photo:
     name: str = ""
 
 
-def decode(source: str | bytes | PathLike[str] | PathLike[bytes] | Image.Image | np.ndarray) -> Photo:
-    """Read an image file, a PIL image or a uint8 array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+ImageLike = str | bytes | PathLike[str] | PathLike[bytes] | BinaryIO | Image.Image | np.ndarray | Tensor
+
+
+def decode(source: ImageLike) -> Photo:
+    """Read an image, in whatever form it is at hand, as long as that has one meaning.
 
     Transparency is laid over white. Grey images of 16 bits keep their upper 8. CMYK is converted without a colour profile,
     and profiles are not applied to RGB, as the published preprocessing does neither. Of a file with several frames the
     first is taken, of a PIL image the one it stands at. What is given is never modified.
+
+    Args:
+        source: a path; the bytes of an image file; an open file of them; a PIL image; a uint8 array of shape (H, W), (H, W, 1),
+            (H, W, 3) or (H, W, 4), or with these channels first; or a uint8 tensor of shape (1, H, W), (3, H, W) or (4, H, W),
+            as torchvision reads images.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -55,13 +69,22 @@ def decode(source: str | bytes | PathLike[str] | PathLike[bytes] | Image.Image |
         name = fsdecode(getattr(source, "filename", None) or "")
         with _reasons(name or "image"):
             return _upright(source, name)
+    if isinstance(source, Tensor):
+        with _reasons("tensor"):
+            return _upright(_from_tensor(source), "")
     if isinstance(source, np.ndarray):
         with _reasons("array"):
             return _upright(_from_array(source), "")
+    if isinstance(source, (bytes, bytearray, memoryview)) and not _is_path(bytes(source)):
+        return decode_bytes(bytes(source), "")
+    if hasattr(source, "read"):
+        return _decode_file(source)
     try:
         name = fsdecode(source)
     except TypeError:
-        raise BadImage(f"a {type(source).__name__} is no image: give a path, a PIL image, an array or a tensor") from None
+        raise BadImage(
+            f"a {type(source).__name__} is no image: give a path, the bytes of a file, a PIL image, an array or a tensor"
+        ) from None
     _check_file(name)
     with _reasons(name), Image.open(name, formats=FORMATS) as image:
         return _upright(image, name)
@@ -77,18 +100,11 @@ def decode_bytes(content: bytes, name: str) -> Photo:
     Raises:
         BadImage: as `decode`.
     """
-    with _reasons(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        return _upright(image, name)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """A new 8-bit RGB picture of an image in any of Pillow's modes, by the rules of `decode`; not rotated.
-
-    Raises:
-        BadImage: its grey levels do not fit.
-    """
-    with _reasons("image"):
-        return _to_rgb(image)
+    with _reasons(name or "image"):
+        if not content:
+            raise BadImage("there are no bytes; save or copy it again")
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return _upright(image, name)
 
 
 def _check_file(name: str) -> None:
@@ -149,15 +165,48 @@ def _eight_bits(values: np.ndarray) -> Image.Image:
     return Image.fromarray((values >> 8).astype(np.uint8))
 
 
+def _is_path(content: bytes) -> bool:
+    """Whether bytes name a file that is there, as they may on systems whose names need not be text."""
+    return len(content) < _LONGEST_PATH and b"\0" not in content and Path(fsdecode(content)).is_file()
+
+
+def _decode_file(file: Any) -> Photo:
+    """An open file, from where it stands, which is left as it was."""
+    name = getattr(file, "name", "")
+    name = fsdecode(name) if isinstance(name, (str, bytes)) else ""
+    with _reasons(name or "file"):
+        start = file.tell() if getattr(file, "seekable", bool)() else None
+        content = file.read()
+        if start is not None:
+            file.seek(start)
+        if not isinstance(content, bytes):
+            raise BadImage("is opened as text; open it with mode 'rb'")
+    return decode_bytes(content, name)
+
+
 def _from_array(values: np.ndarray) -> Image.Image:
-    if values.dtype != np.uint8 or values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)):
+    """(H, W), (H, W, C) or (C, H, W) uint8."""
+    if values.ndim == 3 and values.shape[0] in _CHANNELS and min(values.shape[1:]) > max(_CHANNELS):
+        values = values.transpose(1, 2, 0)
+    if values.dtype != np.uint8 or values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in _CHANNELS):
         raise BadImage(
             f"must be uint8 of shape (H, W), (H, W, 3) or (H, W, 4), got {values.dtype} {values.shape}; "
             "give a prepared (3, H, W) network input as a torch tensor"
         )
     if 0 in values.shape:
         raise BadImage(f"shape {values.shape} holds no pixel; give an image that has some")
-    return Image.fromarray(values[:, :, 0] if values.shape[2:] == (1,) else values)
+    return Image.fromarray(np.ascontiguousarray(values[:, :, 0] if values.shape[2:] == (1,) else values))
+
+
+def _from_tensor(values: Tensor) -> Image.Image:
+    """(C, H, W) uint8, or (1, C, H, W)."""
+    pixels = values[0] if values.ndim == 4 and values.shape[0] == 1 else values
+    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[0] not in _CHANNELS:
+        raise BadImage(
+            f"an image as a tensor must be uint8 of shape (1, H, W), (3, H, W) or (4, H, W), got {values.dtype} "
+            f"{tuple(values.shape)}"
+        )
+    return _from_array(pixels.permute(1, 2, 0).cpu().numpy())
 
 
 @contextmanager
@@ -183,5 +232,11 @@ def _reasons(name: str) -> Iterator[None]:
 
 
 def printable(name: str) -> str:
-    """A file's name on one line of a terminal, whatever is in it: bytes that are no text, line ends, control characters."""
+    """A file's name on one line of a terminal, whatever is in it: bytes that are no text, line ends, control characters.
+
+    Of a very long name the middle is left out.
+    """
+    if len(name) > _LONGEST_NAME:
+        half = _LONGEST_NAME // 2
+        name = f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)

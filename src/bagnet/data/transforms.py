@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..geometry import Axis, Placement
-from .decode import LARGEST, BadImage, to_rgb
+from .decode import LARGEST, BadImage, ImageLike, decode
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,9 +31,9 @@ _FILTERS = {
 class Preprocessing:
     """Resize the shorter side, crop the centre, scale to [0, 1], normalise. The defaults are the paper's.
 
-    Callable: PIL image -> (3, H, W) float32 tensor (one channel where `mean` has one). Equal to torchvision's Resize,
-    CenterCrop, ToTensor and Normalize on RGB images; other modes become RGB as `decode` makes them so. EXIF orientation is
-    `decode`'s business.
+    Callable: an image, as `decode` reads it -> (3, H, W) float32 tensor (one channel where `mean` has one). Equal to
+    torchvision's Resize, CenterCrop, ToTensor and Normalize on upright RGB images; other modes become RGB, and other
+    orientations upright, as `decode` makes them so.
 
     Args:
         resize: pixels of the shorter side after the antialiased resize; None leaves the image as it is.
@@ -95,12 +95,21 @@ class Preprocessing:
             axes.append(Axis(source, pixels, start, length, radius))
         return Placement(axes[0], axes[1], orientation)
 
-    def __call__(self, image: Image.Image) -> Tensor:
+    def __call__(self, image: ImageLike) -> Tensor:
+        """Prepare an image in any form that `decode` reads, upright.
+
+        Raises:
+            FileNotFoundError, BadImage: as `decode`; it would become too large.
+            ValueError: the network takes other than one or three channels.
+        """
+        return self.of_picture(decode(image).image)
+
+    def of_picture(self, image: Image.Image) -> Tensor:
+        """The same of an upright RGB picture."""
         channels = len(self.mean)
         if channels not in (1, 3):
             raise ValueError(f"a picture has no {channels} channels: prepare an array of them with `of_pixels`")
-        rgb = to_rgb(image)
-        return self.normalise(_planes([self._resized_and_cropped(rgb.convert("L") if channels == 1 else rgb)]))
+        return self.normalise(_planes([self._resized_and_cropped(image.convert("L") if channels == 1 else image)]))
 
     def of_pixels(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
         """The same of an array of (H, W, C) uint8 with as many channels as `mean` has.

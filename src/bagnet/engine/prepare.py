@@ -15,6 +15,7 @@ from ..data.names import ClassNames, check_classes
 from ..data.transforms import Preprocessing
 from ..geometry import Geometry
 from ..model import BagNet
+from .classifier import model_name
 from .fold import FoldedFeatures
 from .runtimes import PRECISIONS, RUNTIMES
 from .runtimes.runner import CannotRun, Options, Runner
@@ -53,6 +54,9 @@ class Prepared:
         self._runner = run(FoldedFeatures(model))
         self._finer: dict[int, Prepared] = {}
         self._weight, self._bias = model.fc.weight.detach().float(), model.fc.bias.detach().float()
+
+    def __repr__(self) -> str:
+        return f"Prepared({model_name(self)} by {self.runtime} in {self.precision})"
 
     @property
     def geometry(self) -> Geometry:

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.decode import ImageLike
 from ..data.names import check_classes
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
 from ..engine.inference import exact, like_weights
 from ..geometry import Axis, Box, Placement, Span, Tile, batches_of, covering_tiles, tile_touching, touched_cells
 from .evidence import Evidence
-from .explain import ImageLike, take
+from .explain import take
 
 Mask = Tensor | NDArray[np.bool_]
 

@@ -8,12 +8,13 @@ import zipfile
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..data.decode import printable
 from ..data.names import ClassNames
 from ..files import replacing
 from ..geometry import Axis, Box, Geometry, Placement
@@ -27,6 +28,7 @@ TOLERANCE = 1e-5  # of the largest logit: how far the mean of a map may lie from
 _FORMAT = 1
 
 Floats = NDArray[np.floating[Any]]
+Size = Literal["photo", "input"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,21 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """Cells side by side that speak for a class.
+
+    Args:
+        box: in which they are drawn, in pixels of the upright image, rounded and clipped.
+        mask: (h, w) which cells they are.
+        share: of the class's positive evidence.
+    """
+
+    box: Box
+    mask: NDArray[np.bool_]
+    share: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Evidence:
     """The logit of every class at every window of one image.
 
@@ -107,6 +124,33 @@ class Evidence:
             )
         self.values.setflags(write=False)
         self.logits.setflags(write=False)
+
+    def __repr__(self) -> str:
+        best, (rows, columns) = self.top(1)[0], self.values.shape[1:]
+        source = f"{printable(Path(self.source).name)}: " if self.source else ""
+        return (
+            f"Evidence({source}{best.name} {100 * best.probability:.1f} %; {rows} x {columns} windows of "
+            f"{self.geometry.size} px, {len(self.classes)} classes, {self.model})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all of it is the same, to the last bit."""
+        if not isinstance(other, Evidence):
+            return NotImplemented
+        names = ("geometry", "placement", "classes", "model", "source", "multilabel")
+        return (
+            all(getattr(self, name) == getattr(other, name) for name in names)
+            and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in ("values", "logits"))
+            and self.image.size == other.image.size
+            and self.image.tobytes() == other.image.tobytes()
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.model, self.source, self.logits.tobytes()))
+
+    def _repr_png_(self) -> bytes:
+        """As notebooks show it."""
+        return self.picture()._repr_png_()
 
     @property
     def probabilities(self) -> Floats:
@@ -180,6 +224,79 @@ class Evidence:
                 if len(chosen) >= count:
                     break
         return chosen
+
+    def heatmap(self, target: int | str | None = None, versus: int | str | None = None, *, size: Size = "photo") -> Floats:
+        """A map as large as the photograph, or as the network's input: at each pixel the logit of the cell that is drawn there.
+
+        A cell is drawn as a stride x stride square about its window's centre; where none lies, the map is 0. Its mean is not the
+        logit any more: that of `map` is.
+
+        Args:
+            target: the class, as for `map`.
+            versus: the difference to this class instead.
+            size: "photo" for pixels of the upright photograph, "input" for those of the network's input.
+
+        Returns:
+            (H, W) float32 logits.
+
+        Raises:
+            UnknownClass, AmbiguousClass: as `map`.
+            ValueError: another size is asked for, or `versus` is the same class.
+        """
+        if size not in get_args(Size):
+            raise ValueError(f"there is no size {size!r}: there are {' and '.join(get_args(Size))}")
+        values = self.map(target) if versus is None else self.difference(self._index(target), versus)
+        height, width = self.placement.input_size
+        down: NDArray[Any]
+        if size == "photo":
+            down, across = (axis.input_positions() for axis in (self.placement.vertical, self.placement.horizontal))
+        else:
+            down, across = (np.arange(side, dtype=np.float64) + 0.5 for side in (height, width))
+        first = self.geometry.centre_square(0, 0).top
+        rows, columns = (np.floor((edge - first) / self.geometry.stride).astype(int) for edge in (down, across))
+        inside_rows, inside_columns = (
+            (index >= 0) & (index < count) for index, count in zip((rows, columns), values.shape, strict=True)
+        )
+        drawn = np.zeros((len(rows), len(columns)), np.float32)
+        drawn[np.ix_(inside_rows, inside_columns)] = values[np.ix_(rows[inside_rows], columns[inside_columns])]
+        return drawn
+
+    def regions(self, target: int | str | None = None, share: float = 0.5) -> list[Region]:
+        """Where a class's positive evidence lies: the strongest cells that hold a share of it, those side by side together.
+
+        Args:
+            target: the class, as for `map`.
+            share: of the positive evidence, above 0 and at most 1.
+
+        Returns:
+            The regions, the one with most evidence first; none where nothing speaks for the class.
+
+        Raises:
+            UnknownClass, AmbiguousClass: as `map`.
+            ValueError: share is out of range.
+        """
+        if not 0 < share <= 1:
+            raise ValueError(f"the share must be above 0 and at most 1, got {share}")
+        from skimage.measure import label
+
+        positive = np.maximum(self.map(target), 0).astype(np.float64)
+        total = positive.sum()
+        order = np.argsort(-positive, axis=None, kind="stable")
+        sums = np.cumsum(positive.ravel()[order])
+        count = min(int(np.searchsorted(sums, share * total * (1 - 1e-12))) + 1, int((positive > 0).sum()))
+        chosen = np.zeros(positive.size, bool)
+        chosen[order[:count]] = True
+        labels: NDArray[np.int64] = label(chosen.reshape(positive.shape), connectivity=2)  # type: ignore[no-untyped-call]
+        masks = [labels == number for number in range(1, labels.max() + 1)]
+        regions = [Region(self._drawn_box(mask), mask, float(positive[mask].sum() / total)) for mask in masks]
+        return sorted(regions, key=lambda region: -region.share)
+
+    def _drawn_box(self, mask: NDArray[np.bool_]) -> Box:
+        """The box of the photograph in which some cells are drawn."""
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        first = self.geometry.centre_square(int(rows[0]), int(columns[0]))
+        last = self.geometry.centre_square(int(rows[-1]), int(columns[-1]))
+        return self.placement.display_box(first.hull(last))
 
     def picture(
         self,

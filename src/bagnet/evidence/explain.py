@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from os import PathLike
 from typing import Any, NamedTuple, overload
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.decode import BadImage, decode
+from ..data.decode import BadImage, ImageLike, decode
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier, model_name
 from ..engine.inference import exact, like_weights
 from ..geometry import Placement
 from .evidence import Evidence
-
-ImageLike = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 
 
 @overload
@@ -36,8 +32,8 @@ def explain(
 
     Args:
         model: a BagNet or anything that answers as one does.
-        image: a path, a PIL image, a uint8 array of shape (H, W, 3), or a prepared (3, H, W) tensor; a list of them gives a
-            list.
+        image: whatever `data.decode.decode` reads (a path, bytes, an open file, a PIL image, a uint8 array or tensor), or a
+            prepared (3, H, W) tensor of floating point; a list of them gives a list.
         transform: instead of the card's preprocessing, to see an image at another size, say.
 
     Raises:
@@ -81,12 +77,12 @@ class Seen(NamedTuple):
 
 def take(model: Classifier, image: ImageLike, transform: Preprocessing) -> Seen:
     """Read and prepare one image for a model. Raises as `explain`."""
-    if isinstance(image, Tensor):
+    if isinstance(image, Tensor) and image.is_floating_point():
         return Seen(*_prepared(image, transform), "")
     photo = decode(image)
     placement = transform.placement(photo.image.size, photo.orientation)
     _check_size(model, placement, photo.name)
-    return Seen(transform(photo.image), photo.image, placement, photo.name)
+    return Seen(transform.of_picture(photo.image), photo.image, placement, photo.name)
 
 
 def _check_size(model: Classifier, placement: Placement, name: str) -> None:
@@ -102,9 +98,9 @@ def _check_size(model: Classifier, placement: Placement, name: str) -> None:
 def _prepared(x: Tensor, transform: Preprocessing) -> tuple[Tensor, Image.Image, Placement]:
     if x.ndim == 4 and x.shape[0] == 1:
         x = x[0]
-    if x.ndim != 3 or x.shape[0] != len(transform.mean) or not x.is_floating_point():
+    if x.ndim != 3 or x.shape[0] != len(transform.mean):
         raise ValueError(
-            f"a tensor must be a prepared ({len(transform.mean)}, H, W) image of floating point, got {x.dtype} "
+            f"a tensor must be a prepared ({len(transform.mean)}, H, W) image, got {x.dtype} "
             f"{tuple(x.shape)}; several go in a list"
         )
     return x, transform.picture(x), Placement.identity(*x.shape[1:])

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, floor
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .boxes import Box, Span
 
 
@@ -36,6 +39,11 @@ class Axis:
         """Network pixels -> source pixels, edges rounded, clipped to the image."""
         start, stop = (round((edge + self.start) * self.scale) for edge in span)
         return Span(min(max(start, 0), self.source), min(max(stop, 0), self.source))
+
+    def input_positions(self) -> NDArray[np.float64]:
+        """(source,) where the centre of each source pixel lies on the network's input, in its pixels."""
+        positions: NDArray[np.float64] = (np.arange(self.source, dtype=np.float64) + 0.5) / self.scale - self.start
+        return positions
 
     def influence(self, span: Span) -> Span:
         """Network pixels -> an outer bound on the source pixels that they were computed from."""

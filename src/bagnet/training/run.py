@@ -26,8 +26,7 @@ from ..evaluation.evaluate import Evaluation, evaluate
 from ..files import replacing
 from ..model import BagNet
 from ..runs.store import claim
-from ..zoo.checkpoint import write
-from ..zoo.convert import converted
+from ..weights import storable, write
 from ..zoo.external import ExternalNetwork, build, open_classifier
 from ..zoo.load import load, with_head
 from .fitting import fit
@@ -291,7 +290,7 @@ def _finished(
         if isinstance(network, BagNet):
             network.card = card
         result = network if isinstance(network, BagNet) else ExternalNetwork(network, card)
-        state, card = converted(result, half_convolutions=True)
+        state, card = storable(result, half=True)
         write(path, state, card)
     if torch.distributed.is_initialized():
         torch.distributed.barrier()

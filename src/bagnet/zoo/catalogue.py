@@ -14,17 +14,10 @@ from ..card import Card
 from ..data.names import ClassNames, imagenet1k
 from ..data.transforms import Preprocessing
 from .checkpoint import read
-from .fetch import check
+from .fetch import check, difference, file_sha256
 
 DEFAULT = "bagnet25s4.tiny_in200"
 _PACKAGE = resources.files(__package__)
-
-# The published sizes, by name; any other shape is asked for by its fields.
-PUBLISHED_SHAPES = {
-    shape.name: shape
-    for padded in (False, True)
-    for shape in (Architecture(kernel3, padded=padded) for kernel3 in ((1, 1, 0, 0), (1, 1, 1, 0), (1, 1, 1, 1)))
-}
 
 
 class UnknownModel(ValueError):
@@ -84,6 +77,14 @@ def published_as(path: Path) -> Card | None:
     for card in published().values():
         if card.source is not None and card.source.url.rsplit("/", 1)[-1] == path.name:
             return card
+    return None
+
+
+def published_by_content(path: Path) -> Card | None:
+    """The card of the published weights that a file holds, whatever it is called."""
+    for card in published().values():
+        if card.source is not None and not difference(path, card.source):
+            return replace(card, source_sha256=file_sha256(path))
     return None
 
 

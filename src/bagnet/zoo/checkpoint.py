@@ -1,8 +1,7 @@
-"""Files of weights: read the published formats without running them, write safetensors with the card inside."""
+"""Files of weights that others wrote: read without running them, recognised by their shapes, loaded strictly."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,23 +9,15 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..architecture import Architecture
-from ..card import Card, digest
-from ..files import replacing
+from ..architecture import PUBLISHED_SHAPES, Architecture
+from ..card import Card
 from ..model import BagNet
+from ..weights import BadCheckpoint, State, read_safetensors
 
-State = dict[str, Tensor]
-_CARD = "bagnet.card"  # the key of the card in a safetensors file's metadata
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 _PREFIXES = ("module.", "model.")
-
-
-class BadCheckpoint(ValueError):
-    """A file that holds no weights, not these weights, or code."""
 
 
 def read(path: Path) -> tuple[State, Card | None]:
@@ -45,7 +36,8 @@ def read(path: Path) -> tuple[State, Card | None]:
     if not head:
         raise BadCheckpoint(f"{path}: is empty; fetch or copy it again")
     if path.suffix == ".safetensors" or head[8:] == b"{":  # the length of the header, then the header, which is JSON
-        return _read_safetensors(path)
+        state, card = read_safetensors(path)
+        return (_plain(state, path) if card is None else state), card
     if not head.startswith((b"PK\x03\x04", b"\x80")):  # torch writes nothing else, and a text or a web page is no pickle
         raise BadCheckpoint(f"{path}: is no file of weights, neither safetensors nor a torch checkpoint")
     try:
@@ -97,11 +89,24 @@ def load_strictly(state: Mapping[str, Tensor], model: BagNet, name: str) -> None
 
 
 def architecture_of(state: Mapping[str, Tensor], name: str, strides: tuple[int, int, int, int] | None = None) -> Architecture:
-    """The shape of the network that a state dict belongs to. Strides leave no trace in it: the published ones, where not given.
+    """The shape of the network that a state dict belongs to.
+
+    Strides leave no trace in weights. Where they are not given, they are known of the published networks alone: those of
+    ImageNet's 1000 classes, in the published shapes.
 
     Raises:
-        BadCheckpoint: these are no weights of a BagNet.
+        BadCheckpoint: these are not weights of a BagNet, or their strides are not known.
     """
+    shape = _shape_of(state, name, strides or Architecture().strides)
+    if strides is None and shape not in PUBLISHED_SHAPES.values():
+        raise BadCheckpoint(
+            f"{name}: holds weights without a card, in which strides leave no trace: say which, strides=(2, 2, 2, 1) for the "
+            "published ones, or have model.save(path) write the card, too"
+        )
+    return shape
+
+
+def _shape_of(state: Mapping[str, Tensor], name: str, strides: tuple[int, int, int, int]) -> Architecture:
     try:
         stages = [sorted({int(k.split(".")[1]) for k in state if k.startswith(f"layer{i}.")}) for i in range(1, 5)]
         kernel3 = [
@@ -112,7 +117,7 @@ def architecture_of(state: Mapping[str, Tensor], name: str, strides: tuple[int, 
             raise ValueError(f"conv1.weight is {list(state['conv1.weight'].shape)}")
         return Architecture(
             kernel3=tuple(kernel3),  # type: ignore[arg-type]
-            strides=strides or (2, 2, 2, 1),
+            strides=strides,
             layers=tuple(len(stage) for stage in stages),  # type: ignore[arg-type]
             width=state["conv1.weight"].shape[0],
             padded="conv2.weight" not in state,
@@ -122,36 +127,6 @@ def architecture_of(state: Mapping[str, Tensor], name: str, strides: tuple[int, 
     except (KeyError, ValueError, IndexError) as error:
         first = ", ".join(list(state)[:3])
         raise BadCheckpoint(f"{name}: not the weights of a BagNet ({error}); its tensors begin {first}") from None
-
-
-def write(path: Path, state: Mapping[str, Tensor], card: Card) -> None:
-    """Write safetensors with the card inside. An existing file is replaced at once or not at all.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    content = to_bytes(tensors, {"format": "pt", _CARD: card.to_json()})
-    with replacing(path) as part:
-        part.write_bytes(content)  # by hand: safetensors' own writer makes files that others may not read
-
-
-def _read_safetensors(path: Path) -> tuple[State, Card | None]:
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise BadCheckpoint(f"{path}: not a safetensors file, or incomplete ({error}); fetch or copy it again") from None
-    if _CARD not in metadata:
-        return _plain(state, path), None
-    try:
-        card = Card.from_json(metadata[_CARD])
-    except (ValueError, json.JSONDecodeError) as error:
-        raise BadCheckpoint(f"{path}: {error}") from None
-    if card.digest is not None and (total := digest(state)) != card.digest:
-        raise BadCheckpoint(f"{path}: its tensors have digest {total[:16]}..., its card says {card.digest[:16]}...")
-    return state, card
 
 
 def _plain(content: Any, path: Path) -> State:

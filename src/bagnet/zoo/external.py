@@ -18,8 +18,9 @@ from ..data.transforms import Preprocessing
 from ..missing import needs
 from ..model import BagNet
 from ..progress import Listener, unheard
+from ..weights import BadCheckpoint
 from .catalogue import UnknownModel, bundled, published, published_as
-from .checkpoint import BadCheckpoint, read
+from .checkpoint import read
 from .fetch import DownloadFailed
 from .load import load
 

@@ -80,13 +80,13 @@ def _fetch(source: Source, path: Path, progress: Listener) -> None:
     part = path.with_name(f"{path.name}.part")
     resumed = part.exists()
     _download(source, part, progress)
-    if resumed and _difference(part, source):  # its beginning may be a leftover of another file: once more, all of it
+    if resumed and difference(part, source):  # its beginning may be a leftover of another file: once more, all of it
         part.unlink()
         _download(source, part, progress)
-    if difference := _difference(part, source):
+    if wrong := difference(part, source):
         part.unlink()
         raise WrongFile(
-            f"{source.url}: what arrived is not the published file and was deleted, {difference}; "
+            f"{source.url}: what arrived is not the published file and was deleted, {wrong}; "
             f"get the file elsewhere and put it at {path}"
         )
     part.replace(path)
@@ -98,12 +98,12 @@ def check(path: Path, source: Source, remedy: str = "fetch it anew, or rename it
     Raises:
         WrongFile: it is another; the message has what was expected and found, and the remedy.
     """
-    if difference := _difference(path, source):
-        raise WrongFile(f"{path}: is not the published file, {difference}; {remedy}")
+    if wrong := difference(path, source):
+        raise WrongFile(f"{path}: is not the published file, {wrong}; {remedy}")
     return file_sha256(path)
 
 
-def _difference(path: Path, source: Source) -> str:
+def difference(path: Path, source: Source) -> str:
     """What tells a file from the published one; "" where nothing does."""
     if source.size is not None and path.stat().st_size != source.size:
         return f"it is {path.stat().st_size:,} bytes long instead of {source.size:,}"
@@ -143,7 +143,7 @@ def _download(source: Source, part: Path, progress: Listener) -> None:
             error.close()
             reason = f"the server answers {error.code} {error.reason}"
             if error.code == 416 and part.exists():  # nothing left to send, or a part that is no beginning of this file
-                if not _difference(part, source):
+                if not difference(part, source):
                     return
                 part.unlink()
             elif error.code not in (408, *_BUSY):
@@ -155,7 +155,7 @@ def _download(source: Source, part: Path, progress: Listener) -> None:
                 raise  # the disk, not the network
             reason = str(getattr(error, "reason", error)) or type(error).__name__
     # A server that promises more than there is seems to break off for ever, with everything sent.
-    if part.exists() and not _difference(part, source):
+    if part.exists() and not difference(part, source):
         return
     kept = part.stat().st_size if part.exists() else 0
     raise DownloadFailed(

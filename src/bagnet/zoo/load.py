@@ -11,20 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..architecture import Architecture
+from ..architecture import PUBLISHED_SHAPES, Architecture
 from ..card import Card
 from ..data.names import ClassNames
 from ..model import BagNet
 from ..progress import Listener, unheard
-from .catalogue import DEFAULT, PUBLISHED_SHAPES, bundled, published, published_as, unknown, untrained
-from .checkpoint import State, architecture_of, load_strictly, read
+from ..weights import State
+from .catalogue import DEFAULT, bundled, published, published_as, published_by_content, unknown, untrained
+from .checkpoint import architecture_of, load_strictly, read
 from .fetch import check, fetch
 
 _SHAPE_WORDS = ("kernel3", "strides", "layers", "width", "padded", "in_channels", "num_classes")
 
 
 def create(name: str | None = None, *, classes: Sequence[str] | None = None, **shape: Any) -> BagNet:
-    """A BagNet with random weights, in eval mode.
+    """A BagNet with random weights, in training mode, as they are to be trained; `load` gives known ones in eval mode.
 
     Args:
         name: a published size, "bagnet9", "bagnet17", "bagnet33" or one of these with "_padded"; BagNet-33 where it is left out.
@@ -46,7 +47,7 @@ def create(name: str | None = None, *, classes: Sequence[str] | None = None, **s
     architecture = replace(base, **shape)
     if name is not None and architecture.name != name:
         raise ValueError(f"with these fields {name} would be {architecture.name}: leave the name out")
-    model = BagNet(architecture).eval()
+    model = BagNet(architecture)
     model.card = untrained(architecture)
     if classes is not None:
         model.card = replace(model.card, classes=ClassNames.from_words(classes))
@@ -86,18 +87,13 @@ def load(
     counts: dict[str, Any] = {"num_classes": num_classes if names is None else len(names), "in_channels": in_channels}
     architecture = replace(card.bagnet, **{field: count for field, count in counts.items() if count is not None})
     model = BagNet(architecture).eval()
+    new_head = architecture.num_classes != card.bagnet.num_classes
     if architecture != card.bagnet:
         state = _adapted(state, model, card.bagnet)
-        card = replace(
-            untrained(architecture, card),
-            name=card.name,
-            licence=card.licence,
-            trained_on=card.trained_on,
-            notes=f"{card.name} changed to {architecture.num_classes} classes and {architecture.in_channels} channels. "
-            + card.notes,
-        )
     load_strictly(state, model, fspath(name))
-    model.card = card if names is None else replace(card, classes=names)
+    if names is None:
+        names = ClassNames.numbered(architecture.num_classes) if new_head else card.classes
+    model.card = card.adapted(architecture, names, new_head)
     return model
 
 
@@ -110,8 +106,11 @@ def with_head(model: BagNet, classes: ClassNames, channels: int) -> BagNet:
         channels: of the input; where it differs, as in `load`.
     """
     shape = replace(model.architecture, num_classes=len(classes), in_channels=channels)
+    new_head = classes != model.classes
     copy = BagNet(shape)
-    copy.load_state_dict(_adapted(dict(model.state_dict()), copy, model.architecture, classes != model.classes))
+    copy.load_state_dict(_adapted(dict(model.state_dict()), copy, model.architecture, new_head))
+    if model.card is not None:
+        copy.card = model.card.adapted(shape, classes, new_head)
     return copy
 
 
@@ -134,6 +133,8 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Lis
             raise ValueError(f"{name}: its card says strides {card.bagnet.strides}, leave strides={strides} out")
         return state, card
     architecture = architecture_of(state, name, strides)
+    if strides is None and (known := published_by_content(path)) is not None:
+        return state, known
     card = replace(
         untrained(architecture),
         name=f"{architecture.name}.{path.name.split('.')[0]}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ...architecture import PUBLISHED_SHAPES
 from ...bench.cases import Case
 from ...bench.result import Bench, Timing
 from ...bench.turns import bench
@@ -11,7 +12,6 @@ from ...engine.runtimes import RUNTIMES
 from ...figures.charts import finished
 from ...figures.picture import Picture
 from ...figures.style import BLUE, GREY, INK, labels, quiet_frame, side_by_side
-from ...zoo.catalogue import PUBLISHED_SHAPES
 from .experiment import Experiment, Findings, Workplace
 from .subjects import Material
 
