@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .evidence.edits import change, occlude
     from .geometry import Box, Geometry, Placement
     from .model import BagNet
+    from .runs.maps import open_maps
     from .runs.predict import predict
     from .studies.audit.run import audit
     from .training.run import finetune
@@ -41,6 +42,7 @@ __all__ = [
     "finetune",
     "load",
     "occlude",
+    "open_maps",
     "predict",
     "prepare",
 ]
@@ -67,6 +69,7 @@ _ROOMS = {
     "finetune": "training.run",
     "load": "zoo.load",
     "occlude": "evidence.edits",
+    "open_maps": "runs.maps",
     "predict": "runs.predict",
     "prepare": "engine.prepare",
 }

@@ -223,15 +223,6 @@ def test_workers_by_default_for_many_images_only(
     assert asked == [0, 3, 2]
 
 
-def test_maps(model: BagNet, folder: Path, tmp_path: Path) -> None:
-    predict(model, folder, tmp_path / "out.csv", top=2, maps=tmp_path / "maps", workers=0)
-    row = next(row for row in table(tmp_path / "out.csv") if row["image"] == "class 1/3.png")
-    evidence = bagnet.explain(model, folder / "class 1" / "3.png")
-    with np.load(tmp_path / "maps" / row["map"]) as stored:
-        assert stored["classes"].tolist() == [int(row["index_1"]), int(row["index_2"])]
-        assert np.allclose(stored["values"], evidence.values[stored["classes"]], atol=1e-4)
-
-
 def test_images_of_several_sizes(model: BagNet, tmp_path: Path) -> None:
     for width in (30, 45):
         Image.new("RGB", (width, 30), "red").save(tmp_path / f"{width}.png")

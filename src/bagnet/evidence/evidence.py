@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from dataclasses import asdict, dataclass
+from math import exp, inf
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -94,6 +95,8 @@ class Evidence:
         model: name of the card.
         source: where the image came from; "" where it was never a file.
         multilabel: each class is a question of its own.
+        left_out: of classes that the model has and this evidence has not, the logarithm of their summed exponential logits, so
+            that probabilities are those among all classes.
 
     Raises:
         ValueError: the parts do not fit together, or a map's mean is not its logit.
@@ -108,6 +111,7 @@ class Evidence:
     model: str = ""
     source: str = ""
     multilabel: bool = False
+    left_out: float = -inf
 
     def __post_init__(self) -> None:
         expected = (len(self.classes), *self.geometry.grid(*self.placement.input_size))
@@ -137,7 +141,7 @@ class Evidence:
         """Whether all of it is the same, to the last bit."""
         if not isinstance(other, Evidence):
             return NotImplemented
-        names = ("geometry", "placement", "classes", "model", "source", "multilabel")
+        names = ("geometry", "placement", "classes", "model", "source", "multilabel", "left_out")
         return (
             all(getattr(self, name) == getattr(other, name) for name in names)
             and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in ("values", "logits"))
@@ -158,8 +162,9 @@ class Evidence:
         if self.multilabel:
             each: Floats = 1 / (1 + np.exp(-self.logits.astype(np.float64)))
             return each
-        powers = np.exp(self.logits.astype(np.float64) - self.logits.max())
-        shares: Floats = powers / powers.sum()
+        largest = max(float(self.logits.max()), self.left_out)
+        powers = np.exp(self.logits.astype(np.float64) - largest)
+        shares: Floats = powers / (powers.sum() + exp(self.left_out - largest))
         return shares
 
     def top(self, count: int = 5) -> list[Prediction]:
@@ -341,6 +346,7 @@ class Evidence:
             "model": self.model,
             "source": self.source,
             "multilabel": self.multilabel,
+            "left_out": None if self.left_out == -inf else self.left_out,
         }
         arrays = {
             "values": self.values,
@@ -376,6 +382,7 @@ class Evidence:
                     model=record["model"],
                     source=record["source"],
                     multilabel=record.get("multilabel", False),
+                    left_out=-inf if record.get("left_out") is None else record["left_out"],
                 )
         except FileNotFoundError:
             raise FileNotFoundError(f"{fspath(path)}: there is no such file") from None

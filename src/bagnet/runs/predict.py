@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from ..data.sources import ImageSource, open_images
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier, model_name
-from ..files import replacing
 from ..progress import Listener
-from .store import OtherRun, claim
+from .maps import MapWriter
+from .store import OtherRun, Store, claim
 from .sweep import Batch, check_input, sweep
 from .table import Row, check_table, write_table
 
@@ -66,8 +65,8 @@ def predict(
         source: as for `open_images`: a folder, searched with all folders inside it, a Parquet table, or image files.
         out: the table, .csv or .parquet: image, error, and index, name, logit and probability of the best classes.
         top: how many classes.
-        maps: a folder for the evidence of these classes: one .npz an image, named in the table's column `map`, with `values`
-            (top, h, w) and `classes` (top,). It holds the maps of one table only.
+        maps: a folder for the evidence of these classes, which `open_maps` opens again; the table's column `map` names the file
+            of each image. It holds the maps of one table only.
         batch_size: images at a time.
         workers: processes that decode; as for `read_batches`.
         transform: instead of the card's preprocessing.
@@ -104,8 +103,9 @@ def predict(
         store = claims.enter_context(claim(table.with_name(f"{table.name}.unfinished"), settings, overwrite=overwrite))
         if not store.resumed and table.exists() and not overwrite:
             raise FileExistsError(f"{table}: is there already; choose another output, or replace it (--overwrite)")
+        writer = None
         if folder is not None:
-            _claim_maps(claims, folder, table)
+            writer = MapWriter(_claim_maps(claims, folder, table), model, transform, source)
         rows = store.rows("predictions")
         resumed = len(rows.done)
         todo = [row for row, name in enumerate(names) if name not in rows.done]
@@ -119,7 +119,7 @@ def predict(
             progress=progress,
             stage="predicting",
         ):
-            predictions = _classified(model, batch, top, folder) if batch.rows else ()
+            predictions = _classified(model, batch, top, writer, names) if batch.rows else ()
             rows.append((names[row], prediction) for row, prediction in predictions)
             rows.append((names[row], {"error": reason}) for row, reason in batch.bad)
         bad = tuple((name, row["error"]) for name, row in rows.of(names) if row.get("error"))
@@ -130,7 +130,7 @@ def predict(
     return Summary(len(names), len(names) - len(bad), bad, resumed)
 
 
-def _claim_maps(claims: ExitStack, folder: Path, table: Path) -> None:
+def _claim_maps(claims: ExitStack, folder: Path, table: Path) -> Store:
     """Make a folder hold the maps of a table alone, as long as its run lasts.
 
     Raises:
@@ -144,12 +144,15 @@ def _claim_maps(claims: ExitStack, folder: Path, table: Path) -> None:
         store.begin()
     except OSError as error:
         raise OSError(f"{folder}: cannot be written ({error.strerror})") from None
+    return store
 
 
-def _classified(model: Classifier, batch: Batch, top: int, maps: Path | None) -> Iterator[tuple[int, Row]]:
+def _classified(
+    model: Classifier, batch: Batch, top: int, writer: MapWriter | None, names: Sequence[str]
+) -> Iterator[tuple[int, Row]]:
     """The table's row for each image of a batch."""
     evidence: Tensor | None = None
-    if maps is None:
+    if writer is None:
         logits = model(batch.x).cpu().double()
     else:
         pooled, values = model.logits_and_evidence(batch.x)
@@ -164,8 +167,6 @@ def _classified(model: Classifier, batch: Batch, top: int, maps: Path | None) ->
             row[f"name_{rank}"] = str(model.classes[index])
             row[f"logit_{rank}"] = round(float(logits[index_in_batch, index]), 6)
             row[f"probability_{rank}"] = round(float(probabilities[index_in_batch, index]), 8)
-        if maps is not None and evidence is not None:
-            row["map"] = f"{number:08d}.npz"
-            with replacing(maps / row["map"]) as part, part.open("wb") as file:
-                np.savez(file, values=evidence[index_in_batch][best].numpy(), classes=best.numpy())
+        if writer is not None and evidence is not None:
+            row["map"] = writer.write(number, names[number], logits[index_in_batch], evidence[index_in_batch], best)
         yield number, row
