@@ -186,7 +186,7 @@ class Training(LightningModule):
         ]
         optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
-            optimiser = torch.optim.AdamW(parameters)
+            optimiser = torch.optim.AdamW(parameters, fused=True)
         else:
             optimiser = torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
         rates = LambdaLR(optimiser, lambda step: learning_rate(recipe, step, self.steps))
