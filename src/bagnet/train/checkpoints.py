@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from ..files import replacing
 from .module import Training
 
-LAST, BEST, LOG = "last.ckpt", "best.ckpt", "log.csv"
+LAST, STEADY, BEST, LOG = "last.ckpt", "steady.ckpt", "best.ckpt", "log.csv"
 _COLUMNS = (
     "step",
     "epoch",
@@ -53,10 +54,11 @@ class Checkpoints(Callback):
     Args:
         folder: of the run.
         every: optimiser steps between two of them; the end of each epoch has one, too.
+        steady: epochs after which the checkpoint is kept as `steady.ckpt`, too, from where a longer run can go on; 0 for none.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.path, self.every = folder / LAST, every
+    def __init__(self, folder: Path, every: int, steady: int = 0) -> None:
+        self.path, self.every, self.steady = folder / LAST, every, steady
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
@@ -66,6 +68,9 @@ class Checkpoints(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._save(trainer, module)
+        if trainer.current_epoch + 1 == self.steady and trainer.is_global_zero:
+            with replacing(self.path.with_name(STEADY)) as part:
+                shutil.copyfile(self.path, part)
 
     def _save(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, Training)

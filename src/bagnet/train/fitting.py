@@ -103,7 +103,7 @@ def fit(
         multilabel=training.multilabel,
         class_weights=weights,
     )
-    callbacks = [Log(folder, module.steps, say), Checkpoints(folder, CHECKPOINT_STEPS)]
+    callbacks = [Log(folder, module.steps, say), Checkpoints(folder, CHECKPOINT_STEPS, recipe.steady_epochs)]
     if recipe.patience:
         callbacks.insert(0, Best(folder, recipe.patience))
     last = folder / LAST

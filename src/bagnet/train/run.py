@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -28,7 +29,7 @@ from ..zoo.checkpoint import write
 from ..zoo.convert import converted
 from ..zoo.load import load, with_head
 from ..zoo.others import OtherNetwork, build, open_classifier
-from .checkpoints import LAST
+from .checkpoints import LAST, STEADY
 from .fitting import Say, fit
 from .processes import local_rank, rank, ranks
 from .recipe import Recipe, finetuning
@@ -316,15 +317,18 @@ def _claim(folder: Path, record: Mapping[str, Any]) -> None:
     path = folder / "run.json"
     begun = (folder / LAST).exists() or any(folder.glob("*.safetensors"))
     if not path.exists() or not begun:  # what ended before its first checkpoint is no run yet
-        with replacing(path) as part:
-            part.write_text(json.dumps(record, indent=1))
-        with replacing(folder / "recipe.toml") as part:
-            part.write_text(Recipe(**record["recipe"]).to_toml())
+        _write_record(folder, record)
         return
     try:
         there = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: says no longer what run this is ({error}); choose another folder") from None
+    if _lengthens(record, there):
+        if (folder / STEADY).exists():
+            with replacing(folder / LAST) as part:
+                shutil.copyfile(folder / STEADY, part)
+        _write_record(folder, record)
+        return
     differences = []
     for key, value in record.items():
         old = there.get(key)
@@ -336,3 +340,21 @@ def _claim(folder: Path, record: Mapping[str, Any]) -> None:
             differences.append(f"other {key}")
     if differences:
         raise OtherRun(f"{folder}: holds a run with {', '.join(differences)}; choose another folder")
+
+
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    with replacing(folder / "run.json") as part:
+        part.write_text(json.dumps(record, indent=1))
+    with replacing(folder / "recipe.toml") as part:
+        part.write_text(Recipe(**record["recipe"]).to_toml())
+
+
+def _lengthens(record: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    """Whether a run differs from that in a folder in no more than its length, which its schedule leaves open."""
+    if record["recipe"] == there.get("recipe") or any(record[key] != there.get(key) for key in record if key != "recipe"):
+        return False
+    try:
+        shorter = Recipe(**there["recipe"])
+    except (TypeError, ValueError, KeyError):  # of another version
+        return False
+    return Recipe(**record["recipe"]).lengthens(shorter)
