@@ -5,7 +5,8 @@ python benchmarks/training_step.py --before /tmp/before/src --out benchmarks/res
 
 Each version runs in a process of its own: forward pass, loss, backward pass, clipped gradients, AdamW, as `bagnet train` does it.
 The versions take turns, STEPS steps at a time, so that whatever else the machine does falls on both; figures are medians, the
-ratio is the median of the turns' ratios. Where the time goes is measured once each afterwards, by timing every operation.
+ratio is the median of the turns' ratios, by the clock and, for machines that others use, by processor time. Where the time
+goes is measured once each afterwards, by timing every operation.
 """
 
 from __future__ import annotations
@@ -63,21 +64,24 @@ def main() -> None:
 def _compare(sources: dict[str, Path], case: tuple[Any, ...], rounds: int) -> list[dict[str, Any]]:
     """A row for each version."""
     workers = {name: _start(source, case) for name, source in sources.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in workers}
+    wall: dict[str, list[float]] = {name: [] for name in workers}
+    busy: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
-            seconds[name].append(_ask(worker, "time"))
-    ratio = median(a / b for a, b in zip(seconds["before"], seconds["now"], strict=True))
+            for times, seconds in zip((wall, busy), _ask(worker, "time"), strict=True):
+                times[name].append(seconds)
     rows = []
     for name, worker in workers.items():
         known = _ask(worker, "profile")
         worker.communicate()
-        speed = BATCH / median(seconds[name])
         threads, crop, width, kernel3 = case
         row = {"version": name, "threads": threads, "crop": crop, "width": width, "kernel3": ",".join(map(str, kernel3))}
-        row |= {"batch": BATCH, "rounds": rounds, "images_per_second": round(speed, 1)}
-        row |= {"best_images_per_second": round(BATCH / min(seconds[name]), 1)}
-        row |= {"times_before": round(ratio, 3) if name == "now" else 1.0, **known}
+        row |= {"batch": BATCH, "rounds": rounds}
+        for unit, times in (("second", wall), ("cpu_second", busy)):
+            row[f"images_per_{unit}"] = round(BATCH / median(times[name]), 1)
+            ratios = [before / now for before, now in zip(times["before"], times[name], strict=True)]
+            row[f"times_before_per_{unit}"] = round(median(ratios), 3)
+        row |= known
         print(row)
         rows.append(row)
     return rows
@@ -140,18 +144,19 @@ def _step(stack: ExitStack, crop: int, width: int, kernel3: tuple[int, int, int,
     return step
 
 
-def _seconds(step: Callable[[], None]) -> float:
-    """Of a step, the median of some."""
-    found = []
+def _seconds(step: Callable[[], None]) -> tuple[float, float]:
+    """Of a step, by the clock and of the processor, medians of some; the latter does not count waiting for other programs."""
+    wall, busy = [], []
     for _ in range(STEPS):
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         step()
-        found.append(time.perf_counter() - start)
-    return median(found)
+        wall.append(time.perf_counter() - start[0])
+        busy.append(time.process_time() - start[1])
+    return median(wall), median(busy)
 
 
 def _profile(step: Callable[[], None]) -> dict[str, float]:
-    """Milliseconds of a step by kind of operation, its multiply-adds, and what the machine's best product would take for them."""
+    """Processor milliseconds of a step by kind of operation, its multiply-adds, and how long they take at the ceiling."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import FlopCounterMode
@@ -162,10 +167,10 @@ def _profile(step: Callable[[], None]) -> dict[str, float]:
 
     class Clock(TorchDispatchMode):
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            start = time.perf_counter()
+            start = time.process_time()
             result = function(*args, **(kwargs or {}))
             kind = KINDS.get(function.overloadpacket.__name__, "activations, sums and copies")
-            spent[kind] += time.perf_counter() - start
+            spent[kind] += time.process_time() - start
             return result
 
     with Clock():

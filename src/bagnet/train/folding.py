@@ -45,7 +45,8 @@ def _forward(block: Bottleneck, x: Tensor) -> Tensor:
     if block.downsample is None:
         wide = _cells(x)[:, :height, :width].flatten(0, 2) + bias
     else:
-        outer, outer_weight, outer_bias = _normed(x, *block.downsample, height, width)
+        convolution, norm = block.downsample
+        outer, outer_weight, outer_bias = _normed(x, convolution, norm, height, width)  # type: ignore[arg-type]
         wide = F.linear(outer, outer_weight, bias + outer_bias)
     wide = wide.addmm_(rows, weight.t()).relu_()
     return wide.view(len(x), height, width, -1).permute(0, 3, 1, 2)
@@ -81,7 +82,7 @@ def _normed(x: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d, height: int
         (B height width, C) rows, (K, C) weight and (K,) bias.
     """
     weight = convolution.weight.flatten(1)
-    rows, inputs_mean, covariance = _Moments.apply(x, convolution.stride, height, width)  # type: ignore[no-untyped-call]
+    rows, inputs_mean, covariance = _Moments.apply(x, convolution.stride, height, width)
     mean = weight @ inputs_mean
     variance = ((weight @ covariance) * weight).sum(1).clamp(min=0)
     with torch.no_grad():
