@@ -243,13 +243,19 @@ class BagNet(nn.Module):
             ValueError: x has another shape, or is smaller than one window.
         """
         self.check(x)
-        x = self.conv1(x)
-        if not self.architecture.padded:
-            x = self.conv2(x)
-        x = self.relu(self.bn1(x))
+        x = self.relu(self.bn1(self._stem(x)))
         for stage in self.stages:
             x = stage(x)
         return x
+
+    def _stem(self, x: Tensor) -> Tensor:
+        if self.architecture.padded:
+            stem: Tensor = self.conv1(x)
+        elif self.training:  # nothing is between the two: one convolution with the product of their weights does for less
+            stem = F.conv2d(x, torch.einsum("omhw,mi->oihw", self.conv2.weight, self.conv1.weight[..., 0, 0]))
+        else:
+            stem = self.conv2(self.conv1(x))
+        return stem
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Timm's name of `features`."""
@@ -257,7 +263,7 @@ class BagNet(nn.Module):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(B, C, h, w) features -> (B, K) logits, or (B, C) where `pre_logits`, as timm's tools ask for them."""
-        pooled = x.mean((2, 3))
+        pooled = self._pooled(x)
         return pooled if pre_logits else self._classified(pooled)
 
     def get_classifier(self) -> nn.Module:
@@ -329,12 +335,18 @@ class BagNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of prepared images (B, in_channels, H, W). Raises as `features`."""
-        return self._classified(self.features(x).mean((2, 3)))
+        return self._classified(self._pooled(self.features(x)))
 
     def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, K) logits by pooling before the head and (B, K, h, w) evidence, from one pass. Raises as `features`."""
         features = self.features(x)
-        return self.head(features.mean((2, 3))), self.head(features)
+        return self.head(self._pooled(features)), self.head(features)
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C), the mean over windows."""
+        if self.training:  # by way of (B, h w, C), so that the gradient, too, is channels last
+            return features.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
+        return features.mean((2, 3))
 
     def at_stride(self, stride: int) -> BagNet:
         """The same network with its windows closer together, for maps finer than the decision grid.

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from PIL import Image
 from safetensors.torch import load_file
 
+from bagnet.runs.store import OtherRun
 from bagnet.training import fitting, module
 from bagnet.training.checkpoints import WholeFiles, read_log
 from bagnet.training.recipe import Recipe
@@ -179,3 +181,28 @@ def test_killed(data: Path, tmp_path: Path) -> None:
     subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
     assert steps_and_losses(tmp_path / "whole") == steps_and_losses(tmp_path / "killed")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_is_lengthened(finished: bool, data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on from where its learning rate began to fall, or would have, to what a run as long from the start reaches."""
+    short = quick.changed(schedule="late", epochs=3, fall_epochs=1, warm_up=0.0, ema=0.9)
+    long = short.changed(epochs=5, fall_epochs=2)
+    run(data, tmp_path / "whole", long)
+    if finished:
+        run(data, tmp_path / "lengthened", short)
+    else:
+        with monkeypatch.context() as patched:
+            patched.setattr(fitting.Log, "on_train_epoch_start", _cut_second, raising=False)
+            with pytest.raises(Cut):
+                run(data, tmp_path / "lengthened", short)
+    run(data, tmp_path / "lengthened", long)
+    assert same_weights(tmp_path / "whole", tmp_path / "lengthened")
+    assert steps_and_losses(tmp_path / "whole") == steps_and_losses(tmp_path / "lengthened")
+    with pytest.raises(OtherRun):
+        run(data, tmp_path / "lengthened", short)
+
+
+def _cut_second(_: object, trainer: Trainer, __: object) -> None:
+    if trainer.current_epoch == 1:
+        raise Cut

@@ -83,9 +83,17 @@ class Store:
         if (self.folder / MANIFEST).exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._write_manifest()
+        self._begun = True
+
+    def adopt_settings(self) -> None:
+        """Where some settings were free to differ: from now on those of this call are the run's."""
+        if self._begun:
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
         with replacing(self.folder / MANIFEST) as part:
             part.write_text(json.dumps({"settings": self.settings}, indent=1), encoding="utf-8")
-        self._begun = True
 
     def rows(self, name: str) -> Rows:
         """Rows that are appended one by one, kept under a name. To be opened once."""

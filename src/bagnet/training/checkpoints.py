@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from .module import Training
 
 _log = logging.getLogger(__name__)
 
-LAST, BEST, LOG = "last.ckpt", "best.ckpt", "log.csv"
+LAST, STEADY, BEST, LOG = "last.ckpt", "steady.ckpt", "best.ckpt", "log.csv"
 _COLUMNS = (
     "step",
     "epoch",
@@ -57,11 +58,12 @@ class Checkpoints(Callback):
     Args:
         folder: of the run.
         every: optimiser steps between two of them; the end of each epoch has one, too.
+        steady: epochs after which the checkpoint is kept as `steady.ckpt`, too, from where a longer run can go on; 0 for none.
         begin: called before each of them.
     """
 
-    def __init__(self, folder: Path, every: int, begin: Callable[[], None] | None = None) -> None:
-        self.path, self.every, self.begin = folder / LAST, every, begin
+    def __init__(self, folder: Path, every: int, steady: int = 0, begin: Callable[[], None] | None = None) -> None:
+        self.path, self.every, self.steady, self.begin = folder / LAST, every, steady, begin
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
@@ -71,6 +73,9 @@ class Checkpoints(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._save(trainer, module)
+        if trainer.current_epoch + 1 == self.steady and trainer.is_global_zero:
+            with replacing(self.path.with_name(STEADY)) as part:
+                shutil.copyfile(self.path, part)
 
     def _save(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, Training)

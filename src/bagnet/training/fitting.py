@@ -30,7 +30,9 @@ from ..data.pixels import Pixels
 from ..data.samples import Batch, Samples
 from ..data.transforms import Preprocessing
 from .checkpoints import BEST, LAST, Best, Checkpoints, Log, WholeFiles
+from .folding import folded
 from .losses import balanced, drawing_weights
+from .memory import freed_memory_kept
 from .module import Diverged, Training, check_unreadable
 from .processes import rank, ranks, trainer_options
 from .recipe import Recipe
@@ -100,7 +102,7 @@ def fit(
         multilabel=training.multilabel,
         class_weights=weights,
     )
-    callbacks = [Log(folder, module.steps), Checkpoints(folder, CHECKPOINT_STEPS, begin)]
+    callbacks = [Log(folder, module.steps), Checkpoints(folder, CHECKPOINT_STEPS, recipe.steady_epochs, begin)]
     if recipe.patience:
         callbacks.insert(0, Best(folder, recipe.patience))
     last = folder / LAST
@@ -122,7 +124,7 @@ def fit(
             **trainer_options(),
         )
         try:
-            with _interruptible():
+            with _interruptible(), folded(network), freed_memory_kept():
                 trainer.fit(module, datamodule=batches, ckpt_path=last if last.exists() else None, weights_only=False)
             module.check_weights()
         except Diverged as error:

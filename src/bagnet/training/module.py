@@ -186,7 +186,7 @@ class Training(LightningModule):
         ]
         optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
-            optimiser = torch.optim.AdamW(parameters)
+            optimiser = torch.optim.AdamW(parameters, fused=True)
         else:
             optimiser = torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
         rates = LambdaLR(optimiser, lambda step: learning_rate(recipe, step, self.steps))
@@ -211,6 +211,8 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     rising = recipe.warm_up * steps
     if step < rising:
         return (step + 1) / (rising + 1)
+    if recipe.schedule == "late":
+        return min(1.0, (steps - step) * recipe.epochs / (steps * recipe.fall_epochs))
     if recipe.schedule == "steps":
         return float(0.1 ** (step * recipe.epochs // steps // recipe.step_epochs))
     return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - rising) / max(1.0, steps - rising)))

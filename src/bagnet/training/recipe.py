@@ -33,8 +33,13 @@ class Recipe:
     momentum: float = _field(0.9, "Of SGD.")
     weight_decay: float = _field(0.05, "Decoupled for AdamW, L2 for SGD.")
     decay_all: bool = _field(False, "Decay normalisation and biases too, as torchvision's ImageNet script does.")
-    schedule: Literal["cosine", "steps"] = _field("cosine", "How the learning rate falls: to 0, or by 10 every few epochs.")
+    schedule: Literal["cosine", "steps", "late"] = _field(
+        "cosine", "How the learning rate falls: to 0, by 10 every few epochs, or constant and to 0 in the last epochs only."
+    )
     step_epochs: int = _field(30, "For steps: epochs between them.")
+    fall_epochs: int = _field(
+        3, "For late: epochs in which it falls. Such a run can be lengthened: the same command with more epochs."
+    )
     warm_up: float = _field(0.1, "Share of all steps in which the learning rate rises linearly.")
     clip: float = _field(1.0, "Largest norm of the gradient; 0 for no limit.")
     train_crop: int = _field(0, "Side of training crops in pixels; 0 for the input size.")
@@ -84,8 +89,20 @@ class Recipe:
                 raise ValueError(f"{field_.name} must be {_in_words(field_.name)}, got {value}")
         if self.final_epochs > self.epochs:
             raise ValueError(f"final_epochs={self.final_epochs} are more than epochs={self.epochs}")
+        if self.schedule == "late" and self.fall_epochs > self.epochs:
+            raise ValueError(f"fall_epochs={self.fall_epochs} are more than epochs={self.epochs}")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size={self.batch_size} cannot be split into accumulate={self.accumulate} equal parts")
+
+    @property
+    def steady_epochs(self) -> int:
+        """Epochs before a late fall of the learning rate, which a longer run has, too; 0 with other schedules."""
+        return self.epochs - max(self.fall_epochs, self.final_epochs) if self.schedule == "late" else 0
+
+    def lengthens(self, shorter: Recipe) -> bool:
+        """Whether a run by this recipe can go on from the steady epochs of another's."""
+        same = {name: getattr(shorter, name) for name in LENGTHS}
+        return self.changed(**same) == shorter and 0 < shorter.steady_epochs <= self.steady_epochs
 
     def changed(self, **values: Any) -> Recipe:
         """The same with other values.
@@ -108,9 +125,10 @@ class Recipe:
         return "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.to_dict().items())
 
 
+LENGTHS = ("epochs", "fall_epochs", "final_epochs")  # fields that say how long a run is
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "batch_size", "accumulate", "step_epochs"), (1, float("inf"))),
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "step_epochs", "fall_epochs"), (1, float("inf"))),
     **dict.fromkeys(("momentum", "ema", "label_smoothing"), (0, 0.999999)),
     **dict.fromkeys(("warm_up", "scale", "mirror", "distil", "unreadable", "batchnorm_momentum", "backbone_rate"), (0, 1)),
     **dict.fromkeys(("learning_rate", "temperature"), (1e-12, 1e12)),

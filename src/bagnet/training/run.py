@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from inspect import signature
@@ -25,13 +26,14 @@ from ..data.transforms import Preprocessing
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..files import replacing
 from ..model import BagNet
-from ..runs.store import claim
+from ..runs.store import Store, claim, held_settings
 from ..weights import storable, write
 from ..zoo.external import ExternalNetwork, build, open_classifier
 from ..zoo.load import load, with_head
+from .checkpoints import LAST, STEADY
 from .fitting import fit
 from .processes import rank, ranks
-from .recipe import Recipe, finetuning
+from .recipe import LENGTHS, Recipe, finetuning
 from .recipe import recipe as named
 from .report import report
 from .teacher import mean_answers
@@ -146,7 +148,7 @@ def train(
         "teacher": [model.weights_digest for model in opened],
         "stream": stream,
     }
-    with claim(folder, record, overwrite=None, free={"recipe.unreadable"}) if rank() == 0 else nullcontext() as store:
+    with _claimed(folder, record) if rank() == 0 else nullcontext() as store:
         if store is not None:
             with replacing(folder / "recipe.toml") as part:
                 part.write_text(recipe.to_toml())
@@ -191,6 +193,32 @@ def train(
             shown = open_labelled(source, "val") if run.evaluation is not None else select
             report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)
     return run
+
+
+@contextmanager
+def _claimed(folder: Path, record: Mapping[str, Any]) -> Iterator[Store]:
+    """Inside, the folder is this run's alone; a run that it holds may have been shorter, where its schedule leaves that open."""
+    held = held_settings(folder)
+    longer = held is not None and _lengthens(record, held)
+    free = {"recipe.unreadable", *(f"recipe.{name}" for name in LENGTHS if longer)}
+    with claim(folder, record, overwrite=None, free=free) as store:
+        if longer:
+            if (folder / STEADY).exists():
+                with replacing(folder / LAST) as part:
+                    shutil.copyfile(folder / STEADY, part)
+            store.adopt_settings()
+        yield store
+
+
+def _lengthens(record: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
+    """Whether a run differs from another in no more than its length, which its schedule leaves open."""
+    if record["recipe"] == held.get("recipe"):
+        return False
+    try:
+        shorter = Recipe(**held["recipe"])
+    except (TypeError, ValueError, KeyError):  # of another version
+        return False
+    return Recipe(**record["recipe"]).lengthens(shorter)
 
 
 def _say(line: str) -> None:
