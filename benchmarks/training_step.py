@@ -117,7 +117,8 @@ def work(threads: int, crop: int, width: int, kernel3: tuple[int, int, int, int]
 def _step(stack: ExitStack, crop: int, width: int, kernel3: tuple[int, int, int, int]) -> Callable[[], None]:
     import torch
 
-    from bagnet.model import Architecture, BagNet
+    from bagnet.architecture import Architecture
+    from bagnet.model import BagNet
     from bagnet.training.losses import classification
 
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 import torch
 from bagnet.data.transforms import Preprocessing
-from bagnet.model import Architecture
+from bagnet.architecture import Architecture
 from bagnet.training import run
 from bagnet.training.recipe import recipe
 
