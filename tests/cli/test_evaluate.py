@@ -54,7 +54,7 @@ def test_the_bundled_model_knows_its_classes(run: Run, tmp_path: Path) -> None:
 
 
 def test_json_of_several_models(run: Run, weights: Path, other: Path, photos: Path) -> None:
-    result = run("evaluate", photos, "--model", weights, "--model", other, *TRUST, "--workers", 0, "--json", "--sparsity")
+    result = run("evaluate", photos, "--model", weights, "--model", other, *TRUST, "--workers", 0, "--json", "--sparseness")
     assert result.code == 0, result.err
     first, second = json.loads(result.out)["models"]
     assert (first["model"], first["window"], first["images"]) == ("bagnet17.test", 17, 4)
@@ -67,7 +67,7 @@ def test_json_of_several_models(run: Run, weights: Path, other: Path, photos: Pa
 
 def test_a_report(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
-    result = run("evaluate", photos, "--model", weights, "--model", other, *TRUST, "--workers", 0, "--out", out, "--sparsity")
+    result = run("evaluate", photos, "--model", weights, "--model", other, *TRUST, "--workers", 0, "--out", out, "--sparseness")
     assert result.code == 0, result.err
     assert result.out.splitlines()[-1] == f"-> {out}"
     assert sorted(path.name for path in out.iterdir()) == [
@@ -157,7 +157,7 @@ def test_what_only_bagnets_can(run: Run, other: Path, photos: Path) -> None:
     words = ("evaluate", photos, "--model", other, *TRUST, "--workers", 0)
     assert_refused(run(*words, "--runtime", "openvino"), "no BagNet", "--runtime openvino")
     assert_refused(run(*words, "--precision", "bf16"), "no BagNet", "--precision bf16")
-    assert_refused(run(*words, "--sparsity"), "no BagNet", "--sparsity")
+    assert_refused(run(*words, "--sparseness"), "no BagNet", "--sparseness")
 
 
 def test_a_report_that_cannot_be_written(run: Run, weights: Path, photos: Path) -> None:

@@ -37,7 +37,7 @@ def test_info(run: Run, weights: Path) -> None:
 def test_convert_and_verify(run: Run, tmp_path: Path) -> None:
     model = create(kernel3=(1, 1, 0, 0), width=2, layers=(1, 1, 1, 1), num_classes=3).eval()
     torch.save(model.state_dict(), tmp_path / "mine.pth")
-    result = run("models", "convert", tmp_path / "mine.pth", tmp_path / "mine.safetensors")
+    result = run("models", "convert", tmp_path / "mine.pth", "--out", tmp_path / "mine.safetensors")
     assert result.code == 0, result.err
     x = torch.randn(1, 3, 40, 40)
     assert torch.equal(load(tmp_path / "mine.safetensors")(x), model(x))
@@ -62,7 +62,7 @@ def test_files_of_other_networks(run: Run, tmp_path: Path) -> None:
 
 def test_convert_diagnoses_and_repairs(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
     out = tmp_path / "mended.safetensors"
-    command = ("models", "convert", weights, out, "--diagnose", "--repair", "--images", photograph)
+    command = ("models", "convert", weights, "--out", out, "--diagnose", "--repair", "--photo", photograph)
     text = run(*command).out
     assert "layer4.0.conv3" in text
     assert "dead channels removed" in text
@@ -73,9 +73,9 @@ def test_convert_diagnoses_and_repairs(run: Run, weights: Path, photograph: Path
 
 
 def test_refusals(run: Run, weights: Path, tmp_path: Path) -> None:
-    assert_refused(run("models", "convert", weights, tmp_path / "out.pth"), "ends in .safetensors")
+    assert_refused(run("models", "convert", weights, "--out", tmp_path / "out.pth"), "ends in .safetensors")
     (tmp_path / "file").touch()
-    assert_refused(run("models", "convert", weights, tmp_path / "file" / "out.safetensors"), "cannot be written")
+    assert_refused(run("models", "convert", weights, "--out", tmp_path / "file" / "out.safetensors"), "cannot be written")
     assert_refused(run("models", "verify", tmp_path / "none.pth"), "none.pth")
     assert_refused(run("models", "pull", "nothing"), "no model is called")
 

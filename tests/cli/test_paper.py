@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bagnet.studies.paper.catalogue import NAMES
 from bagnet.zoo.checkpoint import write
 from bagnet.zoo.convert import converted
 from bagnet.zoo.load import load
@@ -35,7 +36,7 @@ def other(tmp_path: Path) -> Path:
 
 
 def test_one_experiment(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
-    words = ("paper", "errors", "--models", weights, "--models", other, *TRUST, "--data", photos, "--out", tmp_path / "out")
+    words = ("paper", "errors", photos, "--model", weights, "--model", other, *TRUST, "--out", tmp_path / "out")
     result = run(*words, "--set", "top=1")
     assert result.code == 0, result.err
     assert "bagnet17.test and reader.colours" in result.out
@@ -50,12 +51,10 @@ def test_one_experiment(run: Run, weights: Path, other: Path, photos: Path, tmp_
     assert json.loads(repeated.out)["results"] == [record], "its command asks for the same, which is there already"
 
 
-def test_all_on_one_page(
-    run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bagnet.studies.paper.catalogue.NAMES", ("accuracy", "interactions", "errors"))
-    words = ("--models", weights, "--data", photos, "--out", tmp_path / "out", "--images", "interactions=3")
-    result = run("paper", "all", *words, "--set", "interactions.sides=8,16", "--skip", "accuracy")
+def test_all_on_one_page(run: Run, weights: Path, photos: Path, tmp_path: Path) -> None:
+    words = ("paper", "all", photos, "--model", weights, "--out", tmp_path / "out", "--images", "interactions=3")
+    skipped = [word for name in NAMES if name not in ("interactions", "errors") for word in ("--skip", name)]
+    result = run(*words, "--set", "interactions.sides=8,16", *skipped)
     assert result.code == 0, result.err
     page = (tmp_path / "out/paper.html").read_text()
     assert page.count("<section id=") == 1, "of two, one does not suit"
@@ -67,25 +66,25 @@ def test_all_on_one_page(
 
 
 def test_what_is_refused(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
-    start = ("paper", "errors", "--models", weights, "--data", photos, "--out", tmp_path / "out")
+    start = ("paper", "errors", photos, "--model", weights, "--out", tmp_path / "out")
     assert_refused(run("paper", "eror", *start[2:]), "no experiment 'eror'", "did you mean errors")
     assert_refused(run(*start), "name two at least")
-    assert_refused(run(*start, "--models", weights), "given twice")
+    assert_refused(run(*start, "--model", weights), "given twice")
     assert_refused(run(*start, "--set", "bottom=1"), "no option 'bottom'", "top")
     assert_refused(run(*start, "--set", "top=some"), "not a number")
     assert_refused(run(*start, "--set", "top"), "option=value")
     assert_refused(run(*start, "--images", "many"), "a number")
-    assert_refused(run("paper", "all", *start[2:], "--set", "top=1"), "NAME.option=value")
+    assert_refused(run("paper", "all", *start[2:], "--set", "top=1"), "EXPERIMENT.option=value")
     assert_refused(run("paper", "all", *start[2:], "--skip", "nothing"), "--skip nothing", "accuracy")
     assert_refused(run(*start, "--skip", "errors"), "only `all`")
     (tmp_path / "file").touch()
     assert_refused(run(*start[:-1], tmp_path / "file"), "is a file")
-    assert_refused(run(*start[:5], tmp_path / "nowhere", *start[6:]), "nowhere")
+    assert_refused(run(*start[:2], tmp_path / "nowhere", *start[3:]), "nowhere")
 
 
 def test_other_label_spaces(run: Run, weights: Path, tmp_path: Path) -> None:
     data = folder_of(tmp_path / "set", {"dog": ["red"], "unicorn": ["green"]}, side=70)
-    words = ("paper", "accuracy", "--models", weights, "--data", data, "--out", tmp_path / "out")
+    words = ("paper", "accuracy", data, "--model", weights, "--out", tmp_path / "out")
     assert_refused(run(*words), "bagnet17.test cannot be asked about set val", "unicorn")
 
 
@@ -93,7 +92,7 @@ def test_images_without_labels(run: Run, weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "some"
     folder.mkdir()
     Image.new("RGB", (70, 70), "red").save(folder / "red.png")
-    words = ("--models", weights, "--data", folder, "--out", tmp_path / "out")
+    words = (folder, "--model", weights, "--out", tmp_path / "out")
     assert_refused(run("paper", "accuracy", *words), "some: has no labels")
     result = run("paper", "interactions", *words)
     assert result.code == 0, result.err
@@ -106,6 +105,6 @@ def test_images_smaller_than_a_window(run: Run, weights: Path, tmp_path: Path) -
     path = tmp_path / "any.safetensors"
     write(path, *converted(model))
     data = folder_of(tmp_path / "set", {"dog": ["red"], "house": ["green"]}, side=12)
-    words = ("--models", path, "--data", data, "--out", tmp_path / "out")
+    words = (data, "--model", path, "--out", tmp_path / "out")
     for name in ("accuracy", "interactions"):
         assert_refused(run("paper", name, *words), "too small for windows of 17 pixels")

@@ -16,9 +16,10 @@ from ..card import Card
 from ..data.names import ClassNames
 from ..model import BagNet
 from ..progress import Listener, unheard
-from .catalogue import DEFAULT, PUBLISHED_SHAPES, bundled, published, published_as, unknown, untrained
+from .catalogue import PUBLISHED_SHAPES, published, published_as, unknown, untrained
 from .checkpoint import State, architecture_of, load_strictly, read
 from .fetch import check, fetch
+from .names import DEFAULT, bundled
 
 _SHAPE_WORDS = ("kernel3", "strides", "layers", "width", "padded", "in_channels", "num_classes")
 
