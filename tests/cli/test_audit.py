@@ -82,5 +82,6 @@ def test_another_model_does_not_go_on(run: Run, model: Path, data: Path, tmp_pat
         changed.fc.bias += 1
     write(tmp_path / "changed.safetensors", *converted(changed))
     assert_refused(
-        run("audit", data, "--model", tmp_path / "changed.safetensors", "--out", tmp_path / "out", "--workers", 0), "other weights"
+        run("audit", data, "--model", tmp_path / "changed.safetensors", "--out", tmp_path / "out", "--workers", 0),
+        "other weights",
     )

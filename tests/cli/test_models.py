@@ -11,6 +11,7 @@ import torch
 from bagnet.zoo.checkpoint import write
 from bagnet.zoo.convert import converted
 from bagnet.zoo.load import create, load
+from bagnet.zoo.names import bundled, model_names
 
 from ..evaluation.colours import reader
 from .conftest import Run, assert_refused
@@ -22,7 +23,28 @@ def test_list_names_what_is_published(run: Run) -> None:
     assert rows["bagnet33.orig_in1k"]["top1"] == 66.66
     assert rows["bagnet17_padded.v2_in1k"]["classes"] == 1000
     assert [row["name"] for row in rows.values() if row["default"]]
-    assert "bagnet33.orig_in1k" in run("models", "list").out
+    assert rows["bagnet25s4.tiny_in200"]["weights"] == "bundled"
+
+
+def test_the_list_fits_into_narrow_terminals(run: Run) -> None:
+    lines = run("models", "list").out.splitlines()
+    assert max(map(len, lines)) <= 60
+    rows = [line.split() for line in lines if line.startswith("  ")]
+    assert [row[0] for row in rows] == model_names(), "a line each"
+    (marked,) = [row for row in rows if "*" in row]
+    assert marked == ["bagnet25s4.tiny_in200", "*", "25/4", "44.46", "71.66", "bundled"]
+    assert lines.index("200 classes, measured on tiny-imagenet val") < lines.index("1,000 classes, measured on ImageNet val")
+
+
+def test_pull(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAGNET_CACHE", str(tmp_path))
+    printed = json.loads(run("models", "pull", "bagnet9s4.tiny_in200", "--json").out)
+    assert printed == {
+        "model": "bagnet9s4.tiny_in200",
+        "file": str(bundled()["bagnet9s4.tiny_in200"]),
+        "check": "in the package",
+    }
+    assert "(in the package)" in run("models", "pull", "bagnet9s4.tiny_in200").out
 
 
 def test_info(run: Run, weights: Path) -> None:
@@ -78,10 +100,3 @@ def test_refusals(run: Run, weights: Path, tmp_path: Path) -> None:
     assert_refused(run("models", "convert", weights, "--out", tmp_path / "file" / "out.safetensors"), "cannot be written")
     assert_refused(run("models", "verify", tmp_path / "none.pth"), "none.pth")
     assert_refused(run("models", "pull", "nothing"), "no model is called")
-
-
-@pytest.mark.parametrize("command", ["", "explain", "models", "models convert", "train"])
-def test_help(run: Run, command: str) -> None:
-    result = run(*command.split(), "--help")
-    assert result.code == 0
-    assert "Usage" in result.out

@@ -47,6 +47,7 @@ def test_one_experiment(run: Run, weights: Path, other: Path, photos: Path, tmp_
     (record,) = json.loads(again.out)["results"]
     assert record == json.loads((tmp_path / "out/errors/result.json").read_text())
     assert record["settings"]["top"] == 1
+    assert record["command"].startswith(f"bagnet paper errors {photos} --model {weights} --model {other} --trust ")
     repeated = run(*shlex.split(record["command"])[1:], "--json")
     assert json.loads(repeated.out)["results"] == [record], "its command asks for the same, which is there already"
 

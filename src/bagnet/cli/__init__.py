@@ -80,7 +80,7 @@ def _wrong_usage(error: Exception) -> tuple[str, int]:
     context = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
     command = context.command_path if context is not None else "bagnet"
-    return message and f"{message.removesuffix('.')}; `{command} --help` has an example", 2
+    return message and f"{message} (see `{command} --help`)", 2
 
 
 def _code(error: Exception) -> int:

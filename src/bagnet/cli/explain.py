@@ -38,7 +38,9 @@ def explain(
     ] = "evidence",
     stride: Annotated[
         int | None,
-        typer.Option(metavar="PIXELS", min=1, help="Draw windows so far apart: 1 is finest.", show_default="the model's"),
+        typer.Option(
+            metavar="PIXELS", min=1, help="Distance of the windows that are drawn; 1 is finest.", show_default="the model's"
+        ),
     ] = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import AsJson, Name, Size, Trust
+from .output import print_fields
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ def _row(card: Card) -> dict[str, Any]:
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line each, under the images that it was measured on; 58 letters, as a narrow terminal has."""
+    """A line each, under the images that it was measured on; at most 58 characters, for narrow terminals."""
     line = "{:25}  {:>6}  {:>5}  {:>5}  {}".format
     typer.secho(line("model", "window", "top-1", "top-5", "weights"), bold=True)
     for (data, classes), group in groupby(rows, lambda row: (row["data"], row["classes"])):
-        typer.echo(f"{data or 'not measured'}, {classes:,} classes")
+        typer.echo(f"{classes:,} classes, measured on {data}" if data else f"{classes:,} classes, not measured")
         for row in group:
             name = f"  {row['name']}{' *' if row['default'] else ''}"
             scores = ["" if row[key] is None else f"{row[key]:.2f}" for key in ("top1", "top5")]
@@ -82,7 +83,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
         typer.echo(card.to_json())
         return
     prepare = card.preprocessing
-    lines = {
+    fields = {
         "model": card.name,
         **_network(card),
         "classes": f"{len(card.classes)}: {', '.join(map(str, card.classes[:4]))}{', ...' if len(card.classes) > 4 else ''}",
@@ -103,9 +104,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
         "keep float32": ", ".join(card.float32_layers),
         "notes": card.notes,
     }
-    for title, text in lines.items():
-        if text:
-            typer.echo(f"{title:13} {text}")
+    print_fields(fields, whole=["command", "published at"])
 
 
 def _network(card: Card) -> dict[str, str]:
@@ -159,7 +158,7 @@ def convert(
     size: Size = None,
     tolerance: Annotated[
         float,
-        typer.Option(metavar="SHARE", min=0, help="Of the largest logit, which one layer's rounding may cost."),
+        typer.Option(metavar="X", min=0, help="Share of the largest logit that one layer's rounding may cost."),
     ] = 1e-2,
     half: Annotated[bool, typer.Option("--half", help="Store convolutions in float16: half the bytes, other logits.")] = False,
     as_json: AsJson = False,

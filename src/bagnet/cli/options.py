@@ -54,8 +54,8 @@ Trust = Annotated[
     list[str] | None,
     typer.Option(
         "--trust",
-        metavar="MODULE:FUNCTION",
-        help="Code that may be run where a model's file names it. Repeat it for several.",
+        metavar="NAME",
+        help="A package.module:function that may be run where a model's file names it. Repeat it for several.",
         show_default=False,
     ),
 ]
@@ -97,6 +97,6 @@ BatchSizes = Annotated[
 ]
 Workers = Annotated[int | None, _workers("cores - 2; 0 below 4,000 images")]
 TrainingWorkers = Annotated[int | None, _workers("cores - 1")]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything that is drawn at random.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything that is drawn at random.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another run left there, finished or not.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

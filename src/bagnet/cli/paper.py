@@ -59,7 +59,7 @@ def paper(
         list[str] | None,
         typer.Option(
             metavar="EXPERIMENT",
-            help="One that `all` leaves out. Repeat it for several.",
+            help="An experiment that `all` leaves out. Repeat it for several.",
             show_default=False,
             autocompletion=among(*NAMES),
         ),

@@ -138,9 +138,9 @@ def train(
         typer.Option(metavar="PIXELS", min=1, help="Input size.", show_default="224", rich_help_panel=_NETWORK),
     ] = None,
     tag: Annotated[
-        str, typer.Option(metavar="WORD", help="Of the model's name, after the architecture.", rich_help_panel=_CARD)
+        str, typer.Option(metavar="WORD", help="Tag of the model's name, after the architecture.", rich_help_panel=_CARD)
     ] = "mine",
-    licence: Annotated[str, typer.Option(metavar="TEXT", help="Of the weights.", rich_help_panel=_CARD)] = "unknown",
+    licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of the weights.", rich_help_panel=_CARD)] = "unknown",
     trained_on: Annotated[
         str,
         typer.Option(metavar="TEXT", help="What the images are.", show_default="the folder's name", rich_help_panel=_CARD),

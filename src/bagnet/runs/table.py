@@ -27,7 +27,8 @@ def check_table(path: Path) -> None:
         ImportError: a package is missing.
     """
     if path.suffix not in _WRITERS:
-        raise ValueError(f"{path}: tables end in {' or '.join(_WRITERS)}")
+        *some, last = _WRITERS
+        raise ValueError(f"{path}: tables end in {', '.join(some)} or {last}")
     if path.suffix == ".parquet":
         needs("pyarrow", "train")
     if path.is_dir():
