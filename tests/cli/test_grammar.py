@@ -18,11 +18,11 @@ RECIPE = "Recipe, field by field"  # the panel of options that are fields of a f
 
 def commands_of(group: Any, name: str = "") -> dict[str, Any]:
     """Every command, by the words that call it."""
-    found = {}
+    commands: dict[str, Any] = {}
     for word, command in group.commands.items():
         title = f"{name} {word}".strip()
-        found |= commands_of(command, title) if hasattr(command, "commands") else {title: command}
-    return found
+        commands |= commands_of(command, title) if hasattr(command, "commands") else {title: command}
+    return commands
 
 
 COMMANDS = commands_of(typer.main.get_command(app))

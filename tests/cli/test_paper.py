@@ -28,15 +28,15 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Path:
+def network(tmp_path: Path) -> Path:
     """A network that is no BagNet, in a file."""
-    path = tmp_path / "other.safetensors"
+    path = tmp_path / "network.safetensors"
     write(path, *converted(reader(["dog", "n02123045", "house"])))
     return path
 
 
-def test_one_experiment(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
-    words = ("paper", "errors", photos, "--model", weights, "--model", other, *TRUST, "--out", tmp_path / "out")
+def test_one_experiment(run: Run, weights: Path, network: Path, photos: Path, tmp_path: Path) -> None:
+    words = ("paper", "errors", photos, "--model", weights, "--model", network, *TRUST, "--out", tmp_path / "out")
     result = run(*words, "--set", "top=1")
     assert result.code == 0, result.err
     assert "bagnet17.test and reader.colours" in result.out
@@ -47,7 +47,7 @@ def test_one_experiment(run: Run, weights: Path, other: Path, photos: Path, tmp_
     (record,) = json.loads(again.out)["results"]
     assert record == json.loads((tmp_path / "out/errors/result.json").read_text())
     assert record["settings"]["top"] == 1
-    assert record["command"].startswith(f"bagnet paper errors {photos} --model {weights} --model {other} --trust ")
+    assert record["command"].startswith(f"bagnet paper errors {photos} --model {weights} --model {network} --trust ")
     repeated = run(*shlex.split(record["command"])[1:], "--json")
     assert json.loads(repeated.out)["results"] == [record], "its command asks for the same, which is there already"
 
@@ -66,7 +66,7 @@ def test_all_on_one_page(run: Run, weights: Path, photos: Path, tmp_path: Path) 
     assert "http" not in page.replace("http://www.w3.org", ""), "it needs nothing from elsewhere"
 
 
-def test_what_is_refused(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
+def test_what_is_refused(run: Run, weights: Path, network: Path, photos: Path, tmp_path: Path) -> None:
     start = ("paper", "errors", photos, "--model", weights, "--out", tmp_path / "out")
     assert_refused(run("paper", "eror", *start[2:]), "no experiment 'eror'", "did you mean errors")
     assert_refused(run(*start), "name two at least")

@@ -97,7 +97,7 @@ def paper(
             batch_size=batch_size,
             workers=workers,
             progress=progress,
-            given=_given(data, model or (), split, seed, trust or ()),
+            given=_data_and_models(data, model or (), split, seed, trust or ()),
         )
         if name == "all":
             results, left_out, page = run_all(experiments, material, out, counts, overwrite)
@@ -119,7 +119,7 @@ def paper(
         sys.exit(2)
 
 
-def _given(data: str, models: Sequence[str], split: str, seed: int, trust: Sequence[str]) -> str:
+def _data_and_models(data: str, models: Sequence[str], split: str, seed: int, trust: Sequence[str]) -> str:
     """What was asked about, as words of a command line."""
     words = [data, *(word for model in models for word in ("--model", model))]
     words += ["--split", split] if split != "val" else []
