@@ -78,7 +78,7 @@ def bomb() -> bytes:
     [
         ("missing.jpg", None, "no such file"),
         ("empty.jpg", b"", "empty"),
-        ("truncated.jpg", "half", "cut short"),
+        ("truncated.jpg", "half", "incomplete"),
         ("text.jpg", b"once upon a time", "not an image"),
         ("bomb.png", bomb(), "pixels"),
     ],

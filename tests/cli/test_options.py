@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from bagnet.cli.options import PRECISIONS, RUNTIMES
-from bagnet.engine import prepare
-from bagnet.engine.runtimes import runner
+from bagnet.engine.runtimes import PRECISIONS, RUNTIMES
 from bagnet.studies.paper.catalogue import NAMES
 from bagnet.training.recipe import RECIPES
 from bagnet.zoo.catalogue import PUBLISHED_SHAPES
 
 from .conftest import Run
-
-
-def test_runtimes_and_precisions() -> None:
-    assert tuple(prepare.RUNTIMES) == RUNTIMES
-    assert tuple(runner.PRECISIONS) == PRECISIONS
 
 
 def in_help(run: Run, command: str) -> str:

@@ -140,7 +140,7 @@ def test_bad_requests(run: Run, weights: Path, folder: Path, tmp_path: Path) -> 
     [
         (("--runtime", "tensorrt"), "there is no runtime 'tensorrt'"),
         (("--precision", "fp8"), "there is no precision 'fp8'"),
-        (("--precision", "int8"), "torch on cpu runs"),
+        (("--precision", "int8"), "torch on the CPU runs"),
         (("--calibration", "."), "--calibration is for --precision int8"),
         (("--runtime", "openvino", "--precision", "int8"), "calibration images"),
     ],

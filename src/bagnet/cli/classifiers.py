@@ -85,7 +85,7 @@ def _classifier(name: str, runtime: str, precision: str, calibration: Path | Non
         return model
     if isinstance(model, ExternalNetwork):
         raise ValueError(
-            f"{name}: is no BagNet, and runs on torch in float32 only: leave --runtime {runtime} --precision {precision} out"
+            f"{name}: is not a BagNet and runs on torch in float32 only: leave --runtime {runtime} --precision {precision} out"
         )
     return _on_runtime(model, runtime, precision, calibration)
 

@@ -7,11 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..engine.runtimes import PRECISIONS, RUNTIMES
 from .completion import among, models
-
-# As the registries of the engine have them (a test compares), which cannot be read without torch.
-RUNTIMES = ("torch", "onnxruntime", "openvino")
-PRECISIONS = ("float32", "tf32", "mixed", "bf16", "int8")
 
 _DATA = (
     "Labelled images: a folder with a folder for each class, with Parquet tables or with tar shards; a .npz file; or hub:NAME."
