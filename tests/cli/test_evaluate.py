@@ -26,9 +26,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Path:
+def network(tmp_path: Path) -> Path:
     """A network that is no BagNet, in a file: right about all photos but one dog."""
-    path = tmp_path / "other.safetensors"
+    path = tmp_path / "network.safetensors"
     write(path, *storable(reader(["dog", "n02123045", "house"])))
     return path
 
@@ -52,8 +52,8 @@ def test_the_bundled_model_knows_its_classes(run: Run, tmp_path: Path) -> None:
     assert [entry["class"] for entry in record["by_class"]] == ["goldfish", "tabby"]
 
 
-def test_json_of_several_models(run: Run, weights: Path, other: Path, photos: Path) -> None:
-    result = run("evaluate", photos, "--model", weights, "--model", other, *TRUST, "--workers", 0, "--json", "--sparsity")
+def test_json_of_several_models(run: Run, weights: Path, network: Path, photos: Path) -> None:
+    result = run("evaluate", photos, "--model", weights, "--model", network, *TRUST, "--workers", 0, "--json", "--sparseness")
     assert result.code == 0, result.err
     first, second = json.loads(result.out)["models"]
     assert (first["model"], first["window"], first["images"]) == ("bagnet17.test", 17, 4)
@@ -64,9 +64,9 @@ def test_json_of_several_models(run: Run, weights: Path, other: Path, photos: Pa
     assert [entry["images"] for entry in first["sparseness"]["by_class"]] == [2, 1, 1]
 
 
-def test_a_report(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_report(run: Run, weights: Path, network: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
-    result = run("evaluate", photos, "--model", weights, "--model", other, *TRUST, "--workers", 0, "--out", out, "--sparsity")
+    result = run("evaluate", photos, "--model", weights, "--model", network, *TRUST, "--workers", 0, "--out", out, "--sparseness")
     assert result.code == 0, result.err
     assert result.out.splitlines()[-1] == f"-> {out}"
     assert sorted(path.name for path in out.iterdir()) == [
@@ -128,14 +128,14 @@ def test_several_labels(run: Run, tmp_path: Path) -> None:
     assert_refused(run("evaluate", one_label, *both, "--workers", 0), "measure them one by one")
 
 
-def test_bad_images_are_named_once(run: Run, weights: Path, other: Path, photos: Path) -> None:
+def test_bad_images_are_named_once(run: Run, weights: Path, network: Path, photos: Path) -> None:
     (photos / "val" / "dog" / "1.png").write_bytes(b"no image")
-    result = run("evaluate", photos, "--model", weights, "--model", other, *TRUST, "--workers", 0)
+    result = run("evaluate", photos, "--model", weights, "--model", network, *TRUST, "--workers", 0)
     assert_refused(result, "1.png")
     assert result.out.startswith("photos val: 3 images")
 
 
-def test_a_missing_class_and_missing_labels(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_missing_class_and_missing_labels(run: Run, weights: Path, network: Path, photos: Path, tmp_path: Path) -> None:
     folder_of(photos, {"zebra": ["red"]})
     assert_refused(run("evaluate", photos, "--model", weights, "--workers", 0), "bagnet17.test", "zebra")
     assert_refused(run("evaluate", tmp_path / "nowhere"), "nowhere")
@@ -152,11 +152,11 @@ def test_unknown_models(run: Run, photos: Path, tmp_path: Path) -> None:
     assert_refused(run("evaluate", photos, "--model", tmp_path / "a.pth"), "a.pth")
 
 
-def test_what_only_bagnets_can(run: Run, other: Path, photos: Path) -> None:
-    words = ("evaluate", photos, "--model", other, *TRUST, "--workers", 0)
-    assert_refused(run(*words, "--runtime", "openvino"), "no BagNet", "--runtime openvino")
-    assert_refused(run(*words, "--precision", "bf16"), "no BagNet", "--precision bf16")
-    assert_refused(run(*words, "--sparsity"), "no BagNet", "--sparsity")
+def test_what_only_bagnets_can(run: Run, network: Path, photos: Path) -> None:
+    words = ("evaluate", photos, "--model", network, *TRUST, "--workers", 0)
+    assert_refused(run(*words, "--runtime", "openvino"), "not a BagNet", "--runtime openvino")
+    assert_refused(run(*words, "--precision", "bf16"), "not a BagNet", "--precision bf16")
+    assert_refused(run(*words, "--sparseness"), "not a BagNet", "--sparseness")
 
 
 def test_a_report_that_cannot_be_written(run: Run, weights: Path, photos: Path) -> None:

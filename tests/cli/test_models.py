@@ -10,6 +10,7 @@ import torch
 
 from bagnet.weights import storable, write
 from bagnet.zoo.load import create, load
+from bagnet.zoo.names import bundled, model_names
 
 from ..evaluation.colours import reader
 from .conftest import Run, assert_refused
@@ -21,7 +22,28 @@ def test_list_names_what_is_published(run: Run) -> None:
     assert rows["bagnet33.orig_in1k"]["top1"] == 66.66
     assert rows["bagnet17_padded.v2_in1k"]["classes"] == 1000
     assert [row["name"] for row in rows.values() if row["default"]]
-    assert "bagnet33.orig_in1k" in run("models", "list").out
+    assert rows["bagnet25s4.tiny_in200"]["weights"] == "bundled"
+
+
+def test_the_list_fits_into_narrow_terminals(run: Run) -> None:
+    lines = run("models", "list").out.splitlines()
+    assert max(map(len, lines)) <= 60
+    rows = [line.split() for line in lines if line.startswith("  ")]
+    assert [row[0] for row in rows] == model_names(), "a line each"
+    (marked,) = [row for row in rows if "*" in row]
+    assert marked == ["bagnet25s4.tiny_in200", "*", "25/4", "44.46", "71.66", "bundled"]
+    assert lines.index("200 classes, measured on tiny-imagenet val") < lines.index("1,000 classes, measured on ImageNet val")
+
+
+def test_pull(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAGNET_CACHE", str(tmp_path))
+    printed = json.loads(run("models", "pull", "bagnet9s4.tiny_in200", "--json").out)
+    assert printed == {
+        "model": "bagnet9s4.tiny_in200",
+        "file": str(bundled()["bagnet9s4.tiny_in200"]),
+        "check": "in the package",
+    }
+    assert "(in the package)" in run("models", "pull", "bagnet9s4.tiny_in200").out
 
 
 def test_info(run: Run, weights: Path) -> None:
@@ -36,7 +58,7 @@ def test_info(run: Run, weights: Path) -> None:
 def test_convert_and_verify(run: Run, tmp_path: Path) -> None:
     model = create(kernel3=(1, 1, 0, 0), width=2, layers=(1, 1, 1, 1), num_classes=3).eval()
     torch.save(model.state_dict(), tmp_path / "mine.pth")
-    result = run("models", "convert", tmp_path / "mine.pth", tmp_path / "mine.safetensors")
+    result = run("models", "convert", tmp_path / "mine.pth", "--out", tmp_path / "mine.safetensors")
     assert result.code == 0, result.err
     x = torch.randn(1, 3, 40, 40)
     assert torch.equal(load(tmp_path / "mine.safetensors")(x), model(x))
@@ -61,7 +83,7 @@ def test_files_of_other_networks(run: Run, tmp_path: Path) -> None:
 
 def test_convert_diagnoses_and_repairs(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
     out = tmp_path / "mended.safetensors"
-    command = ("models", "convert", weights, out, "--diagnose", "--repair", "--images", photograph)
+    command = ("models", "convert", weights, "--out", out, "--diagnose", "--repair", "--photo", photograph)
     text = run(*command).out
     assert "layer4.0.conv3" in text
     assert "dead channels removed" in text
@@ -72,15 +94,8 @@ def test_convert_diagnoses_and_repairs(run: Run, weights: Path, photograph: Path
 
 
 def test_refusals(run: Run, weights: Path, tmp_path: Path) -> None:
-    assert_refused(run("models", "convert", weights, tmp_path / "out.pth"), "ends in .safetensors")
+    assert_refused(run("models", "convert", weights, "--out", tmp_path / "out.pth"), "ends in .safetensors")
     (tmp_path / "file").touch()
-    assert_refused(run("models", "convert", weights, tmp_path / "file" / "out.safetensors"), "cannot be written")
+    assert_refused(run("models", "convert", weights, "--out", tmp_path / "file" / "out.safetensors"), "cannot be written")
     assert_refused(run("models", "verify", tmp_path / "none.pth"), "none.pth")
     assert_refused(run("models", "pull", "nothing"), "no model is called")
-
-
-@pytest.mark.parametrize("command", ["", "explain", "models", "models convert", "train"])
-def test_help(run: Run, command: str) -> None:
-    result = run(*command.split(), "--help")
-    assert result.code == 0
-    assert "Usage" in result.out

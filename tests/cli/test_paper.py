@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bagnet.studies.paper.catalogue import NAMES
 from bagnet.weights import storable, write
 from bagnet.zoo.load import load
 
@@ -26,15 +27,15 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Path:
+def network(tmp_path: Path) -> Path:
     """A network that is no BagNet, in a file."""
-    path = tmp_path / "other.safetensors"
+    path = tmp_path / "network.safetensors"
     write(path, *storable(reader(["dog", "n02123045", "house"])))
     return path
 
 
-def test_one_experiment(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
-    words = ("paper", "errors", "--models", weights, "--models", other, *TRUST, "--data", photos, "--out", tmp_path / "out")
+def test_one_experiment(run: Run, weights: Path, network: Path, photos: Path, tmp_path: Path) -> None:
+    words = ("paper", "errors", photos, "--model", weights, "--model", network, *TRUST, "--out", tmp_path / "out")
     result = run(*words, "--set", "top=1")
     assert result.code == 0, result.err
     assert "bagnet17.test and reader.colours" in result.out
@@ -45,16 +46,15 @@ def test_one_experiment(run: Run, weights: Path, other: Path, photos: Path, tmp_
     (record,) = json.loads(again.out)["results"]
     assert record == json.loads((tmp_path / "out/errors/result.json").read_text())
     assert record["settings"]["top"] == 1
+    assert record["command"].startswith(f"bagnet paper errors {photos} --model {weights} --model {network} --trust ")
     repeated = run(*shlex.split(record["command"])[1:], "--json")
     assert json.loads(repeated.out)["results"] == [record], "its command asks for the same, which is there already"
 
 
-def test_all_on_one_page(
-    run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bagnet.studies.paper.catalogue.NAMES", ("accuracy", "interactions", "errors"))
-    words = ("--models", weights, "--data", photos, "--out", tmp_path / "out", "--images", "interactions=3")
-    result = run("paper", "all", *words, "--set", "interactions.sides=8,16", "--skip", "accuracy")
+def test_all_on_one_page(run: Run, weights: Path, photos: Path, tmp_path: Path) -> None:
+    words = ("paper", "all", photos, "--model", weights, "--out", tmp_path / "out", "--images", "interactions=3")
+    skipped = [word for name in NAMES if name not in ("interactions", "errors") for word in ("--skip", name)]
+    result = run(*words, "--set", "interactions.sides=8,16", *skipped)
     assert result.code == 0, result.err
     page = (tmp_path / "out/paper.html").read_text()
     assert page.count("<section id=") == 1, "of two, one does not suit"
@@ -65,26 +65,26 @@ def test_all_on_one_page(
     assert "http" not in page.replace("http://www.w3.org", ""), "it needs nothing from elsewhere"
 
 
-def test_what_is_refused(run: Run, weights: Path, other: Path, photos: Path, tmp_path: Path) -> None:
-    start = ("paper", "errors", "--models", weights, "--data", photos, "--out", tmp_path / "out")
+def test_what_is_refused(run: Run, weights: Path, network: Path, photos: Path, tmp_path: Path) -> None:
+    start = ("paper", "errors", photos, "--model", weights, "--out", tmp_path / "out")
     assert_refused(run("paper", "eror", *start[2:]), "no experiment 'eror'", "did you mean errors")
     assert_refused(run(*start), "name two at least")
-    assert_refused(run(*start, "--models", weights), "given twice")
+    assert_refused(run(*start, "--model", weights), "given twice")
     assert_refused(run(*start, "--set", "bottom=1"), "no option 'bottom'", "top")
     assert_refused(run(*start, "--set", "top=some"), "not a number")
     assert_refused(run(*start, "--set", "top"), "option=value")
     assert_refused(run(*start, "--images", "many"), "a number")
-    assert_refused(run("paper", "all", *start[2:], "--set", "top=1"), "NAME.option=value")
+    assert_refused(run("paper", "all", *start[2:], "--set", "top=1"), "EXPERIMENT.option=value")
     assert_refused(run("paper", "all", *start[2:], "--skip", "nothing"), "--skip nothing", "accuracy")
     assert_refused(run(*start, "--skip", "errors"), "only `all`")
     (tmp_path / "file").touch()
     assert_refused(run(*start[:-1], tmp_path / "file"), "is a file")
-    assert_refused(run(*start[:5], tmp_path / "nowhere", *start[6:]), "nowhere")
+    assert_refused(run(*start[:2], tmp_path / "nowhere", *start[3:]), "nowhere")
 
 
 def test_other_label_spaces(run: Run, weights: Path, tmp_path: Path) -> None:
     data = folder_of(tmp_path / "set", {"dog": ["red"], "unicorn": ["green"]}, side=70)
-    words = ("paper", "accuracy", "--models", weights, "--data", data, "--out", tmp_path / "out")
+    words = ("paper", "accuracy", data, "--model", weights, "--out", tmp_path / "out")
     assert_refused(run(*words), "bagnet17.test cannot be asked about set val", "unicorn")
 
 
@@ -92,7 +92,7 @@ def test_images_without_labels(run: Run, weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "some"
     folder.mkdir()
     Image.new("RGB", (70, 70), "red").save(folder / "red.png")
-    words = ("--models", weights, "--data", folder, "--out", tmp_path / "out")
+    words = (folder, "--model", weights, "--out", tmp_path / "out")
     assert_refused(run("paper", "accuracy", *words), "some: has no labels")
     result = run("paper", "interactions", *words)
     assert result.code == 0, result.err
@@ -105,6 +105,6 @@ def test_images_smaller_than_a_window(run: Run, weights: Path, tmp_path: Path) -
     path = tmp_path / "any.safetensors"
     write(path, *storable(model))
     data = folder_of(tmp_path / "set", {"dog": ["red"], "house": ["green"]}, side=12)
-    words = ("--models", path, "--data", data, "--out", tmp_path / "out")
+    words = (data, "--model", path, "--out", tmp_path / "out")
     for name in ("accuracy", "interactions"):
         assert_refused(run("paper", name, *words), "too small for windows of 17 pixels")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -37,6 +38,52 @@ def test_a_folder_into_a_table_with_maps(run: Run, weights: Path, folder: Path, 
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
     assert sorted(path.name for path in maps.glob("*.npz")) == sorted(row["map"] for row in rows)
+
+
+def table(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_json_lines_have_numbers(run: Run, weights: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.jsonl"
+    assert run("predict", folder, "--out", out, "--model", weights, "--top", 1).code == 0
+    rows = table(out)
+    assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
+    assert [type(rows[0][name]) for name in ("index_1", "name_1", "logit_1", "probability_1")] == [int, str, float, float]
+
+
+def test_several_image_files(run: Run, weights: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.jsonl"
+    result = run("predict", folder / "2.png", folder / "0.png", "--out", out, "--model", weights)
+    assert result.code == 0, result.err
+    assert [row["image"] for row in table(out)] == [str(folder / "2.png"), str(folder / "0.png")]
+    assert_refused(run("predict", folder / "2.png", folder / "2.png", "--model", weights), "2.png more than once")
+
+
+@pytest.mark.parametrize("separator", ["\n", "\0"])
+def test_a_list_on_stdin(
+    run: Run, weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separator: str
+) -> None:
+    def listing(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    monkeypatch.chdir(folder)
+    listing(separator.join(["1.png", "2.png", ""]).encode())
+    result = run("predict", "-", "--out", tmp_path / "t.jsonl", "--model", weights)
+    assert result.code == 0, result.err
+    assert [row["image"] for row in table(tmp_path / "t.jsonl")] == ["1.png", "2.png"]
+    listing(b"")
+    assert_refused(run("predict", "-", "--out", tmp_path / "u.jsonl", "--model", weights), "list", "is empty")
+    listing(b"1.png")
+    assert_refused(run("predict", "-", "2.png", "--out", tmp_path / "u.jsonl", "--model", weights), "- is a list of paths")
+    assert not (tmp_path / "u.jsonl").exists()
+
+
+def test_a_list_in_a_file(run: Run, weights: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"{folder / '1.png'}\n{folder / 'none.png'}\n")
+    result = run("predict", tmp_path / "list.txt", "--out", tmp_path / "t.jsonl", "--model", weights)
+    assert_refused(result, "none.png: there is no such file")
+    assert [row["image"] for row in table(tmp_path / "t.jsonl")] == [str(folder / "1.png"), str(folder / "none.png")]
 
 
 def test_one_bad_image_is_named_and_the_rest_is_kept(run: Run, weights: Path, folder: Path, tmp_path: Path) -> None:
@@ -93,7 +140,7 @@ def test_bad_requests(run: Run, weights: Path, folder: Path, tmp_path: Path) -> 
     [
         (("--runtime", "tensorrt"), "there is no runtime 'tensorrt'"),
         (("--precision", "fp8"), "there is no precision 'fp8'"),
-        (("--precision", "int8"), "torch on cpu runs"),
+        (("--precision", "int8"), "torch on the CPU runs"),
         (("--calibration", "."), "--calibration is for --precision int8"),
         (("--runtime", "openvino", "--precision", "int8"), "calibration images"),
     ],
@@ -123,8 +170,3 @@ def test_weights_of_another_architecture(run: Run, folder: Path, tmp_path: Path)
     path = tmp_path / "resnet.pth"
     torch.save({"layer1.0.conv1.weight": torch.zeros(64, 64, 3, 3), "fc.weight": torch.zeros(10, 512)}, path)
     assert_refused(run("predict", folder, "--model", path), "resnet.pth")
-
-
-def test_bench_refuses_before_it_measures(run: Run, tmp_path: Path) -> None:
-    assert_refused(run("bench", "--device", "tpu"), "there is no device 'tpu'")
-    assert_refused(run("bench", "--out", tmp_path / "b.txt"), ".csv or .json")

@@ -1,22 +1,64 @@
-"""Progress bars, drawn for a terminal from the first moment on."""
+"""Progress bars are drawn on stderr for people alone; what the library logs is a line each."""
 
 from __future__ import annotations
 
-import io
+import logging
 
-from rich.console import Console
-from rich.progress import Progress
+import pytest
 
-from bagnet.cli.progress import _images_per_second
+from bagnet.cli.progress import lines_on_stderr, progress_bar
+from bagnet.progress import Progress
 
 
-def test_speed_from_the_first_moment_on() -> None:
-    now = iter([0.0, *(float(second) for second in range(100))])
-    console = Console(file=io.StringIO(), force_terminal=True)
-    bar = Progress(_images_per_second(), console=console, get_time=lambda: next(now), auto_refresh=False)
-    task = bar.add_task("predicting", total=None)
-    column = bar.columns[0]
-    assert str(column(bar.tasks[0])) == ""  # type: ignore[operator]
-    for done in (4, 8, 12):
-        bar.update(task, completed=done, total=20)
-    assert str(column(bar.tasks[0])).endswith(" images/s")  # type: ignore[operator]
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich takes any file for a terminal then."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def test_a_pipe_gets_no_bar(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with progress_bar() as tell:
+        tell(Progress("predicting", 4, 20))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("steps", "texts"),
+    [
+        ([Progress("predicting", 0, 20)], ["predicting", "0/20 images"]),  # there is no speed yet
+        ([Progress("predicting", 4, 2000), Progress("predicting", 1200, 2000)], ["1,200/2,000 images", " images/s"]),
+        ([Progress("fetching", 1_500_000, 3_000_000, "bytes")], ["fetching", "1.5 MB/3.0 MB"]),
+        ([Progress("looking", 7, None, "tiles")], ["looking", "7 tiles"]),
+    ],
+)
+def test_what_a_terminal_shows(
+    terminal: None, capfd: pytest.CaptureFixture[str], steps: list[Progress], texts: list[str]
+) -> None:
+    with progress_bar() as tell:
+        for step in steps:
+            tell(step)
+    out, err = capfd.readouterr()
+    assert out == ""
+    for text in texts:
+        assert text in err
+
+
+def test_a_new_stage_takes_the_line_of_the_last(terminal: None, capfd: pytest.CaptureFixture[str]) -> None:
+    with progress_bar() as tell:
+        tell(Progress("reading", 3, 3))
+        tell(Progress("masking", 1, 5))
+        capfd.readouterr()
+    last = capfd.readouterr().err
+    assert "masking" in last
+    assert "reading" not in last
+
+
+def test_lines_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("bagnet.training")
+    with lines_on_stderr():
+        logger.info("epoch 1 of 4")
+    logger.info("epoch 2 of 4")
+    assert capfd.readouterr() == ("", "epoch 1 of 4\n")

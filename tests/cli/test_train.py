@@ -65,8 +65,8 @@ def test_from_a_toml_file_and_a_start(run: Run, folder: Path, tmp_path: Path) ->
     printed = json.loads(result.out)
     assert printed["unreadable"] == 0
     assert printed["val"]["images"] == 40
-    there = recipe(tmp_path / "run" / "recipe.toml")
-    assert (there.optimiser, there.epochs, there.freeze) == ("sgd", 1, True)
+    kept = recipe(tmp_path / "run" / "recipe.toml")
+    assert (kept.optimiser, kept.epochs, kept.freeze) == ("sgd", 1, True)
 
 
 def test_every_field_of_a_recipe_is_a_flag() -> None:

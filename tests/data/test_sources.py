@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bagnet.data.decode import BadImage
-from bagnet.data.sources import ImageFiles, ParquetImages, open_images
+from bagnet.data.sources import ImageFiles, ParquetImages, listed_paths, open_images
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -117,6 +117,41 @@ def test_a_fingerprint_of_what_is_not_there(tmp_path: Path) -> None:
     for name in ("nowhere.png", "a\0b.png", "\udcff.png"):
         assert open_images([tmp_path / name]).fingerprint
         assert open_images([name]).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("content", "paths"),
+    [
+        (b"a.png\nphotos/b c.png\n", ["a.png", "photos/b c.png"]),
+        (b"\xef\xbb\xbfa.png\r\n\r\nb.png", ["a.png", "b.png"]),  # as Windows writes lists
+        (b"a\nb.png\0 c.png\0", ["a\nb.png", " c.png"]),  # as find -print0 does
+        (b"\xff.png\n", [os.fsdecode(b"\xff.png")]),
+        (b"\n \n", []),
+    ],
+)
+def test_lists_of_paths(content: bytes, paths: list[str]) -> None:
+    assert listed_paths(content) == [Path(path) for path in paths]
+
+
+@pytest.mark.parametrize("name", ["list.txt", "LIST.LST"])
+def test_a_list_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in (1, 2):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(encoded(number))
+    (tmp_path / "photos" / name).write_text("photos/2.png\nphotos/1.png\n")
+    monkeypatch.chdir(tmp_path)
+    images = open_images(Path("photos") / name)
+    assert images.names == ["photos/2.png", "photos/1.png"], "relative to the current folder"
+    assert [red(images, row) for row in (0, 1)] == [2, 1]  # type: ignore[arg-type]
+    assert images.fingerprint == open_images(["photos/2.png", "photos/1.png"]).fingerprint
+
+
+def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"list\.txt is empty: give at least one image"):
+        open_images(tmp_path / "list.txt")
+    with pytest.raises(ValueError, match=r"the list of image files has a\.png more than once"):
+        open_images(["a.png", "b.png", "./a.png"])
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import skimage
 
 import bagnet
 from bagnet.data.labelled import open_labelled
-from bagnet.zoo.catalogue import DEFAULT, bundled, card_at
+from bagnet.zoo.catalogue import card_at
 from bagnet.zoo.external import open_classifier
+from bagnet.zoo.names import DEFAULT, bundled
 from bagnet.zoo.verify import verify
 
 TINY_IMAGENET = Path(os.environ.get("TINY_IMAGENET", Path(__file__).parents[2] / "tiny-imagenet"))

@@ -13,7 +13,8 @@ from bagnet.card import Card
 from bagnet.data.names import imagenet1k
 from bagnet.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from bagnet.model import BagNet
-from bagnet.zoo.catalogue import UnknownModel, bundled, card_at, card_of, published, untrained
+from bagnet.zoo.catalogue import UnknownModel, card_at, card_of, published, untrained
+from bagnet.zoo.names import bundled
 
 PUBLISHED = {
     "bagnet9.orig_in1k": (9, False, 15_688_744),

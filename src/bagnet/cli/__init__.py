@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -21,7 +20,6 @@ app = typer.Typer(
     name="bagnet",
     help="Image classifiers that show exactly why.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -52,24 +50,42 @@ def _common(
     """Options of every command."""
 
 
+_WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]  # of typer's errors of this kind it exports that one alone
+_INTERRUPTED = 130
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line and exit."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments  # welcome anywhere on the line, not only before the command
+    words = [word for word in arguments if word != "--debug"]
     try:
-        app([word for word in arguments if word != "--debug"])
-    except KeyboardInterrupt:
-        goes_on = "a run of predict, train, paper or audit goes on when the same command is given again"
-        typer.echo(f"bagnet: interrupted; {goes_on}", err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, `| head` say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        code = app(words, prog_name="bagnet", standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
     except Exception as error:
         if debug:
             raise
-        typer.echo(f"bagnet: {one_line(error)}", err=True)
-        sys.exit(2 if isinstance(error, (ValueError, OSError, ImportError)) else 1)
+        message, code = _wrong_usage(error) if isinstance(error, _WrongUsage) else (one_line(error), _code(error))
+        if message:
+            typer.echo(f"bagnet: {message}", err=True)
+    if code == _INTERRUPTED:
+        goes_on = "a run of predict, train, paper or audit goes on when the same command is given again"
+        typer.echo(f"bagnet: interrupted; {goes_on}", err=True)
+    sys.exit(code)
+
+
+def _wrong_usage(error: Exception) -> tuple[str, int]:
+    """What to say of words that make no command, and the exit code; nothing where help has been printed instead."""
+    context = getattr(error, "ctx", None)
+    message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    command = context.command_path if context is not None else "bagnet"
+    return message and f"{message} (see `{command} --help`)", 2
+
+
+def _code(error: Exception) -> int:
+    """2 where the input is to blame, 1 where the work failed."""
+    return 2 if isinstance(error, (ValueError, OSError, ImportError)) else 1
 
 
 def one_line(error: Exception) -> str:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .inference import Calibration, Precision, Runtime, network
+from .classifiers import digest_of, network, preprocessing
+from .options import AsJson, BatchSize, Calibration, Data, Model, Overwrite, Precision, Runtime, Seed, Size, Split, Workers
+from .output import print_problems, print_table
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -17,43 +19,33 @@ if TYPE_CHECKING:
 
 
 def audit(
-    model: Annotated[str, typer.Argument(help="A BagNet's name (`bagnet models list`) or file.", show_default=False)],
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="Folder with a folder for each class, with Parquet tables or tar shards; a .npz file; or hub:NAME.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="A folder for the page, the figures and the windows.", show_default=False)],
-    split: Annotated[str, typer.Option(help="train | val; a folder without splits is all train.")] = "val",
-    windows: Annotated[int, typer.Option(min=1, help="How many windows decide an image, at most.")] = 3,
-    confusions: Annotated[int, typer.Option(min=0, help="How many of the most common kinds of mistake.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn by lot.")] = 0,
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="For the page, the figures and the windows.", show_default=False)],
+    model: Model = "",
+    split: Split = "val",
+    windows: Annotated[int, typer.Option(metavar="N", min=1, help="How many windows decide an image, at most.")] = 3,
+    confusions: Annotated[int, typer.Option(metavar="N", min=0, help="How many of the most common kinds of mistake.")] = 10,
+    seed: Seed = 0,
+    size: Size = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Input size in pixels, instead of the model's own.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 2; 0 below 4,000 images")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an audit that the folder holds already.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find what a BagNet's mistakes are made of, and the patterns that its predictions hang on: shortcuts, perhaps.
 
     Writes audit.html (a page), audit.json (all figures) and windows.csv. The same command goes on where it was cut short.
 
-    Example: `bagnet audit bagnet33.orig_in1k imagenet/ --out audit/`
+    Example: `bagnet audit imagenet/ --model bagnet33.orig_in1k --out audit/`
     """
-    from ..data.sources import open_images
     from ..studies.audit.run import audit as run
 
     ready = network(model, runtime, precision, calibration, prepared=True)
-    transform = ready.transform if size is None else ready.transform.with_crop(size)
     with progress_bar() as progress:
-        found = run(
+        result = run(
             ready,
             data,
             out,
@@ -63,37 +55,32 @@ def audit(
             seed=seed,
             batch_size=batch_size,
             workers=workers,
-            transform=transform,
-            calibration="" if calibration is None else open_images(calibration).fingerprint,
+            transform=preprocessing(ready, size),
+            calibration=digest_of(calibration),
             overwrite=overwrite,
             progress=progress,
         )
-    for _, reason in found.bad:
-        typer.echo(f"bagnet: {reason}", err=True)
+    print_problems(reason for _, reason in result.bad)
     if as_json:
-        typer.echo(json.dumps(found.to_dict()))
+        typer.echo(json.dumps(result.to_dict()))
     else:
-        _show(found)
+        _show(result)
         typer.echo(f"-> {out / 'audit.html'}")
-    if found.bad:
+    if result.bad:
         sys.exit(2)
 
 
-def _show(found: Audit) -> None:
+def _show(result: Audit) -> None:
     """The sentences, and the first patterns of all classes."""
-    from rich.console import Console
-    from rich.table import Table
-
-    for sentence in found.sentences():
+    for sentence in result.sentences():
         typer.echo(sentence)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("class", "where", "lead lost (by lot)", "falls (by lot)", "score"):
-        table.add_column(title, justify="left" if title in ("class", "where") else "right")
-    for one in found.worst(5):
-        name = str(found.classes[one.label])
-        pairs = ((one.lost, one.control_lost), (one.share_falling, one.control_falling))
-        shares = [f"{100 * share:.0f} % ({100 * lot:.0f} %)" for share, lot in pairs]
-        table.add_row(name if one.rank == 1 else f"{name}, pattern {one.rank}", one.where, *shares, f"{one.score:.2f}")
-    if table.row_count:
+    rows = []
+    for shortcut in result.worst(5):
+        name = str(result.classes[shortcut.label])
+        pairs = ((shortcut.lost, shortcut.control_lost), (shortcut.share_falling, shortcut.control_falling))
+        shares = [f"{100 * share:.0f} % ({100 * at_random:.0f} %)" for share, at_random in pairs]
+        title = name if shortcut.rank == 1 else f"{name}, pattern {shortcut.rank}"
+        rows.append([title, shortcut.where, *shares, f"{shortcut.score:.2f}"])
+    if rows:
         typer.echo("\npatterns that predictions hang on")
-        Console().print(table)
+        print_table(["class", "where", "margin drop (at random)", "flips (at random)", "score"], rows, texts=["class", "where"])

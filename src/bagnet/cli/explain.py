@@ -10,38 +10,51 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .inference import Calibration, Model, Precision, Runtime, network
+from .classifiers import network, preprocessing
+from .completion import among
+from .options import AsJson, Calibration, Model, Precision, Runtime, Size
+from .output import print_problems
 
 if TYPE_CHECKING:
     from ..evidence import Evidence, Prediction
 
 
 def explain(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files.", show_default=False)],
     model: Model = "",
     target: Annotated[
-        str | None, typer.Option("--class", help="Draw this class: name, index or WordNet id.", show_default="the best one")
+        str | None,
+        typer.Option("--class", metavar="CLASS", help="Draw this class: name, index or WordNet id.", show_default="the best one"),
     ] = None,
-    versus: Annotated[str | None, typer.Option(help="Draw why not this class instead.", show_default=False)] = None,
-    out: Annotated[Path, typer.Option(help="A folder, or with one image a picture file.")] = Path(),
-    size: Annotated[int | None, typer.Option(min=1, help="Input size in pixels.", show_default="the model's")] = None,
-    style: Annotated[str, typer.Option(help="evidence | paper")] = "evidence",
+    versus: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Draw why not this class instead.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="PATH", help="A folder for the pictures, or with one image a picture file.")
+    ] = Path(),
+    size: Size = None,
+    style: Annotated[
+        str, typer.Option(metavar="NAME", help="evidence | paper.", autocompletion=among("evidence", "paper"))
+    ] = "evidence",
     stride: Annotated[
-        int | None, typer.Option(min=1, help="Draw windows so many pixels apart: 1 is finest.", show_default="the model's")
+        int | None,
+        typer.Option(
+            metavar="PIXELS", min=1, help="Distance of the windows that are drawn; 1 is finest.", show_default="the model's"
+        ),
     ] = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Classify photographs: print the five best classes, and draw the evidence in IMAGE.why.png in the current folder.
+    """Classify photographs: print the five best classes, and draw their evidence in IMAGE.why.png.
 
     Example: `bagnet explain dog.jpg --class tabby --out pictures/`
     """
     from ..evidence import explain as explain_image
 
     ready = network(model, runtime, precision, calibration)
-    transform = ready.transform if size is None else ready.transform.with_crop(size)
+    transform = preprocessing(ready, size)
     for name in (target, versus):
         if name is not None:
             ready.classes.find(name)
@@ -54,7 +67,7 @@ def explain(
 
     done: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    for place, image in enumerate(images):
+    for number, image in enumerate(images):
         try:
             evidence = explain_image(ready, image, transform=transform)
             shown = evidence.top(1)[0] if target is None else evidence.prediction(target)
@@ -64,15 +77,15 @@ def explain(
 
                 classes = [shown.index] if versus is None else [shown.index, ready.classes.find(versus)]
                 fine = finer(ready, evidence, transform, classes, stride, padded=style == "paper")
-            picture = out if as_file else out / _name(image, images[:place])
-            if picture.resolve() in {Path(other).resolve() for other in images}:
-                raise ValueError(f"{picture}: is one of the photographs; choose another place for the picture")
+            picture = out if as_file else out / _name(image, images[:number])
+            if picture.resolve() in {Path(photograph).resolve() for photograph in images}:
+                raise ValueError(f"{picture}: is one of the photographs; choose another file for the picture")
             evidence.picture(shown.index, versus, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
         except (ValueError, OSError) as error:
             if len(images) == 1:
                 raise
             failed.append({"image": image, "error": " ".join(str(error).split())})
-            typer.echo(f"bagnet: {failed[-1]['error']}", err=True)
+            print_problems([failed[-1]["error"]])
             continue
         done.append(_record(image, picture, evidence, shown, versus))
         if not as_json:
@@ -88,7 +101,7 @@ def explain(
 def _name(image: str, before: list[str]) -> str:
     """The picture's name; numbered where an earlier image has the same."""
     stem = Path(image).stem
-    twins = sum(Path(other).stem == stem for other in before)
+    twins = sum(Path(earlier).stem == stem for earlier in before)
     return f"{stem}.why{f'-{twins + 1}' if twins else ''}.png"
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .inference import Trust
+from .options import AsJson, Name, Size, Trust
+from .output import print_fields
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -16,57 +19,63 @@ if TYPE_CHECKING:
 
 models = typer.Typer(help="Weights: what there is, where it is from, fetch, convert and verify.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="A model's name or file.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
 
 @models.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """The models known by name. Example: `bagnet models list`"""
-    from ..zoo.catalogue import DEFAULT, bundled, card_of, published
-    from ..zoo.fetch import cached
+    """The models known by name.
 
-    rows = []
-    for name in [*bundled(), *published()]:
-        card = card_of(name)
-        at_hand = "in the package" if name in bundled() else "fetched" if card.source and cached(card.source) else "on first use"
-        window = card.bagnet.geometry
-        best = card.scores[0] if card.scores else None
-        rows.append(
-            {
-                "name": name,
-                "default": name == DEFAULT,
-                "window": window.size,
-                "stride": window.stride,
-                "classes": len(card.classes),
-                "top1": best.top1 if best else None,
-                "top5": best.top5 if best else None,
-                "data": best.data if best else None,
-                "weights": at_hand,
-            }
-        )
+    Example: `bagnet models list`
+    """
+    from ..zoo.catalogue import card_of
+    from ..zoo.names import model_names
+
+    rows = [_row(card_of(name)) for name in model_names()]
     if as_json:
         typer.echo(json.dumps(rows))
-        return
-    from rich.console import Console
-    from rich.table import Table
+    else:
+        _show(rows)
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("model", "window", "stride", "classes", "top-1", "top-5", "on", "weights"):
-        numeric = title in ("window", "stride", "classes", "top-1", "top-5")
-        table.add_column(title, justify="right" if numeric else "left", no_wrap=title == "model")
-    for row in rows:
-        score = [f"{row[key]:.2f}" if row[key] is not None else "" for key in ("top1", "top5")]
-        name = f"{row['name']}{' *' if row['default'] else ''}"
-        cells = [name, row["window"], row["stride"], row["classes"], *score, row["data"] or "", row["weights"]]
-        table.add_row(*map(str, cells))
-    Console().print(table)
-    typer.echo("* what is used where no model is named")
+
+def _row(card: Card) -> dict[str, Any]:
+    """A model in figures, as `--json` has it."""
+    from ..zoo.fetch import cached
+    from ..zoo.names import DEFAULT, bundled
+
+    window = card.bagnet.geometry
+    best = card.scores[0] if card.scores else None
+    fetched = card.source is not None and cached(card.source)
+    return {
+        "name": card.name,
+        "default": card.name == DEFAULT,
+        "window": window.size,
+        "stride": window.stride,
+        "classes": len(card.classes),
+        "top1": best.top1 if best else None,
+        "top5": best.top5 if best else None,
+        "data": best.data if best else None,
+        "weights": "bundled" if card.name in bundled() else "fetched" if fetched else "to fetch",
+    }
+
+
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line each, under the images that it was measured on; at most 58 characters, for narrow terminals."""
+    line = "{:25}  {:>6}  {:>5}  {:>5}  {}".format
+    typer.secho(line("model", "window", "top-1", "top-5", "weights"), bold=True)
+    for (data, classes), group in groupby(rows, lambda row: (row["data"], row["classes"])):
+        typer.echo(f"{classes:,} classes, measured on {data}" if data else f"{classes:,} classes, not measured")
+        for row in group:
+            name = f"  {row['name']}{' *' if row['default'] else ''}"
+            scores = ["" if row[key] is None else f"{row[key]:.2f}" for key in ("top1", "top5")]
+            typer.echo(line(name, f"{row['window']}/{row['stride']}", *scores, row["weights"]))
+    typer.echo("window: side/stride in pixels. *: where no --model is given.")
 
 
 @models.command()
 def info(name: Name, as_json: AsJson = False) -> None:
-    """All that is known of a set of weights. Example: `bagnet models info bagnet33.orig_in1k`"""
+    """All that is known of a set of weights.
+
+    Example: `bagnet models info bagnet33.orig_in1k`
+    """
     from ..zoo.catalogue import card_at
 
     card = card_at(name)
@@ -74,7 +83,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
         typer.echo(card.to_json())
         return
     prepare = card.preprocessing
-    lines = {
+    fields = {
         "model": card.name,
         **_network(card),
         "classes": f"{len(card.classes)}: {', '.join(map(str, card.classes[:4]))}{', ...' if len(card.classes) > 4 else ''}",
@@ -83,10 +92,10 @@ def info(name: Name, as_json: AsJson = False) -> None:
         "licence": card.licence,
         "command": card.command,
         **{
-            f"accuracy {place}": f"{score.top1:.2f} top-1, {score.top5:.2f} top-5 on {score.data}"
+            f"accuracy {number}": f"{score.top1:.2f} top-1, {score.top5:.2f} top-5 on {score.data}"
             + (f" ({score.images:,} images)" if score.images else "")
             + f", {score.measured}"
-            for place, score in enumerate(card.scores, 1)
+            for number, score in enumerate(card.scores, 1)
         },
         "published at": card.source.url if card.source else "",
         "check": card.source.strength if card.source else "",
@@ -95,9 +104,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
         "keep float32": ", ".join(card.float32_layers),
         "notes": card.notes,
     }
-    for title, text in lines.items():
-        if text:
-            typer.echo(f"{title:13} {text}")
+    print_fields(fields, whole=["command", "published at"])
 
 
 def _network(card: Card) -> dict[str, str]:
@@ -114,42 +121,51 @@ def _network(card: Card) -> dict[str, str]:
 
 
 @models.command()
-def pull(name: Name) -> None:
+def pull(name: Name, as_json: AsJson = False) -> None:
     """Fetch published weights into the cache, going on where an earlier call broke off.
 
     Example: `bagnet models pull bagnet33.orig_in1k`
     """
     from ..zoo.catalogue import card_of
     from ..zoo.fetch import fetch
+    from ..zoo.names import bundled
 
     card = card_of(name)
     if card.source is None:
-        typer.echo(f"{name} lies in the package")
-        return
-    with progress_bar() as progress:
-        path = fetch(card.source, progress)
-    typer.echo(f"{path} (checked: {card.source.strength})")
+        path, check = bundled()[name], "in the package"
+    else:
+        with progress_bar() as progress:
+            path = fetch(card.source, progress)
+        check = card.source.strength
+    if as_json:
+        typer.echo(json.dumps({"model": card.name, "file": str(path), "check": check}))
+    else:
+        typer.echo(f"{path} ({check})")
 
 
 @models.command()
 def convert(
     name: Name,
-    out: Annotated[Path, typer.Argument(help="The safetensors file to write.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .safetensors file to write.", show_default=False)],
     diagnose: Annotated[bool, typer.Option("--diagnose", help="Measure dead channels and rounding, layer by layer.")] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Remove dead channels exactly; name the layers to keep in float32.")
     ] = False,
-    images: Annotated[list[Path] | None, typer.Option(help="Photographs to measure on.", show_default="samples")] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Input size of the measurement.", show_default="the model's")] = None,
+    photo: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="IMAGE", help="What to measure on. Repeat it for several.", show_default="samples"),
+    ] = None,
+    size: Size = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Share of the largest logit that one layer's rounding may cost.")
+        float,
+        typer.Option(metavar="X", min=0, help="Share of the largest logit that one layer's rounding may cost."),
     ] = 1e-2,
     half: Annotated[bool, typer.Option("--half", help="Store convolutions in float16: half the bytes, other logits.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write published weights as safetensors with their card inside; on request, measure and mend them first.
 
-    Example: `bagnet models convert bagnet33.orig_in1k bagnet33.safetensors --diagnose --repair`
+    Example: `bagnet models convert bagnet33.orig_in1k --out bagnet33.safetensors --diagnose --repair`
     """
     from ..engine.diagnose import diagnose as measure
     from ..engine.diagnose import mend, sample_images
@@ -165,7 +181,7 @@ def convert(
             model = load(name, progress=progress)
         report = mended = None
         if diagnose or repair:
-            x = sample_images(model, images, size)
+            x = sample_images(model, photo, size)
             with progress_bar() as progress:
                 report = measure(model, x, tolerance, progress)
                 mended = mend(model, x, report, progress) if repair else None
@@ -183,7 +199,10 @@ def convert(
 
 @models.command()
 def verify(name: Name, trust: Trust = None, as_json: AsJson = False) -> None:
-    """Check the weights of a model or file against what their card says. Example: `bagnet models verify bagnet33.safetensors`"""
+    """Check the weights of a model or file against what their card says.
+
+    Example: `bagnet models verify bagnet33.safetensors`
+    """
     from ..zoo.verify import verify as check
 
     with progress_bar() as progress:

@@ -7,11 +7,15 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .inference import Trust, classifier
+from ..studies.paper.catalogue import NAMES
+from .classifiers import classifiers
+from .completion import among
+from .options import AsJson, BatchSize, DataOrImages, Models, Overwrite, Seed, Split, Trust, Workers
+from .output import print_problems
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -22,35 +26,23 @@ def paper(
     name: Annotated[
         str,
         typer.Argument(
-            help="accuracy | runtime | heatmaps | patches | mistakes | texturise | interactions | errors | masking | sensitivity "
-            "| layout | thresholds, or all.",
+            metavar="EXPERIMENT",
+            help=f"{' | '.join(NAMES)}; or all.",
             show_default=False,
+            autocompletion=among(*NAMES, "all"),
         ),
     ],
-    data: Annotated[
-        str,
-        typer.Option(
-            help="Images: a folder with a folder for each class, with Parquet tables or tar shards; a .npz file; hub:NAME; or, "
-            "where no labels are needed, any folder of images.",
-            show_default=False,
-        ),
+    data: DataOrImages,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where each experiment has a folder of its own.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="A folder; each experiment has one of its own in it.", show_default=False)],
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "--models",
-            help="A model's name (`bagnet models list`) or file; another network as timm:NAME, torchvision:NAME or "
-            "package.module:function; repeat it for several.",
-            show_default="the bundled one",
-        ),
-    ] = None,
-    split: Annotated[str, typer.Option(help="train | val; a folder without splits is all train.")] = "val",
+    model: Models = None,
+    split: Split = "val",
     images: Annotated[
         list[str] | None,
         typer.Option(
-            help="How many images, drawn evenly from the classes; 0 for all. For one experiment of `all`: NAME=N.",
+            metavar="N",
+            help="How many images, drawn evenly from the classes; 0 for all. For one experiment of `all`: EXPERIMENT=N.",
             show_default="the experiment's own",
         ),
     ] = None,
@@ -58,70 +50,65 @@ def paper(
         list[str] | None,
         typer.Option(
             "--set",
-            help="An option of an experiment, as sides=8,16; for one experiment of `all`: NAME.sides=8,16.",
+            metavar="OPTION=VALUE",
+            help="An option of an experiment, as sides=8,16; for one experiment of `all`: EXPERIMENT.sides=8,16.",
             show_default=False,
         ),
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option(help="An experiment that `all` leaves out; repeat it for several.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="EXPERIMENT",
+            help="An experiment that `all` leaves out. Repeat it for several.",
+            show_default=False,
+            autocompletion=among(*NAMES),
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn by lot.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 2; 0 below 4,000 images")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results, finished or not, of other settings, models or images.")
-    ] = False,
+    seed: Seed = 0,
     trust: Trust = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    batch_size: BatchSize = 64,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Repeat an experiment of the paper with any models and images: figure, data and result. `all` also makes one page.
 
     The same command goes on where it was cut short, and does nothing twice.
 
-    Example: `bagnet paper interactions --models bagnet33.orig_in1k --models torchvision:vgg16 --data imagenet/ --out paper/`
+    Example: `bagnet paper interactions imagenet/ --model bagnet33.orig_in1k --model torchvision:vgg16 --out paper/`
     """
-    from ..studies.paper.catalogue import NAMES, experiment
+    from ..studies.paper.catalogue import experiment
     from ..studies.paper.page import run_all
     from ..studies.paper.subjects import gather
 
-    asked = _asked(name, skip or (), NAMES)
-    options = _by_experiment(option or (), asked, name)
-    counts = _counts(images or (), asked, name)
-    experiments = [experiment(one, options.get(one)) for one in asked]
+    chosen = _chosen(name, skip or ())
+    options = _by_experiment(option or (), chosen, name)
+    counts = _counts(images or (), chosen, name)
+    experiments = [experiment(title, options.get(title)) for title in chosen]
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; name a folder")
-    words = model or [""]
-    if len(set(words)) < len(words):
-        raise ValueError(f"--model {next(word for word in words if words.count(word) > 1)} is given twice")
-    ready = [classifier(word, trust=trust or ()) for word in words]
-    cards = [one.card.name if one.card is not None else word for one, word in zip(ready, words, strict=True)]
-    names = [word if cards.count(card) > 1 else card for word, card in zip(words, cards, strict=True)]
+    models = classifiers(model, trust=trust)
     with progress_bar() as progress:
         material = gather(
-            list(zip(names, ready, strict=True)),
+            models,
             data,
             split,
             seed=seed,
             batch_size=batch_size,
             workers=workers,
             progress=progress,
-            given=_given(model or (), data, split, seed, trust or ()),
+            given=_data_and_models(data, model or (), split, seed, trust or ()),
         )
         if name == "all":
             results, left_out, page = run_all(experiments, material, out, counts, overwrite)
         else:
-            (one,) = experiments
-            results = [one.run(material.sample(counts.get(one.name, one.sample)), out, overwrite)]
+            (single,) = experiments
+            results = [single.run(material.sample(counts.get(single.name, single.sample)), out, overwrite)]
             left_out, page = {}, None
-    for experiment_name, reason in left_out.items():
-        typer.echo(f"bagnet: {experiment_name} is left out: {reason}", err=True)
-    unusable = {image: reason for one in results for image, reason in one.unusable.items()}
-    for reason in unusable.values():
-        typer.echo(f"bagnet: {reason}", err=True)
+    unusable = {image: reason for result in results for image, reason in result.unusable.items()}
+    print_problems([*(f"{title} is left out: {reason}" for title, reason in left_out.items()), *unusable.values()])
     if as_json:
-        records = [dict(one.record) for one in results]
+        records = [dict(result.record) for result in results]
         typer.echo(json.dumps({"results": records, "left_out": left_out, "page": None if page is None else str(page)}))
     else:
         for result in results:
@@ -132,57 +119,56 @@ def paper(
         sys.exit(2)
 
 
-def _given(models: Sequence[str], data: str, split: str, seed: int, trust: Sequence[str]) -> str:
+def _data_and_models(data: str, models: Sequence[str], split: str, seed: int, trust: Sequence[str]) -> str:
     """What was asked about, as words of a command line."""
-    words = [*(word for one in models for word in ("--models", one)), "--data", data]
+    words = [data, *(word for model in models for word in ("--model", model))]
     words += ["--split", split] if split != "val" else []
     words += ["--seed", str(seed)] if seed else []
-    return shlex.join([*words, *(word for one in trust for word in ("--trust", one))])
+    return shlex.join([*words, *(word for path in trust for word in ("--trust", path))])
 
 
 def _show(result: Result, several: bool) -> None:
-    there = " (done already; nothing was measured again)" if result.there_already else ""
+    done = " (done already; nothing was measured again)" if result.there_already else ""
     if several:
-        typer.echo(f"{result.name}: {result.record['title']}{there}")
-    elif there:
-        typer.echo(f"{result.folder}{there}")
+        typer.echo(f"{result.name}: {result.record['title']}{done}")
+    elif done:
+        typer.echo(f"{result.folder}{done}")
     for sentence in result.sentences:
         typer.echo(f"  {sentence}" if several else sentence)
 
 
-def _asked(name: str, skip: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+def _chosen(name: str, skip: Sequence[str]) -> Sequence[str]:
     """The experiments to run."""
     if name != "all":
         if skip:
             raise ValueError(f"--skip {skip[0]}: only `all` leaves experiments out")
         return (name,)
-    if unknown := [one for one in skip if one not in names]:
-        raise ValueError(f"--skip {unknown[0]}: there are {', '.join(names)}")
-    return [one for one in names if one not in skip]
+    if unknown := [title for title in skip if title not in NAMES]:
+        raise ValueError(f"--skip {unknown[0]}: there are {', '.join(NAMES)}")
+    return [title for title in NAMES if title not in skip]
 
 
-def _by_experiment(options: Sequence[str], asked: Sequence[str], name: str) -> dict[str, dict[str, str]]:
+def _by_experiment(options: Sequence[str], chosen: Sequence[str], name: str) -> dict[str, dict[str, str]]:
     """--set words as options of each experiment."""
-    found: dict[str, dict[str, str]] = {}
+    values: dict[str, dict[str, str]] = {}
     for text in options:
         key, equals, value = text.partition("=")
-        place, dot, field = key.rpartition(".")
-        place = place if dot else name
-        if not equals or place not in asked:
-            form = "NAME.option=value, with a NAME of an experiment" if name == "all" else "option=value"
+        title, dot, field = key.rpartition(".")
+        title = title if dot else name
+        if not equals or title not in chosen:
+            form = "EXPERIMENT.option=value, with one that is run" if name == "all" else "option=value"
             raise ValueError(f"--set {text}: write it as {form}")
-        found.setdefault(place, {})[field] = value
-    return found
+        values.setdefault(title, {})[field] = value
+    return values
 
 
-def _counts(images: Sequence[str], asked: Sequence[str], name: str) -> Mapping[str, int]:
+def _counts(images: Sequence[str], chosen: Sequence[str], name: str) -> Mapping[str, int]:
     """--images words as a number of images of each experiment that has one."""
-    found: dict[str, Any] = {}
+    counts: dict[str, int] = {}
     for text in images:
-        place, equals, number = text.rpartition("=")
-        if not number.isdecimal() or (equals and place not in asked):
-            raise ValueError(
-                f"--images {text}: give a number{', or NAME=N with a NAME of an experiment' if name == 'all' else ''}"
-            )
-        found.update({place: int(number)} if equals else {one: int(number) for one in asked if one not in found})
-    return found
+        title, equals, number = text.rpartition("=")
+        if not number.isdecimal() or (equals and title not in chosen):
+            form = ", or EXPERIMENT=N with one that is run" if name == "all" else ""
+            raise ValueError(f"--images {text}: give a number{form}")
+        counts |= {title: int(number)} if equals else {each: int(number) for each in chosen if each not in counts}
+    return counts

@@ -4,52 +4,62 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .inference import Calibration, Model, Precision, Runtime, network
+from .classifiers import digest_of, network, preprocessing
+from .options import AsJson, BatchSize, Calibration, Model, Overwrite, Precision, Runtime, Size, Workers
+from .output import print_problems
 from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from ..data.sources import ImageSource
 
 
 def predict(
-    source: Annotated[
-        Path,
+    images: Annotated[
+        list[str],
         typer.Argument(
-            help="A folder of images, searched with all folders inside it, or a Parquet table with a column of images.",
+            metavar="IMAGES",
+            help="Image files; or a folder, searched with all folders inside it; a Parquet table with a column of images; a "
+            ".txt list of paths, one a line; or - for such a list on stdin.",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The table to write: .csv or .parquet.")] = Path("predictions.csv"),
-    top: Annotated[int, typer.Option(min=1, help="How many of the best classes.")] = 5,
-    maps: Annotated[
-        Path | None, typer.Option(help="A folder for the evidence of these classes, .npz.", show_default=False)
-    ] = None,
     model: Model = "",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write: .csv, .jsonl or .parquet.")] = Path(
+        "predictions.csv"
+    ),
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many of the best classes.")] = 5,
+    maps: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the evidence of these classes goes, as .npz.", show_default=False),
+    ] = None,
+    size: Size = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Input size in pixels, instead of the model's own.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that decode.", show_default="cores - 2; 0 below 4,000 images")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table that is there already.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    batch_size: BatchSize = 16,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Classify a folder or data set of images into a table. The same command goes on where a run was interrupted.
+    """Classify many images into a table.
 
-    A finished table is kept: give --overwrite to make it again.
+    The same command goes on where a run was interrupted. A finished table is kept: give --overwrite to make it again.
 
     Example: `bagnet predict photos/ --out table.parquet --runtime openvino`
+
+    Example: `find photos/ -name "*.jpg" | bagnet predict - --out table.jsonl`
     """
-    from ..data.sources import open_images
     from ..runs.predict import predict as run
 
+    source = _source(images)
     ready = network(model, runtime, precision, calibration, prepared=True)
-    transform = ready.transform if size is None else ready.transform.with_crop(size)
     with progress_bar() as progress:
         summary = run(
             ready,
@@ -59,13 +69,12 @@ def predict(
             maps=maps,
             batch_size=batch_size,
             workers=workers,
-            transform=transform,
-            calibration="" if calibration is None else open_images(calibration).fingerprint,
+            transform=preprocessing(ready, size),
+            calibration=digest_of(calibration),
             overwrite=overwrite,
             progress=progress,
         )
-    for _, reason in summary.bad:
-        typer.echo(f"bagnet: {reason}", err=True)
+    print_problems(reason for _, reason in summary.bad)
     if as_json:
         typer.echo(json.dumps({"table": str(out), **asdict(summary)}))
     else:
@@ -73,3 +82,14 @@ def predict(
         typer.echo(f"{summary.predicted} of {summary.images} images predicted{resumed}, {len(summary.bad)} bad -> {out}")
     if summary.bad:
         sys.exit(2)
+
+
+def _source(words: Sequence[str]) -> ImageSource:
+    """What `open_images` takes: the paths on stdin for -, one folder, table or list, or several image files."""
+    from ..data.sources import listed_paths
+
+    if "-" not in words:
+        return words[0] if len(words) == 1 else words
+    if len(words) > 1:
+        raise ValueError("- is a list of paths on stdin, which are all the images: leave it or the other images out")
+    return listed_paths(sys.stdin.buffer.read())

@@ -34,7 +34,7 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
             if task is None or progress.stage != stage or progress.done < bar.tasks[-1].completed:
                 if task is not None:
                     bar.remove_task(task)
-                stage, task = progress.stage, bar.add_task(progress.stage, unit=progress.unit)
+                stage, task = progress.stage, bar.add_task(progress.stage, total=progress.total, unit=progress.unit)
             bar.update(task, completed=progress.done, total=progress.total)
 
         yield show

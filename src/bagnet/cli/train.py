@@ -7,42 +7,56 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from ..training.recipe import Recipe
+from ..training.recipe import RECIPES, Recipe
+from .completion import among, models
+from .options import AsJson, Data, TrainingWorkers
 from .progress import lines_on_stderr
+
+_METAVARS = {bool: None, int: "N", float: "X", str: "WORD"}
 
 
 def _with_recipe(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for every field of a recipe beside its own; it gets those that were given as `changes`."""
-    own = inspect.signature(command, eval_str=True)
-    hints = get_type_hints(Recipe)
-    options = []
-    for field in fields(Recipe):
-        kind = hints[field.name] if hints[field.name] in (bool, int, float) else str  # a choice among words is text
-        names = [f"--{field.name.replace('_', '-')}"]
-        if kind is bool:
-            names[0] += f"/--no-{field.name.replace('_', '-')}"
-        text = typer.Option(*names, help=field.metadata["help"], show_default=False, rich_help_panel="Recipe, field by field")
-        options.append(
-            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, text])
-        )
+    """The command with an option for every field of a recipe beside its own; it gets those that are given as `changes`."""
+    signature = inspect.signature(command, eval_str=True)
+    options = [_option(field) for field in fields(Recipe)]
 
-    def wrapped(**given: Any) -> None:
-        changes = {field.name: given.pop(field.name) for field in fields(Recipe)}
-        command(**given, changes={name: value for name, value in changes.items() if value is not None})
+    def wrapped(**values: Any) -> None:
+        changes = {field.name: values.pop(field.name) for field in fields(Recipe)}
+        command(**values, changes={name: value for name, value in changes.items() if value is not None})
 
-    kept = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, parameter in own.parameters.items() if name != "changes"
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in signature.parameters.items()
+        if name != "changes"
     ]
-    wrapped.__signature__ = own.replace(parameters=[*kept, *options])  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {one.name: one.annotation for one in (*kept, *options)}
+    wrapped.__signature__ = signature.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in (*parameters, *options)}
     wrapped.__doc__, wrapped.__name__ = command.__doc__, command.__name__
     return wrapped
+
+
+def _option(field: Field[Any]) -> inspect.Parameter:
+    """A recipe's field as an option that is None where it is not given."""
+    hint = get_type_hints(Recipe)[field.name]
+    choices = get_args(hint)
+    kind = str if choices else hint
+    flag = f"--{field.name.replace('_', '-')}"
+    option = typer.Option(
+        f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
+        help=f"{' | '.join(choices)}. {field.metadata['help']}" if choices else field.metadata["help"],
+        metavar=_METAVARS[kind],
+        show_default=False,
+        autocompletion=among(*choices) if choices else None,
+        rich_help_panel="Recipe, field by field",
+    )
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _four(text: str) -> tuple[int, int, int, int]:
@@ -59,27 +73,27 @@ _CARD = "Card"
 
 @_with_recipe
 def train(
-    data: Annotated[
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where checkpoints, logs and the result go.", show_default=False)],
+    recipe: Annotated[
         str,
-        typer.Argument(
-            help="Folder with a folder for each class, with Parquet tables or tar shards; a .npz file; or hub:NAME.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the result.", show_default=False)],
-    recipe: Annotated[str, typer.Option(help="paper | modern | a .toml file of fields.")] = "modern",
+        typer.Option(metavar="RECIPE", help=f"{' | '.join(RECIPES)} | a .toml file of fields.", autocompletion=among(*RECIPES)),
+    ] = "modern",
     start: Annotated[
         str,
         typer.Option(
+            metavar="MODEL",
             help="Weights to start from: a model's name or file. The learning rate is then a tenth of the recipe's, unless it is "
             "given.",
             show_default="random",
+            autocompletion=models,
             rich_help_panel=_NETWORK,
         ),
     ] = "",
     network: Annotated[
         str,
         typer.Option(
+            metavar="NAME",
             help="Another network than a BagNet, to compare with: timm:NAME, torchvision:NAME or package.module:function.",
             show_default=False,
             rich_help_panel=_NETWORK,
@@ -88,49 +102,61 @@ def train(
     teacher: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="MODEL",
             help="Whose answers are learned, where the recipe distils: a model's name or file, or as for --network; the mean of "
             "several, where it is repeated.",
             show_default=False,
+            autocompletion=models,
             rich_help_panel=_NETWORK,
         ),
     ] = None,
     kernel3: Annotated[
-        str | None, typer.Option(help="3x3 blocks per stage.", show_default="1,1,1,1", rich_help_panel=_NETWORK)
+        str | None,
+        typer.Option(metavar="A,B,C,D", help="3x3 blocks per stage.", show_default="1,1,1,1", rich_help_panel=_NETWORK),
     ] = None,
     strides: Annotated[
-        str | None, typer.Option(help="Stride of each stage.", show_default="2,2,2,1", rich_help_panel=_NETWORK)
+        str | None,
+        typer.Option(metavar="A,B,C,D", help="Stride of each stage.", show_default="2,2,2,1", rich_help_panel=_NETWORK),
     ] = None,
     layers: Annotated[
-        str | None, typer.Option(help="Blocks per stage.", show_default="3,4,6,3", rich_help_panel=_NETWORK)
+        str | None, typer.Option(metavar="A,B,C,D", help="Blocks per stage.", show_default="3,4,6,3", rich_help_panel=_NETWORK)
     ] = None,
     width: Annotated[
-        int | None, typer.Option(min=1, help="Channels of the stem.", show_default="64", rich_help_panel=_NETWORK)
+        int | None,
+        typer.Option(metavar="N", min=1, help="Channels of the stem.", show_default="64", rich_help_panel=_NETWORK),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(min=1, help="Channels of the images.", show_default="3", rich_help_panel=_NETWORK)
+        int | None,
+        typer.Option(metavar="N", min=1, help="Channels of the images.", show_default="3", rich_help_panel=_NETWORK),
     ] = None,
     resize: Annotated[
         int | None,
-        typer.Option(min=1, help="Shorter side of the images, in pixels.", show_default="256", rich_help_panel=_NETWORK),
+        typer.Option(metavar="PIXELS", min=1, help="Shorter side of the images.", show_default="256", rich_help_panel=_NETWORK),
     ] = None,
     crop: Annotated[
-        int | None, typer.Option(min=1, help="Input size, in pixels.", show_default="224", rich_help_panel=_NETWORK)
+        int | None,
+        typer.Option(metavar="PIXELS", min=1, help="Input size.", show_default="224", rich_help_panel=_NETWORK),
     ] = None,
-    tag: Annotated[str, typer.Option(help="Tag of the model's name, after the architecture.", rich_help_panel=_CARD)] = "mine",
-    licence: Annotated[str, typer.Option(help="Licence of the weights.", rich_help_panel=_CARD)] = "unknown",
+    tag: Annotated[
+        str, typer.Option(metavar="WORD", help="Tag of the model's name, after the architecture.", rich_help_panel=_CARD)
+    ] = "mine",
+    licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of the weights.", rich_help_panel=_CARD)] = "unknown",
     trained_on: Annotated[
-        str, typer.Option(help="What the images are.", show_default="the folder's name", rich_help_panel=_CARD)
+        str,
+        typer.Option(metavar="TEXT", help="What the images are.", show_default="the folder's name", rich_help_panel=_CARD),
     ] = "",
-    notes: Annotated[str, typer.Option(help="Anything else.", rich_help_panel=_CARD)] = "",
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that prepare images.", show_default="cores - 1")] = None,
+    notes: Annotated[str, typer.Option(metavar="TEXT", help="Anything else.", show_default=False, rich_help_panel=_CARD)] = "",
+    workers: TrainingWorkers = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Leave Parquet tables where they are, also the hub's, and read as training goes on.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
     *,
     changes: dict[str, Any],
 ) -> None:
-    """Train a BagNet; the same command goes on where a run was cut short. Under torchrun, on several processes and machines.
+    """Train a BagNet, or a network to compare with, on labelled images.
+
+    The same command goes on where a run was cut short. Under torchrun, on several processes and machines.
 
     Example: `bagnet train photos/ --out runs/photos --start bagnet25s4.tiny_in200 --epochs 10`
     """
@@ -148,13 +174,15 @@ def train(
     from ..training.run import train as run
     from ..zoo.load import load
 
-    given: dict[str, Any] = {
+    shaped: dict[str, Any] = {
         name: _four(text) for name, text in (("kernel3", kernel3), ("strides", strides), ("layers", layers)) if text is not None
     }
-    given |= {} if width is None else {"width": width}
-    if given and (start or network):
-        taken = f"--start {start}" if start else f"--network {network}"
-        raise ValueError(f"--{next(iter(given))} shapes a new BagNet, and {taken} has a shape of its own: leave one of them out")
+    shaped |= {} if width is None else {"width": width}
+    if shaped and (start or network):
+        option = f"--start {start}" if start else f"--network {network}"
+        raise ValueError(
+            f"--{next(iter(shaped))} shapes a new BagNet, and {option} has a shape of its own: leave one of them out"
+        )
     weights = load(start) if start else None
     preprocessing = Preprocessing() if weights is None else weights.transform
     if channels is not None:
@@ -167,7 +195,7 @@ def train(
     if network:
         shape = ExternalArchitecture(network)
     elif weights is None:
-        shape = Architecture(**given)
+        shape = Architecture(**shaped)
     with lines_on_stderr():
         result = run(
             data,
@@ -189,8 +217,8 @@ def train(
     if rank() != 0:  # of several processes one speaks
         return
     if as_json:
-        found = result.evaluation.to_dict() if result.evaluation is not None else None
-        typer.echo(json.dumps({"model": str(result.path), "unreadable": len(result.unreadable), "val": found}))
+        val = None if result.evaluation is None else result.evaluation.to_dict()
+        typer.echo(json.dumps({"model": str(result.path), "unreadable": len(result.unreadable), "val": val}))
         return
     if result.unreadable:
         typer.echo(f"{len(result.unreadable)} images were skipped: {out / 'unreadable.csv'}", err=True)

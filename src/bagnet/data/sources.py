@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,7 +22,7 @@ from .decode import BadImage, Photo, decode, decode_bytes
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp")
 TABLE_ENDING = ".parquet"
-
+LIST_ENDINGS = (".txt", ".lst")
 
 ImageSource: TypeAlias = "str | PathLike[str] | Sequence[str | PathLike[str]]"  # what `open_images` takes
 
@@ -66,22 +67,50 @@ class Images(Protocol):
 def open_images(source: ImageSource) -> Images:
     """The images of a folder and all folders inside it, of a Parquet table or a folder of them, or files one by one.
 
-    A table has a column `image` of encoded images: bytes, or the structure of `bytes` and `path` that `datasets` writes.
+    A table has a column `image` of encoded images: bytes, or the structure of `bytes` and `path` that `datasets` writes. A file
+    that ends in .txt or .lst is a list of image files, as `listed_paths` reads it.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: a folder or a list holds no images, or a table has no column of them.
+        ValueError: a folder or a list holds no images, a list has one twice, or a table has no column of them.
         ImportError: a table needs `pyarrow`.
     """
     if not isinstance(source, (str, PathLike)):
-        if not len(source):
-            raise ValueError("the list of image files is empty: give at least one")
-        return ImageFiles(tuple(Path(fspath(path)) for path in source))
+        return _image_files(source, "the list of image files")
     root = Path(fspath(source))
     if not root.exists():
         raise FileNotFoundError(f"{root}: there is no such file or folder")
-    if not root.is_dir():
-        return ParquetImages((root,)) if root.suffix == TABLE_ENDING else ImageFiles((root,))
+    if root.is_dir():
+        return _folder(root)
+    if root.suffix == TABLE_ENDING:
+        return ParquetImages((root,))
+    if root.suffix.lower() in LIST_ENDINGS:
+        return _image_files(listed_paths(root.read_bytes()), str(root))
+    return ImageFiles((root,))
+
+
+def listed_paths(content: bytes) -> list[Path]:
+    """The paths in a list: one a line, or separated by null bytes as `find -print0` writes them.
+
+    They are relative to the current folder, wherever the list lies, as those on a command line are.
+    """
+    text = os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
+    lines = text.split("\0") if "\0" in text else (line.removesuffix("\r") for line in text.split("\n"))
+    return [Path(line) for line in lines if line.strip()]
+
+
+def _image_files(listed: Sequence[str | PathLike[str]], where: str) -> ImageFiles:
+    paths = tuple(Path(fspath(path)) for path in listed)
+    if not paths:
+        raise ValueError(f"{where} is empty: give at least one image")
+    path, times = Counter(paths).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"{where} has {path} more than once: leave it there once")
+    return ImageFiles(paths)
+
+
+def _folder(root: Path) -> Images:
+    """The images of a folder and all folders inside it."""
     files = sorted(
         Path(folder, name)
         for folder, _, names in os.walk(root)
@@ -222,7 +251,7 @@ def opened(path: Path | str) -> Any:
 
 
 def _fingerprint(names: Sequence[str], paths: Sequence[Path | str]) -> str:
-    """A digest of files: their names in the collection, places, sizes and times of writing; of addresses, only what they say."""
+    """A digest of files: their names in the collection, paths, sizes and times of writing; of addresses, only what they say."""
     resolved = cache(Path.resolve)  # a folder once, not once for each file in it
 
     def seen(path: Path | str) -> str:

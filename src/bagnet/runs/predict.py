@@ -53,7 +53,7 @@ def predict(
     overwrite: bool = False,
     progress: Listener | None = None,
 ) -> Summary:
-    """Classify a folder of images, a Parquet table or a list of image files into a table with a row for each.
+    """Classify a folder of images, a Parquet table or image files into a table with a row for each.
 
     A run that was interrupted goes on where it stopped when it is called again with the same images, model and settings; the
     images are the same if none was moved, added or written anew. What is known is kept beside the table, in a folder called
@@ -62,8 +62,9 @@ def predict(
 
     Args:
         model: a BagNet or a prepared one.
-        source: as for `open_images`: a folder, searched with all folders inside it, a Parquet table, or image files.
-        out: the table, .csv or .parquet: image, error, and index, name, logit and probability of the best classes.
+        source: as for `open_images`: a folder, searched with all folders inside it, a Parquet table, a .txt list of image files,
+            or a list of them.
+        out: the table, .csv, .jsonl or .parquet: image, error, and index, name, logit and probability of the best classes.
         top: how many classes.
         maps: a folder for the evidence of these classes, which `open_maps` opens again; the table's column `map` names the file
             of each image. It holds the maps of one table only.

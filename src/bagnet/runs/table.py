@@ -1,17 +1,20 @@
-"""Tables for people's programs: rows as CSV or Parquet."""
+"""Tables for people's programs: rows as CSV, JSON Lines or Parquet."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..files import replacing
 from ..missing import needs
 
 Row = Mapping[str, Any]
-_ENDINGS = (".csv", ".parquet")
 _GROUP = 10_000  # rows that are written together
 
 
@@ -19,12 +22,13 @@ def check_table(path: Path) -> None:
     """See that a table could be written there, as far as its name says.
 
     Raises:
-        ValueError: the name ends in something else than .csv or .parquet.
+        ValueError: the name ends in something else than .csv, .jsonl or .parquet.
         IsADirectoryError: it is a folder.
         ImportError: a package is missing.
     """
-    if path.suffix not in _ENDINGS:
-        raise ValueError(f"{path}: tables end in {' or '.join(_ENDINGS)}")
+    if path.suffix not in _WRITERS:
+        *some, last = _WRITERS
+        raise ValueError(f"{path}: tables end in {', '.join(some)} or {last}")
     if path.suffix == ".parquet":
         needs("pyarrow", "train")
     if path.is_dir():
@@ -37,9 +41,8 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None
     Raises:
         OSError: it cannot be written.
     """
-    write = _write_csv if path.suffix == ".csv" else _write_parquet
     with replacing(path) as part:
-        write(part, columns, map(_as_text, rows))
+        _WRITERS[path.suffix](part, columns, map(_as_text, rows))
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:
@@ -61,6 +64,20 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
         writer.writerows(rows)
 
 
+def _write_jsonl(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """An object a line, with every column in it."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for row in rows:
+            record = {name: _as_json(row.get(name)) for name in columns}
+            file.write(f"{json.dumps(record, ensure_ascii=False, allow_nan=False)}\n")
+
+
+def _as_json(value: Any) -> Any:
+    """A cell as JSON can hold it: numpy's numbers as Python's, and null for one that is not finite."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """In groups, so that a table of millions of rows needs no memory; a column's type is that of its values."""
     arrow, parquet = needs("pyarrow", "train"), needs("pyarrow.parquet", "train")
@@ -74,3 +91,10 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> N
                 writer.write_table(arrow.Table.from_pylist(group, schema))
                 group = []
         writer.write_table(arrow.Table.from_pylist(group, schema))
+
+
+_WRITERS: dict[str, Callable[[Path, Sequence[str], Iterable[Row]], None]] = {
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}

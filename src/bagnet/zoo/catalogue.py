@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 from ..architecture import Architecture
@@ -15,9 +13,7 @@ from ..data.names import ClassNames, imagenet1k
 from ..data.transforms import Preprocessing
 from .checkpoint import read
 from .fetch import check, difference, file_sha256
-
-DEFAULT = "bagnet25s4.tiny_in200"
-_PACKAGE = resources.files(__package__)
+from .names import bundled, published_records
 
 
 class UnknownModel(ValueError):
@@ -27,21 +23,7 @@ class UnknownModel(ValueError):
 @cache
 def published() -> dict[str, Card]:
     """Cards of the published weights, by name."""
-    table = tomllib.loads((_PACKAGE / "published.toml").read_text(encoding="utf-8"))
-    defaults = table.pop("defaults")
-    cards = (
-        Card.from_dict({**defaults, **record, "name": f"{architecture}.{tag}"})
-        for architecture, tags in table.items()
-        for tag, record in tags.items()
-    )
-    return {card.name: card for card in cards}
-
-
-@cache
-def bundled() -> dict[str, Path]:
-    """Files of the weights inside the package, by the name of their card."""
-    folder = Path(str(_PACKAGE / "weights"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    return {name: Card.from_dict(record) for name, record in published_records().items()}
 
 
 def card_of(name: str) -> Card:

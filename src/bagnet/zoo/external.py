@@ -19,10 +19,11 @@ from ..missing import needs
 from ..model import BagNet
 from ..progress import Listener, unheard
 from ..weights import BadCheckpoint
-from .catalogue import UnknownModel, bundled, published, published_as
+from .catalogue import UnknownModel, published, published_as
 from .checkpoint import read
 from .fetch import DownloadFailed
 from .load import load
+from .names import bundled
 
 _OWN = "bagnet.zoo.comparison"
 FORMS = "timm:NAME, torchvision:NAME or package.module:function"

@@ -17,9 +17,10 @@ from ..data.names import ClassNames
 from ..model import BagNet
 from ..progress import Listener, unheard
 from ..weights import State
-from .catalogue import DEFAULT, bundled, published, published_as, published_by_content, unknown, untrained
+from .catalogue import published, published_as, published_by_content, unknown, untrained
 from .checkpoint import architecture_of, load_strictly, read
 from .fetch import check, fetch
+from .names import DEFAULT, bundled
 
 _SHAPE_WORDS = ("kernel3", "strides", "layers", "width", "padded", "in_channels", "num_classes")
 

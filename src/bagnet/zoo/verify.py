@@ -8,10 +8,11 @@ from pathlib import Path
 
 from ..card import digest
 from ..progress import Listener, unheard
-from .catalogue import bundled, published, published_as, unknown
+from .catalogue import published, published_as, unknown
 from .checkpoint import read
 from .external import open_classifier
 from .fetch import check, fetch, file_sha256
+from .names import bundled
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Who executes a network's features, and in which precision: a file for each runtime, and the one list of them."""
+"""Who executes a network's features, and in which precision: a file for each runtime, and the one list of them.
+
+The list can be read without torch, as `bagnet --help` does.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
-from .runner import CannotRun, Options, Runner
+    from .runner import Options, Runner
 
 _IN_WORDS = {"cpu": "the CPU", "cuda": "CUDA"}
 PRECISIONS = ("float32", "tf32", "mixed", "bf16", "int8")
@@ -38,6 +43,8 @@ class Runtime:
             CannotRun: not in that precision, not on that device or processor, or not with these options.
             ImportError: its package is missing; the message has the pip command.
         """
+        from .runner import CannotRun
+
         device = options.device.split(":", maxsplit=1)[0]
         if precision not in self.precisions.get(device, ()):
             able = [runtime.name for runtime in RUNTIMES.values() if precision in runtime.precisions.get(device, ())]

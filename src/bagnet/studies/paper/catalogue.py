@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from .experiment import Experiment
+if TYPE_CHECKING:
+    from .experiment import Experiment
 
 # name -> file : class; read when asked for, as some need packages that others do not
 _PLACES = {

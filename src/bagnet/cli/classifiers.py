@@ -1,0 +1,132 @@
+"""The models that a command line asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .output import print_problems
+from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..data.transforms import Preprocessing
+    from ..engine.classifier import Classifier, Predictor
+    from ..model import BagNet
+
+_TYPICAL = 300  # images to calibrate on, at most
+
+
+def network(
+    name: str,
+    runtime: str = "torch",
+    precision: str = "float32",
+    calibration: Path | None = None,
+    prepared: bool = False,
+) -> Classifier:
+    """The model that goes by a name, "" for the bundled one, on a runtime.
+
+    Args:
+        name: of the model, or of its file.
+        runtime: who runs it.
+        precision: in which.
+        calibration: for int8.
+        prepared: also for torch in float32, where the model itself would do: it is faster so and exact, and pays for many images.
+
+    Raises:
+        ValueError: there is no such model, runtime or precision; or calibration without int8.
+    """
+    from ..zoo.load import load
+    from ..zoo.names import DEFAULT
+
+    _check_calibration(precision, calibration)
+    with progress_bar() as progress:
+        model = load(name or DEFAULT, progress=progress)
+    if (runtime, precision) == ("torch", "float32") and not prepared:
+        return model
+    return _on_runtime(model, runtime, precision, calibration)
+
+
+def classifiers(
+    names: Sequence[str] | None,
+    runtime: str = "torch",
+    precision: str = "float32",
+    calibration: Path | None = None,
+    trust: Sequence[str] | None = None,
+) -> list[tuple[str, Predictor]]:
+    """Models to be compared, BagNets or others; the bundled one where none is named.
+
+    Returns:
+        each under the name of its card; under what was typed, where cards share one.
+
+    Raises:
+        ValueError: as `network`; a model is named twice, or one that is no BagNet is to run on another runtime.
+    """
+    from ..engine.classifier import model_name
+    from ..zoo.names import DEFAULT
+
+    names = names or [DEFAULT]
+    if len(set(names)) < len(names):
+        raise ValueError(f"--model {next(name for name in names if names.count(name) > 1)} is given twice")
+    models = [_classifier(name, runtime, precision, calibration, trust or ()) for name in names]
+    cards = [model_name(model) for model in models]
+    return [(name if cards.count(card) > 1 else card, model) for name, card, model in zip(names, cards, models, strict=True)]
+
+
+def _classifier(name: str, runtime: str, precision: str, calibration: Path | None, trust: Sequence[str]) -> Predictor:
+    from ..zoo.external import ExternalNetwork, open_classifier
+
+    _check_calibration(precision, calibration)
+    with progress_bar() as progress:
+        model = open_classifier(name, trust=trust, progress=progress)
+    if (runtime, precision) == ("torch", "float32"):
+        return model
+    if isinstance(model, ExternalNetwork):
+        raise ValueError(
+            f"{name}: is not a BagNet and runs on torch in float32 only: leave --runtime {runtime} --precision {precision} out"
+        )
+    return _on_runtime(model, runtime, precision, calibration)
+
+
+def preprocessing(model: Predictor, size: int | None) -> Preprocessing:
+    """How a model's images are prepared, at the size that `--size` asks for."""
+    return model.transform if size is None else model.transform.with_crop(size)
+
+
+def digest_of(calibration: Path | None) -> str:
+    """By which the images that a model was calibrated on are known again; "" where there are none."""
+    from ..data.sources import open_images
+
+    return "" if calibration is None else open_images(calibration).fingerprint
+
+
+def _check_calibration(precision: str, calibration: Path | None) -> None:
+    if calibration is not None and precision != "int8":
+        raise ValueError(f"--calibration is for --precision int8, not for {precision}: leave one out, or ask for int8")
+
+
+def _on_runtime(model: BagNet, runtime: str, precision: str, calibration: Path | None) -> Classifier:
+    from ..engine.prepare import prepare
+
+    images = None if calibration is None else _calibration_images(model, calibration)
+    return prepare(model, runtime, precision, calibration=images)
+
+
+def _calibration_images(model: BagNet, source: Path) -> list[Tensor]:
+    """Prepared images from all over a collection: folders are sorted by class."""
+    from ..data.sources import open_images
+
+    images = open_images(source)
+    count = len(images.names)
+    most = min(count, _TYPICAL)
+    batches: list[Tensor] = []
+    for row in (number * count // most for number in range(most)):
+        try:
+            batches.append(model.transform(images.photo(row).image)[None])
+        except (OSError, ValueError) as error:
+            print_problems([str(error)])
+    if not batches:
+        raise ValueError(f"{source}: none of the images can be read")
+    return batches

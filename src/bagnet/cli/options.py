@@ -1,0 +1,99 @@
+"""What several commands ask for: each option has one name, one help and one form, and is defined here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..engine.runtimes import PRECISIONS, RUNTIMES
+from .completion import among, models
+
+_DATA = (
+    "Labelled images: a folder with a folder for each class, with Parquet tables or with tar shards; a .npz file; or hub:NAME."
+)
+_MODEL = "A model's name (`bagnet models list`) or file"
+
+
+def _argument(metavar: str, text: str, **look: Any) -> Any:
+    return typer.Argument(metavar=metavar, help=text, show_default=False, **look)
+
+
+def _workers(default: str) -> Any:
+    return typer.Option("--workers", metavar="N", min=0, help="Processes that read images.", show_default=default)
+
+
+def size(default: str | bool) -> Any:
+    """`--size`, of which a command may have another default than the model's size."""
+    return typer.Option("--size", metavar="PIXELS", min=1, help="Input size.", show_default=default)
+
+
+Data = Annotated[str, _argument("DATA", _DATA)]
+DataOrImages = Annotated[str, _argument("DATA", f"{_DATA} Where no labels are needed, any folder of images.")]
+Name = Annotated[str, _argument("MODEL", f"{_MODEL}.", autocompletion=models)]
+
+Model = Annotated[
+    str,
+    typer.Option("--model", metavar="MODEL", help=f"{_MODEL}.", show_default="the bundled one", autocompletion=models),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help=f"{_MODEL}; or another network: timm:NAME, torchvision:NAME or package.module:function. Repeat it for several.",
+        show_default="the bundled one",
+        autocompletion=models,
+    ),
+]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="NAME",
+        help="A package.module:function that may be run where a model's file names it. Repeat it for several.",
+        show_default=False,
+    ),
+]
+Runtime = Annotated[
+    str, typer.Option("--runtime", metavar="NAME", help=f"{' | '.join(RUNTIMES)}.", autocompletion=among(*RUNTIMES))
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help=f"{' | '.join(PRECISIONS)}. Not every runtime has each.",
+        autocompletion=among(*PRECISIONS),
+    ),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="IMAGES",
+        help="For int8: typical images, as a folder, a Parquet table or a .txt list of paths.",
+        show_default=False,
+    ),
+]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="train | val. A folder without splits is all train.",
+        autocompletion=among("train", "val"),
+    ),
+]
+Size = Annotated[int | None, size("the model's")]
+BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Images at a time.")]
+BatchSizes = Annotated[
+    list[int] | None,
+    typer.Option("--batch-size", metavar="N", min=1, help="Images at a time. Repeat it for several.", show_default="1 and 8"),
+]
+Workers = Annotated[int | None, _workers("cores - 2; 0 below 4,000 images")]
+TrainingWorkers = Annotated[int | None, _workers("cores - 1")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything that is drawn at random.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another run left there, finished or not.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -1,0 +1,41 @@
+"""Names of the weights that this package knows, from its files without opening any: to name a model takes no torch."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+DEFAULT = "bagnet25s4.tiny_in200"
+_PACKAGE = resources.files(__package__)
+
+
+@cache
+def bundled() -> dict[str, Path]:
+    """Files of the weights inside the package, by the name of their card."""
+    folder = Path(str(_PACKAGE / "weights"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+@cache
+def published_records() -> dict[str, dict[str, Any]]:
+    """What is known of the published weights, as `Card.from_dict` takes it, by name: architecture.tag."""
+    table = tomllib.loads((_PACKAGE / "published.toml").read_text(encoding="utf-8"))
+    defaults = table.pop("defaults")
+    return {
+        f"{architecture}.{tag}": {**defaults, **record, "name": f"{architecture}.{tag}"}
+        for architecture, tags in table.items()
+        for tag, record in tags.items()
+    }
+
+
+def model_names() -> list[str]:
+    """All of them, those in the package first."""
+    return [*bundled(), *published_records()]
+
+
+def published_sizes() -> list[str]:
+    """The architectures of which weights are published."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in published_records()))
