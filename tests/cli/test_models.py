@@ -58,7 +58,10 @@ def test_info(run: Run, weights: Path) -> None:
 def test_convert_and_verify(run: Run, tmp_path: Path) -> None:
     model = create(kernel3=(1, 1, 0, 0), width=2, layers=(1, 1, 1, 1), num_classes=3).eval()
     torch.save(model.state_dict(), tmp_path / "mine.pth")
-    result = run("models", "convert", tmp_path / "mine.pth", "--out", tmp_path / "mine.safetensors")
+    command = ("models", "convert", tmp_path / "mine.pth", "--out", tmp_path / "mine.safetensors")
+    assert_refused(run(*command), "mine.pth", "say which, strides=")
+    assert_refused(run(*command, "--strides", "2,2"), "2,2", "four whole numbers")
+    result = run(*command, "--strides", "2,2,2,1")
     assert result.code == 0, result.err
     x = torch.randn(1, 3, 40, 40)
     assert torch.equal(load(tmp_path / "mine.safetensors")(x), model(x))

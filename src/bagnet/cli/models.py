@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import AsJson, Name, Size, Trust
+from .options import AsJson, Name, Size, Trust, four_numbers
 from .output import print_fields
 from .progress import progress_bar
 
@@ -156,6 +156,10 @@ def convert(
         typer.Option(metavar="IMAGE", help="What to measure on. Repeat it for several.", show_default="samples"),
     ] = None,
     size: Size = None,
+    strides: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C,D", help="Stride of each stage.", show_default="as the card says; else to be given"),
+    ] = None,
     tolerance: Annotated[
         float,
         typer.Option(metavar="X", min=0, help="Share of the largest logit that one layer's rounding may cost."),
@@ -178,7 +182,7 @@ def convert(
     with replacing(out) as part:  # so that a target which cannot be written is known before minutes of measuring
         part.touch()
         with progress_bar() as progress:
-            model = load(name, progress=progress)
+            model = load(name, strides=None if strides is None else four_numbers(strides), progress=progress)
         report = mended = None
         if diagnose or repair:
             x = sample_images(model, photo, size)

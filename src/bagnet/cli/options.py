@@ -97,3 +97,12 @@ TrainingWorkers = Annotated[int | None, _workers("cores - 1")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything that is drawn at random.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another run left there, finished or not.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def four_numbers(text: str) -> tuple[int, int, int, int]:
+    """A number for each stage of a network. ValueError: the text is no four whole numbers."""
+    try:
+        a, b, c, d = (int(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is not four whole numbers such as 2,2,1,1") from None
+    return a, b, c, d

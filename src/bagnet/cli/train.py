@@ -15,7 +15,7 @@ import typer
 
 from ..training.recipe import RECIPES, Recipe
 from .completion import among, models
-from .options import AsJson, Data, TrainingWorkers
+from .options import AsJson, Data, TrainingWorkers, four_numbers
 from .progress import lines_on_stderr
 
 _METAVARS = {bool: None, int: "N", float: "X", str: "WORD"}
@@ -57,14 +57,6 @@ def _option(field: Field[Any]) -> inspect.Parameter:
     )
     annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def _four(text: str) -> tuple[int, int, int, int]:
-    try:
-        a, b, c, d = (int(word) for word in text.split(","))
-    except ValueError:
-        raise ValueError(f"{text!r} is not four whole numbers such as 2,2,1,1") from None
-    return a, b, c, d
 
 
 _NETWORK = "Network"
@@ -175,7 +167,9 @@ def train(
     from ..zoo.load import load
 
     shaped: dict[str, Any] = {
-        name: _four(text) for name, text in (("kernel3", kernel3), ("strides", strides), ("layers", layers)) if text is not None
+        name: four_numbers(text)
+        for name, text in (("kernel3", kernel3), ("strides", strides), ("layers", layers))
+        if text is not None
     }
     shaped |= {} if width is None else {"width": width}
     if shaped and (start or network):
