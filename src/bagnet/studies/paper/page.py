@@ -8,11 +8,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ...data.labels import BadLabels
 from ...files import replacing
 from ...runs.store import OtherRun
 from .experiment import Experiment, Result
-from .subjects import Material
+from .subjects import Material, Subject
 
 PAGE = "paper.html"
 _STYLE = """
@@ -53,40 +52,46 @@ def run_all(
         Busy: another run is at work on one.
         OSError: something cannot be written.
     """
-    results: list[Result] = []
+    suited: list[tuple[Experiment, Material]] = []
     left_out: list[tuple[Experiment, str]] = []
-    materials = [material.sample(counts.get(one.name, one.sample)) for one in experiments]
-    if not overwrite:
-        for one, own in zip(experiments, materials, strict=True):
-            one.check_folder(own, out)
-    for one, own in zip(experiments, materials, strict=True):
-        if one.labels and material.targets is None:
-            left_out.append((one, str(BadLabels(f"{material.data} has no labels"))))
-            continue
+    for experiment in experiments:
+        sample = material.sample(counts.get(experiment.name, experiment.sample))
         try:
-            results.append(one.run(own, out, overwrite))
+            experiment.check(sample)
+            suited.append((experiment, sample))
+        except ValueError as error:
+            left_out.append((experiment, str(error)))
+    if not overwrite:
+        for experiment, sample in suited:
+            experiment.check_folder(sample, out)
+    results: list[Result] = []
+    for experiment, sample in suited:
+        try:
+            results.append(experiment.run(sample, out, overwrite))
         except OtherRun:  # no matter of the material
             raise
         except (ValueError, ImportError) as error:
-            left_out.append((one, str(error)))
+            left_out.append((experiment, str(error)))
         except RuntimeError as error:  # memory that does not suffice, a network with no gradient: not the end of the others
-            left_out.append((one, f"it failed: {error}".splitlines()[0]))
+            left_out.append((experiment, f"it failed: {error}".splitlines()[0]))
     if not results:
         raise ValueError(f"no experiment suits {material.data} and these models: {left_out[-1][1]}")
     path = out / PAGE
     with replacing(path) as part:
         part.write_text(_page(results, left_out, material), encoding="utf-8")
-    return results, {one.name: reason for one, reason in left_out}, path
+    return results, {experiment.name: reason for experiment, reason in left_out}, path
 
 
 def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]], material: Material) -> str:
     models = "".join(
-        f"<tr><td>{escape(one.name)}<td>{'the whole image' if one.window is None else f'windows of {one.window} px'}"
-        f"<td>{_size(one.transform.crop)}<td>{_parameters(one.model)}"
-        for one in material.ordered
+        f"<tr><td>{escape(model.name)}<td>{'the whole image' if model.window is None else f'windows of {model.window} px'}"
+        f"<td>{_size(model.transform.crop)}<td>{_parameters(model)}"
+        for model in material.ordered
     )
-    links = "".join(f"<a href='#{one.name}'>{escape(str(one.record['title']))}</a>" for one in results)
-    missing = "".join(f"<p><b>{escape(one.title)}</b> ({one.name}): {escape(reason)}" for one, reason in left_out)
+    links = "".join(f"<a href='#{result.name}'>{escape(str(result.record['title']))}</a>" for result in results)
+    missing = "".join(
+        f"<p><b>{escape(experiment.title)}</b> ({experiment.name}): {escape(reason)}" for experiment, reason in left_out
+    )
     computer = results[-1].record["machine"]
     parts = [
         "<h1>Bags of local features, experiment by experiment</h1>",
@@ -95,7 +100,7 @@ def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]],
         f"({len(material.classes)} classes); how many images each experiment takes stands under it. Brackets are 95 % intervals, "
         "over images where nothing else is said.",
         f"<table><tr><th>model<th>sees<th>input<th>parameters{models}</table><nav>{links}</nav>",
-        *(_section(one) for one in results),
+        *(_section(result) for result in results),
         f"<section><h2>Left out</h2>{missing}</section>" if missing else "",
         f"<section><p class=small>Measured on {escape(_machine(computer))}.</section>",
     ]
@@ -106,14 +111,14 @@ def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]],
 
 def _section(result: Result) -> str:
     record = result.record
-    found = "".join(f"<p>{escape(sentence)}" for sentence in result.sentences)
+    here = "".join(f"<p>{escape(sentence)}" for sentence in result.sentences)
     figures = "".join(_image(path, str(record["title"])) for path in result.figures)
-    images = f"{record['settings']['images']:,} images{_unusable(result.unusable)}"
+    images = "" if result.images is None else f"{result.images:,} images{_unusable(result.unusable)}, "
     return (
         f"<section id={result.name}><h2>{escape(str(record['title']))}</h2><p class=lead>{escape(str(record['question']))}"
-        f"<div class=three><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{found}</div>"
+        f"<div class=three><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{here}</div>"
         f"<div><h3>What differs</h3><p>{escape(str(record['differs']))}</div></div>"
-        f"{figures}<p class=small>{images}, {record['seconds']:,.0f} s. Data: <code>{result.name}/{record['table']}</code>; "
+        f"{figures}<p class=small>{images}{record['seconds']:,.0f} s. Data: <code>{result.name}/{record['table']}</code>; "
         f"all figures: <code>{result.name}/result.json</code>; again: <code>{escape(record['command'])}</code></section>"
     )
 
@@ -128,12 +133,12 @@ def _size(pixels: int | None) -> str:
     return "as it is" if pixels is None else f"{pixels} px"
 
 
-def _parameters(model: Any) -> str:
-    return f"{sum(one.numel() for one in model.parameters()) / 1e6:.2f} M"
+def _parameters(model: Subject) -> str:
+    return f"{sum(weight.numel() for weight in model.module.parameters()) / 1e6:.2f} M"
 
 
-def _machine(known: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in known.items() if not isinstance(value, dict))
+def _machine(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if not isinstance(value, dict))
 
 
 def _image(path: Path, title: str) -> str:
