@@ -181,7 +181,7 @@ class Material:
         return {
             "data": self.data,
             "images": len(self),
-            "image_files": self.images.fingerprint,
+            "image files": self.images.fingerprint,
             "classes": len(self.classes),
             "models": [subject.fingerprint for subject in self.subjects],
             "seed": self.seed,
