@@ -70,6 +70,11 @@ def test_the_interval_of_the_correlation_is_over_classes(tmp_path: Path) -> None
     assert "60 classes of 10 images each" in findings.sentences[0]
 
 
+def test_names_are_no_formulas(data: Path, tmp_path: Path) -> None:
+    material = gather([(r"a $\frac{x$ b", reads(0)), ("$", reads(1))], data)
+    assert findings_of(Errors(top=1), material, tmp_path).figures["errors"].image.width > 400
+
+
 def test_fewer_classes_than_answers_that_count(data: Path, tmp_path: Path) -> None:
     measures = measures_of(Errors(), gather([("a", reads(0)), ("b", reads(1))], data), tmp_path)
     assert measures["top"] == 1

@@ -11,6 +11,8 @@ from PIL import Image
 from bagnet.data.decode import BadImage
 from bagnet.data.names import UnknownClass
 from bagnet.progress import Progress
+from bagnet.runs.store import OtherRun
+from bagnet.studies.paper.experiment import UNFINISHED
 from bagnet.studies.paper.patches import Patches
 from bagnet.studies.paper.subjects import gather
 
@@ -93,6 +95,18 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     told.clear()
     findings_of(Patches(count=2, named=("class 2",)), replace(material, progress=told.append), tmp_path / "cut")
     assert [progress.stage for progress in told if progress.stage == "bag"] == []
+
+
+def test_a_beginning_with_other_settings_is_not_replaced_unasked(tmp_path: Path) -> None:
+    data = images_of(tmp_path / "d.npz", noise(4, 17), [0, 1, 2, 0])
+    material = gather([("bag", small_bagnet(17))], data, batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        Patches().run(replace(material, progress=stopping_after(2)), tmp_path)
+    (kept,) = (tmp_path / "patches" / UNFINISHED).glob("*.npz")
+    before = kept.read_bytes()
+    with pytest.raises(OtherRun, match="count 8 instead of 2"):
+        Patches(count=2).run(material, tmp_path)
+    assert kept.read_bytes() == before
 
 
 def test_images_that_cannot_be_used(tmp_path: Path) -> None:

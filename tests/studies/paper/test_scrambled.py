@@ -84,13 +84,10 @@ class Counting:
 
 
 def test_an_interrupted_synthesis_goes_on(tmp_path: Path) -> None:
-    steps, each = (
-        2,
-        2 + 4,
-    )  # evaluations of the network for one image: of the image, of the noise, the steps, and of the result twice
-    material = gather(
-        [("colours", colour_reader(SIZE))], images_of(tmp_path / "d.npz", noise(5, SIZE), [0, 1] * 2 + [0]), batch_size=1
-    )
+    steps = 2
+    each = steps + 4  # evaluations of the network for an image: of the image, of the noise, of each step, twice of the result
+    data = images_of(tmp_path / "data.npz", noise(5, SIZE), [0, 1, 0, 1, 0])
+    material = gather([("colours", colour_reader(SIZE))], data, batch_size=1)
     clean = Canvases(material.images, plain(SIZE))
 
     def made(material: Material, out: Path, counting: Counting, steps: int = steps) -> None:

@@ -103,14 +103,14 @@ def test_a_canvas_for_inputs_of_other_sizes() -> None:
 
 def test_the_size_of_the_pictures_is_said(images: Path, tmp_path: Path) -> None:
     smaller = prepared_by(saying(lambda x: x.mean((2, 3))[:, :2], 2, 6), replace(plain(6), resize=SIZE))
-    found = findings(gather([*models(), ("smaller", smaller)], images), tmp_path / "out")
+    found = findings(gather([*models(), ("smaller", smaller)], images, count=2), tmp_path / "out")
     assert found.measures.side == SIZE
     assert [model.input for model in found.measures.models] == [8, 8, 6]
     assert found.sentences[-1] == (
         "The pictures are 8 x 8 px; the models see of all kinds, by their own resize and crop: colours 8 x 8 px, "
         "places 8 x 8 px, smaller 6 x 6 px."
     )
-    whole = findings(gather(models(), images), tmp_path / "whole")
+    whole = findings(gather(models(), images, count=2), tmp_path / "whole")
     assert whole.sentences[-1] == "The pictures are 8 x 8 px, and every model sees them whole."
 
 
