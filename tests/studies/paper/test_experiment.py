@@ -78,7 +78,7 @@ def test_what_it_leaves(material: Material, tmp_path: Path) -> None:
     assert set(record["measures"]["largest"]) == {"value", "low", "high"}
     assert record["settings"] == {**material.settings(), "sides": [8], "word": ""}
     assert record["command"] == f"bagnet paper probe images.npz --model it --images 6 --set sides=8 --out {tmp_path}"
-    assert (result.images, result.unusable, [path.name for path in result.figures]) == (6, {}, ["probe-8.png"])
+    assert (result.unusable, [path.name for path in result.figures]) == ({}, ["probe-8.png"])
     assert not result.there_already
     assert Probe().run(material, tmp_path).there_already
 
@@ -123,15 +123,17 @@ def test_a_beginning_of_other_settings_is_not_replaced_unasked(material: Materia
         Probe().run(replace(material, progress=stopping_after(2)), tmp_path)
     folder = tmp_path / "probe" / UNFINISHED
     before = files_of(folder)
-    other = gather([("it", small_bagnet(SIZE))], tmp_path / "images.npz")
-    other.subjects[0].module.fc.weight.data.mul_(2)  # type: ignore[union-attr,operator]
+    changed = gather([("it", small_bagnet(SIZE))], tmp_path / "images.npz")
+    changed.subjects[0].module.fc.weight.data.mul_(2)  # type: ignore[union-attr,operator]
     with pytest.raises(OtherRun, match=r"other models.*--overwrite"):
-        Probe().run(other, tmp_path)
+        Probe().run(changed, tmp_path)
     with pytest.raises(OtherRun, match=r"other models.*--overwrite"):
-        run_all([Probe()], other, tmp_path, {})
+        run_all([Probe()], changed, tmp_path, {})
     assert files_of(folder) == before
-    replaced = Probe().run(other, tmp_path, overwrite=True)
-    assert replaced.record["measures"] == Probe().run(other, tmp_path / "new").record["measures"], "nothing of the first is left"
+    replaced = Probe().run(changed, tmp_path, overwrite=True)
+    assert replaced.record["measures"] == Probe().run(changed, tmp_path / "new").record["measures"], (
+        "nothing of the first is left"
+    )
 
 
 def test_a_result_of_other_settings_is_not_replaced_unasked(material: Material, tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def test_the_official_map_is_the_network_on_a_padded_window_about_every_pixel(tm
         windows = x.unfold(2, 9, 1).unfold(3, 9, 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
         with torch.inference_mode():
             expected = model(windows)[:, int(row["class_index"])].view(15, 15)
-        found = np.load(tmp_path / "heatmaps" / row["map"])
-        np.testing.assert_allclose(found, expected, atol=2e-6 * float(expected.abs().max()))
+        kept = np.load(tmp_path / "heatmaps" / row["map"])
+        np.testing.assert_allclose(kept, expected, atol=2e-6 * float(expected.abs().max()))
 
 
 def test_without_labels_it_is_the_answer(tmp_path: Path) -> None:

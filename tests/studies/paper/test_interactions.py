@@ -19,8 +19,8 @@ SIZE = 17  # room for four masks of 4 px, 4 px apart
 
 def comparison(model: Predictor, out: Path, sides: tuple[int, ...] = (4,), images: int = 5, size: int = SIZE) -> dict[str, Any]:
     data = images_of(out / "images.npz", noise(images, size), [0] * (images - 1) + [1])
-    (found,) = measures_of(Interactions(sides), gather([("it", model)], data), out)["comparisons"]
-    return dict(found)
+    (result,) = measures_of(Interactions(sides), gather([("it", model)], data), out)["comparisons"]
+    return dict(result)
 
 
 def linear(x: Tensor) -> Tensor:
@@ -31,35 +31,35 @@ def linear(x: Tensor) -> Tensor:
 
 def product(x: Tensor) -> Tensor:
     """What two places far apart show, multiplied; an empty place reads 2."""
-    squares = [x[:, 0, place, place] for place in (slice(0, 4), slice(8, 12))]
+    squares = [x[:, 0, span, span] for span in (slice(0, 4), slice(8, 12))]
     first, second = (square[:, 3, 3] - 0.5 + 2.5 * (square.std((1, 2)) < 1e-4) for square in squares)
     return torch.stack([first * second + 1000, first * 0, first * 0], 1)
 
 
 def test_a_linear_model_has_none(tmp_path: Path) -> None:
-    found = comparison(saying(linear, 3, SIZE), tmp_path)
-    assert found["correlation"]["value"] > 1 - 1e-6
-    assert not found["exact"]
+    result = comparison(saying(linear, 3, SIZE), tmp_path)
+    assert result["correlation"]["value"] > 1 - 1e-6
+    assert not result["exact"]
 
 
 def test_a_product_of_two_places_has_many(tmp_path: Path) -> None:
-    found = comparison(saying(product, 3, SIZE), tmp_path, images=60)
+    result = comparison(saying(product, 3, SIZE), tmp_path, images=60)
     # With readings a and b of about 0 +- 0.3 the sum is 2ab - 2(a + b), the joint change ab - 4: hardly correlated.
-    assert found["correlation"]["high"] < 0.6
-    assert found["relative_error"]["value"] > 0.5
+    assert result["correlation"]["high"] < 0.6
+    assert result["relative_error"]["value"] > 0.5
 
 
 def test_bagnets_add_up_where_masks_are_a_window_apart(tmp_path: Path) -> None:
-    found = comparison(small_bagnet(25), tmp_path, (8,), size=25)  # windows of 9 px, masks 8 px apart
-    assert found["exact"]
-    assert found["correlation"]["value"] >= 1 - 1e-9
-    assert found["relative_error"]["value"] < 1e-9
+    result = comparison(small_bagnet(25), tmp_path, (8,), size=25)  # windows of 9 px, masks 8 px apart
+    assert result["exact"]
+    assert result["correlation"]["value"] >= 1 - 1e-9
+    assert result["relative_error"]["value"] < 1e-9
 
 
 def test_bagnets_do_not_where_they_are_closer(tmp_path: Path) -> None:
-    found = comparison(small_bagnet(33, kernel3=(1, 1, 1, 1)), tmp_path, size=33)
-    assert not found["exact"]
-    assert found["relative_error"]["value"] > 1e-3
+    result = comparison(small_bagnet(33, kernel3=(1, 1, 1, 1)), tmp_path, size=33)
+    assert not result["exact"]
+    assert result["relative_error"]["value"] > 1e-3
 
 
 def test_small_masks_far_apart(tmp_path: Path) -> None:

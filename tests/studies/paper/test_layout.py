@@ -29,8 +29,8 @@ def images(tmp_path: Path) -> Path:
 
 
 def changes(model: Predictor, images: Path, out: Path, distances: tuple[int, ...] = (0, 8, 16)) -> dict[str, Any]:
-    (found,) = measures_of(Layout(8, distances), gather([("it", model)], images), out)["models"]
-    return dict(found)
+    (result,) = measures_of(Layout(8, distances), gather([("it", model)], images), out)["models"]
+    return dict(result)
 
 
 def padded() -> BagNet:
@@ -40,20 +40,20 @@ def padded() -> BagNet:
 
 @pytest.mark.parametrize("kind", ["unpadded", "padded"])
 def test_bagnets_do_not_notice(kind: str, images: Path, tmp_path: Path) -> None:
-    found = changes(small_bagnet(SIZE) if kind == "unpadded" else padded(), images, tmp_path)  # 9 px every 8
-    near, at_a_window = found["distances"]
+    result = changes(small_bagnet(SIZE) if kind == "unpadded" else padded(), images, tmp_path)  # 9 px every 8
+    near, at_a_window = result["distances"]
     assert not near["apart"]
     assert near["change"]["low"] > 1e-4, "windows that see both tiles"
     assert at_a_window["apart"]
     assert at_a_window["largest"] < 1e-9
-    assert found["swapped"]["largest"] < 1e-9
+    assert result["swapped"]["largest"] < 1e-9
 
 
 def test_larger_windows_need_more_room(images: Path, tmp_path: Path) -> None:
-    found = changes(small_bagnet(SIZE, kernel3=(1, 1, 1, 0)), images, tmp_path, (0, 8, 16, 24))  # 17 px
-    assert [entry["apart"] for entry in found["distances"]] == [False, False, True]
-    assert found["distances"][1]["largest"] > 1e-4
-    assert found["distances"][2]["largest"] < 1e-9
+    result = changes(small_bagnet(SIZE, kernel3=(1, 1, 1, 0)), images, tmp_path, (0, 8, 16, 24))  # 17 px
+    assert [entry["apart"] for entry in result["distances"]] == [False, False, True]
+    assert result["distances"][1]["largest"] > 1e-4
+    assert result["distances"][2]["largest"] < 1e-9
 
 
 def weighted_by_column(x: Tensor) -> Tensor:
@@ -64,17 +64,17 @@ def weighted_by_column(x: Tensor) -> Tensor:
 def test_a_network_that_knows_the_column_by_hand(tmp_path: Path) -> None:
     pixels = noise(1, SIZE)
     data = images_of(tmp_path / "one.npz", pixels.repeat(2, 0), [0, 1])
-    found = changes(saying(weighted_by_column, 2, SIZE), data, tmp_path)
+    result = changes(saying(weighted_by_column, 2, SIZE), data, tmp_path)
     # No BagNet, no margin: the tiles are columns 0 to 7 and, where they are 16 px apart, 24 to 31 of a canvas of 8 x 32.
     image = torch.tensor(pixels[0]).double() / 255
     tiles = [image[box.slices].mean((0, 2)) for box in two_tiles(SIZE, SIZE, 8)]
     moments, sums = [float((tile * torch.arange(8)).sum()) for tile in tiles], [float(tile.sum()) for tile in tiles]
     before = moments[0] + moments[1] + 24 * sums[1]
     spread = before / 2  # of (before, 0)
-    assert found["distances"][0]["change"]["value"] == pytest.approx(16 * sums[1] / spread, rel=1e-4)
-    assert found["distances"][1]["change"]["value"] == pytest.approx(8 * sums[1] / spread, rel=1e-4)
-    assert found["swapped"]["change"]["value"] == pytest.approx(24 * abs(sums[0] - sums[1]) / spread, rel=1e-3)
-    assert not found["swapped"]["apart"]
+    assert result["distances"][0]["change"]["value"] == pytest.approx(16 * sums[1] / spread, rel=1e-4)
+    assert result["distances"][1]["change"]["value"] == pytest.approx(8 * sums[1] / spread, rel=1e-4)
+    assert result["swapped"]["change"]["value"] == pytest.approx(24 * abs(sums[0] - sums[1]) / spread, rel=1e-3)
+    assert not result["swapped"]["apart"]
 
 
 def test_every_window_that_touches_a_tile_is_on_the_canvas() -> None:

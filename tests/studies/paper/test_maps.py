@@ -25,11 +25,11 @@ def test_a_map_is_moved_through_the_photograph() -> None:
         placed = (after.vertical, after.horizontal)[axis]
         expected = (np.arange(28) + 0.5 + placed.start) * placed.scale
         values_there = moved(values, source, target, photo).numpy()
-        found = values_there[14] if axis == 1 else values_there[:, 14]
+        along = values_there[14] if axis == 1 else values_there[:, 14]
         inside = (expected > float(values.min())) & (expected < float(values.max()))
         assert 20 < inside.sum() < 28, "what the other sees in addition is zero"
-        np.testing.assert_allclose(found[inside], expected[inside], rtol=1e-4)
-        assert abs(found[~inside]).max() < float(values.max())
+        np.testing.assert_allclose(along[inside], expected[inside], rtol=1e-4)
+        assert abs(along[~inside]).max() < float(values.max())
 
 
 def test_cells_at_the_edge_are_smaller() -> None:

@@ -40,16 +40,16 @@ def curves(measures: Any) -> dict[str, Any]:
 
 def test_what_is_read_is_masked_first(images: Path, tmp_path: Path) -> None:
     measures = measures_of(Masking(CELL, methods=METHODS), gather([("reader", reads_one_cell())], images), tmp_path)
-    found = curves(measures)
-    assert set(found) == {*METHODS, "random"}
+    by_source = curves(measures)
+    assert set(by_source) == {*METHODS, "random"}
     for method in METHODS:
-        values = [point["value"] for point in found[method]["mean"]]
+        values = [point["value"] for point in by_source[method]["mean"]]
         # One cell masked: nothing is left to read, and three classes are alike. Further cells change nothing.
-        assert found[method]["masked"][:2] == [0, 1]
+        assert by_source[method]["masked"][:2] == [0, 1]
         assert values[0] > 0.9
         np.testing.assert_allclose(values[1:], 1 / 3, atol=1e-5)
-        assert found[method]["table"]["value"] == pytest.approx(1 / 3, abs=1e-5)
-    assert found["random"]["mean"][1]["value"] > 0.5
+        assert by_source[method]["table"]["value"] == pytest.approx(1 / 3, abs=1e-5)
+    assert by_source["random"]["mean"][1]["value"] > 0.5
 
 
 def test_a_bagnets_map_finds_it_in_another_network(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_a_bagnets_map_finds_it_in_another_network(tmp_path: Path) -> None:
 def test_a_cell_of_one_colour_is_its_own_mean(tmp_path: Path) -> None:
     pictures = np.repeat(noise(4, READ // CELL), CELL, 1).repeat(CELL, 2)
     material = gather([("reader", reads_one_cell())], images_of(tmp_path / "images.npz", pictures, [0, 1, 2, 0]))
-    found = curves(measures_of(Masking(CELL, "cell", ("saliency",)), material, tmp_path))
-    values = [point["value"] for point in found["saliency"]["mean"]]
+    by_source = curves(measures_of(Masking(CELL, "cell", ("saliency",)), material, tmp_path))
+    values = [point["value"] for point in by_source["saliency"]["mean"]]
     np.testing.assert_allclose(values, values[0], atol=1e-5)
 
 

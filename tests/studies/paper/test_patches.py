@@ -47,11 +47,11 @@ def test_planted_windows_are_found(tmp_path: Path) -> None:
         ("class 0", "elsewhere", 2): ("b.png", 0, 0, 0.0, (0, 0, 9, 9), "class 1"),
     }
     for key, (image, row, column, logit, box, label) in expected.items():
-        found = rows[key]
-        assert (found["image"].rsplit("/", 1)[-1], found["row"], found["column"]) == (image, row, column), key
-        assert found["logit"] == pytest.approx(logit, abs=1e-5)
-        assert tuple(found[edge] for edge in ("left", "top", "right", "bottom")) == box
-        assert found["label"] == label
+        window = rows[key]
+        assert (window["image"].rsplit("/", 1)[-1], window["row"], window["column"]) == (image, row, column), key
+        assert window["logit"] == pytest.approx(logit, abs=1e-5)
+        assert tuple(window[edge] for edge in ("left", "top", "right", "bottom")) == box
+        assert window["label"] == label
     assert findings.measures.strongest_in_class["bag"].value == 0.0
     assert findings.measures.windows == 8
 
@@ -73,9 +73,9 @@ def test_it_is_what_all_maps_say(tmp_path: Path) -> None:
                 ("elsewhere", [row for row in range(23) if labels[row] != label]),
             ):
                 best = sorted(images, key=lambda row: -maps[row, label].max())[:3]
-                found = [row for row in rows if (row["class"], row["kind"]) == (f"class {label}", kind)]
-                assert [int(row["image"].rsplit(":")[-1]) for row in found] == best
-                for number, row in zip(best, found, strict=True):
+                listed = [row for row in rows if (row["class"], row["kind"]) == (f"class {label}", kind)]
+                assert [int(row["image"].rsplit(":")[-1]) for row in listed] == best
+                for number, row in zip(best, listed, strict=True):
                     cell = int(maps[number, label].argmax())
                     assert (row["row"], row["column"]) == divmod(cell, 3)
                     assert row["logit"] == pytest.approx(float(maps[number, label].max()), rel=1e-5)

@@ -42,7 +42,6 @@ def test_ratios_to_resnet50(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_images_do_not_matter_and_none_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "bench", timed)
     results, _, page = run_all([Runtime(batch=4)], material_of(tmp_path, 2), tmp_path, {})
-    assert results[0].images is None
     assert results[0].record["settings"] == {"size": 224, "batch": 4, "rounds": 3, "runtimes": ["torch", "openvino"]}
     assert "--images" not in results[0].record["command"]
     assert "2 images" not in page.read_text()

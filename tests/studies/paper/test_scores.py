@@ -31,27 +31,27 @@ def test_logits_are_asked_for_once(tmp_path: Path) -> None:
     (subject,) = material.subjects
     with workplace(tmp_path, "first") as work, pytest.raises(KeyboardInterrupt):
         scores(material, subject, work)
-    found = []
+    answers = []
     for name in ("first", "second"):
         with workplace(tmp_path, name) as work:
-            found.append(scores(material, subject, work))
+            answers.append(scores(material, subject, work))
     assert asked == [4, 4, 4, 2], "the batch that was cut short, and the rest"
-    np.testing.assert_array_equal(found[0], noise(10, 9)[:, 0, 0, :2] / np.float32(255))
-    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(answers[0], noise(10, 9)[:, 0, 0, :2] / np.float32(255))
+    np.testing.assert_array_equal(answers[0], answers[1])
 
 
 def test_logits_of_other_weights_are_not_taken_for_these(tmp_path: Path) -> None:
     data = images_of(tmp_path / "data.npz", noise(6, 9), [0, 1, 2, 0, 1, 2])
     model = small_bagnet(9)
-    found = []
+    answers = []
     for _ in range(2):
         material = gather([("same name", model)], data)
         with workplace(tmp_path) as work:
-            found.append(scores(material, material.subjects[0], work))
+            answers.append(scores(material, material.subjects[0], work))
         with torch.no_grad():
             model.fc.weight.mul_(-1)
             model.fc.bias.mul_(-1)
-    np.testing.assert_allclose(found[1], -found[0], rtol=1e-6)
+    np.testing.assert_allclose(answers[1], -answers[0], rtol=1e-6)
 
 
 def test_infinite_logits_are_no_unreadable_images(tmp_path: Path) -> None:

@@ -65,10 +65,10 @@ def test_a_bagnet_whose_windows_are_the_tiles_does_not_notice() -> None:
     assert (model.geometry.size, model.geometry.stride) == (3, 3)
     pixels = noise(1, 12)[0]
     moved = shuffled(pixels, 3, np.random.default_rng(0).permutation(16))
-    one, other = (model(plain(12).of_pixels(picture)[None].double()) for picture in (pixels, moved))
-    assert (one - other).abs().max() <= 1e-9 * one.abs().max()
+    still, shifted = (model(plain(12).of_pixels(picture)[None].double()) for picture in (pixels, moved))
+    assert (still - shifted).abs().max() <= 1e-9 * still.abs().max()
     turned = shuffled(pixels, 2, np.random.default_rng(0).permutation(36))
-    assert (one - model(plain(12).of_pixels(turned)[None].double())).abs().max() > 1e-3 * one.abs().max()
+    assert (still - model(plain(12).of_pixels(turned)[None].double())).abs().max() > 1e-3 * still.abs().max()
 
 
 class Counting:

@@ -40,14 +40,14 @@ def test_a_synthesised_image_has_the_statistics_and_not_the_places() -> None:
     image = torch.rand(1, 3, 8, 8, dtype=torch.float64) * torch.tensor([0.9, 0.5, 0.2])[:, None, None]
     network = texture(colour_network().double())
     start = noise(1)
-    found = synthesise(network, image, start, 60)
+    made = synthesise(network, image, start, 60)
     wanted = network.grams(image)
-    before, after = (texture_error(network.grams(pixels), wanted).item() for pixels in (start.sigmoid(), found))
+    before, after = (texture_error(network.grams(pixels), wanted).item() for pixels in (start.sigmoid(), made))
     assert after < 1e-6 * before
-    assert torch.allclose(found.mean((2, 3)), image.mean((2, 3)), atol=1e-3)
-    assert (found - image).abs().mean() > 0.05
-    assert found.min() >= 0
-    assert found.max() <= 1
+    assert torch.allclose(made.mean((2, 3)), image.mean((2, 3)), atol=1e-3)
+    assert (made - image).abs().mean() > 0.05
+    assert made.min() >= 0
+    assert made.max() <= 1
 
 
 def test_gram_matrices_say_nothing_of_where() -> None:
@@ -78,8 +78,8 @@ def test_minima_by_hand() -> None:
 
 
 def test_where_the_function_is_not_finite_is_not_gone_to() -> None:
-    found = minimised(lambda rows: rows[:, 0] - rows[:, 0].log(), torch.tensor([[0.001]]), 20)
-    assert found.item() == pytest.approx(1, abs=1e-3)
+    lowest = minimised(lambda rows: rows[:, 0] - rows[:, 0].log(), torch.tensor([[0.001]]), 20)
+    assert lowest.item() == pytest.approx(1, abs=1e-3)
 
 
 class WithFeatures(nn.Module):

@@ -47,8 +47,8 @@ def findings(material: Material, out: Path, **options: Any) -> Any:
 
 
 def test_colours_stay_and_places_do_not(images: Path, tmp_path: Path) -> None:
-    found = findings(gather(models(), images), tmp_path, steps=40)
-    measures = found.measures
+    outcome = findings(gather(models(), images), tmp_path, steps=40)
+    measures = outcome.measures
     colours, places = measures.models
     assert measures.texture_network == "colours"
     assert measures.layers == ["conv1_1", "pool1"]
@@ -63,7 +63,7 @@ def test_colours_stay_and_places_do_not(images: Path, tmp_path: Path) -> None:
     assert places.shuffled.top1.value == np.mean(right) < 1
     assert places.shuffled.top1_lost.value == 1 - np.mean(right)
     assert places.shuffled.top5_lost is None, "of two classes"
-    assert "colours on 100.0 [67.6, 100.0] % of the clean images" in found.sentences[0]
+    assert "colours on 100.0 [67.6, 100.0] % of the clean images" in outcome.sentences[0]
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_a_canvas_for_inputs_of_other_sizes() -> None:
 
 def test_the_size_of_the_pictures_is_said(images: Path, tmp_path: Path) -> None:
     smaller = prepared_by(saying(lambda x: x.mean((2, 3))[:, :2], 2, 6), replace(plain(6), resize=SIZE))
-    found = findings(gather([*models(), ("smaller", smaller)], images, count=2), tmp_path / "out")
-    assert found.measures.side == SIZE
-    assert [model.input for model in found.measures.models] == [8, 8, 6]
-    assert found.sentences[-1] == (
+    outcome = findings(gather([*models(), ("smaller", smaller)], images, count=2), tmp_path / "out")
+    assert outcome.measures.side == SIZE
+    assert [model.input for model in outcome.measures.models] == [8, 8, 6]
+    assert outcome.sentences[-1] == (
         "The pictures are 8 x 8 px; the models see of all kinds, by their own resize and crop: colours 8 x 8 px, "
         "places 8 x 8 px, smaller 6 x 6 px."
     )

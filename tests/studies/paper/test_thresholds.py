@@ -68,21 +68,21 @@ def images(tmp_path: Path) -> Path:
 
 
 def accuracies(model: BagNet, images: Path, out: Path, percentiles: tuple[float, ...]) -> dict[str, Any]:
-    (found,) = measures_of(Thresholds(percentiles), gather([("it", model)], images), out)["models"]
-    return dict(found)
+    (result,) = measures_of(Thresholds(percentiles), gather([("it", model)], images), out)["models"]
+    return dict(result)
 
 
 def test_a_detector_of_known_evidence(images: Path, tmp_path: Path) -> None:
-    found = accuracies(detector(), images, tmp_path / "out", (0.0, 75.0, 100.0))
-    lowest, middle, highest = found["thresholds"]
+    result = accuracies(detector(), images, tmp_path / "out", (0.0, 75.0, 100.0))
+    lowest, middle, highest = result["thresholds"]
     assert [lowest["threshold"], middle["threshold"]] == pytest.approx([-2, 0], abs=1e-5)
     assert highest["threshold"] == pytest.approx(8, abs=1e-5)
-    assert found["unchanged"]["top1"]["value"] == 0.5, "one window of sixteen does not outweigh the others"
+    assert result["unchanged"]["top1"]["value"] == 0.5, "one window of sixteen does not outweigh the others"
     assert lowest["clipped"]["top1"]["value"] == 0.5, "nothing is below the lowest"
     assert middle["clipped"]["top1"]["value"] == 1, "what speaks against it counts no more; of equal ones the first is right"
     assert middle["binarised"]["top1"]["value"] == 1
     assert highest["clipped"]["top1"]["value"] == highest["binarised"]["top1"]["value"] == 0.5, "all are equal"
-    assert found["unchanged"]["top5"] is None, "of two classes"
+    assert result["unchanged"]["top5"] is None, "of two classes"
 
 
 def test_an_interrupted_run_goes_on(images: Path, tmp_path: Path) -> None:
@@ -103,11 +103,11 @@ def test_an_interrupted_run_goes_on(images: Path, tmp_path: Path) -> None:
 def test_batches_do_not_matter(tmp_path: Path) -> None:
     data = images_of(tmp_path / "noise.npz", noise(5, SIZE), [0, 1, 2, 0, 1])
     model = small_bagnet(SIZE)
-    found = []
+    result = []
     for size in (1, 4):
         material = gather([("it", model)], data, batch_size=size)
-        found.append(findings_of(Thresholds((10.0, 50.0)), material, tmp_path / str(size)).measures)
-    assert found[0] == found[1]
+        result.append(findings_of(Thresholds((10.0, 50.0)), material, tmp_path / str(size)).measures)
+    assert result[0] == result[1]
 
 
 def test_what_does_not_suit_is_said(images: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Measures:
-    """All that was measured, of so many images."""
+    """All that was measured."""
 
     images: int
     models: Sequence[ModelAccuracy]

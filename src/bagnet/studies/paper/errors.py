@@ -25,27 +25,20 @@ _PANELS = 3  # in a row of the figure
 
 @dataclass(frozen=True)
 class Pair:
-    """How alike two models err.
-
-    Args:
-        first: name of the one.
-        second: name of the other.
-        correlation: of their accuracies for each class; the interval is over classes.
-        kappa: error consistency; the interval is over images.
-    """
+    """How alike two models err."""
 
     first: str
     second: str
-    correlation: Estimate
-    kappa: Estimate
+    correlation: Estimate  # of their accuracies for each class; the interval is over classes
+    kappa: Estimate  # error consistency; the interval is over images
 
 
 @dataclass(frozen=True)
 class Measures:
-    """All that was measured, of so many images; right is an answer among the best `top`."""
+    """All that was measured."""
 
     images: int
-    top: int
+    top: int  # right is an answer among the best so many
     pairs: Sequence[Pair]
 
 

@@ -100,12 +100,6 @@ class Result:
         return list(self.record["sentences"])
 
     @property
-    def images(self) -> int | None:
-        """How many it was done on; None where it looks at none."""
-        count: int | None = self.record["settings"].get("images")
-        return count
-
-    @property
     def unusable(self) -> dict[str, str]:
         """Name of each image that could not be used -> why."""
         return dict(self.record["unusable"])

@@ -40,54 +40,31 @@ _HOW: dict[Style, str] = {
 
 @dataclass(frozen=True)
 class ImageMap(Columns):
-    """What a model says of one image.
-
-    Args:
-        class_: the true class, or the answer where that is not known.
-        wnid: its WordNet id.
-        class_index: of it.
-        logit: of it.
-        probability: of it.
-        mean: over its map.
-        largest: logit of a window.
-        smallest: logit of a window.
-        answer: the class with the largest logit.
-        answer_index: of it.
-        answer_probability: of it.
-        map: file of the full-resolution map.
-    """
+    """What a model says of one image: of its true class, or of the answer where that is not known, and which the answer is."""
 
     class_: str
     wnid: str
     class_index: int
     logit: float
     probability: float
-    mean: float
-    largest: float
+    mean: float  # over the map of the class
+    largest: float  # logit of a window
     smallest: float
     answer: str
     answer_index: int
     answer_probability: float
-    map: str
+    map: str  # file of the full-resolution map
 
 
 @dataclass(frozen=True)
 class Measures:
-    """All that was measured.
-
-    Args:
-        images: how many are shown.
-        maps: of them.
-        largest_difference: of the mean of a map from its logit.
-        largest_logit: of a map.
-        right: name of each model -> right answers; None where the true classes are not known.
-    """
+    """All that was measured of the images that are shown."""
 
     images: int
     maps: int
-    largest_difference: float
-    largest_logit: float
-    right: Mapping[str, int] | None
+    largest_difference: float  # of the mean of a map from its logit
+    largest_logit: float  # of a map
+    right: Mapping[str, int] | None  # name of each model -> right answers; None where the true classes are not known
 
 
 @dataclass(frozen=True)

@@ -47,67 +47,39 @@ class Masks(NamedTuple):
 
 @dataclass(frozen=True)
 class Changes(Columns):
-    """By how much masks lower the leading class's logit of one image; nothing but 0 masks where there is no room for four.
-
-    Args:
-        masks: how many there are.
-        class_: which leads.
-        joint: by all masks together.
-        sum: of what each does alone.
-    """
+    """By how much masks lower the leading class's logit of one image; nothing but 0 masks where there is no room for four."""
 
     masks: int
     class_: str | None = None
-    joint: float | None = None
-    sum: float | None = None
+    joint: float | None = None  # by all masks together
+    sum: float | None = None  # of what each does alone
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The joint change against the sum of the single ones, of one model and one kind of masks, over images.
-
-    Args:
-        model: its name.
-        window: side of its windows in pixels; None where it sees the whole image.
-        masks: their name.
-        side: of the masks in pixels.
-        gap: between them.
-        count: of masks on an image.
-        images: that have room for them.
-        correlation: of the two changes.
-        relative_error: mean difference of the two, as a share of the joint change.
-        exact: whether no window sees two masks.
-    """
+    """The joint change against the sum of the single ones, of one model and one kind of masks, over images."""
 
     model: str
-    window: int | None
+    window: int | None  # side in pixels; None where it sees the whole image
     masks: str
     side: int
     gap: int
-    count: int
-    images: int
+    count: int  # of masks on an image
+    images: int  # that have room for them
     correlation: Estimate
-    relative_error: Estimate
-    exact: bool
+    relative_error: Estimate  # mean difference of the two changes, as a share of the joint one
+    exact: bool  # no window sees two masks
 
 
 @dataclass(frozen=True)
 class NoRoom:
-    """Where too few masks could be placed.
-
-    Args:
-        side: of the masks in pixels.
-        gap: between them.
-        input: side of what these models see; None where it is the image as it is.
-        models: their names.
-        images: on how many of one model there was no room, the most of all.
-    """
+    """Where too few masks could be placed."""
 
     side: int
     gap: int
-    input: int | None
+    input: int | None  # side of what these models see; None where it is the image as it is
     models: Sequence[str]
-    images: int
+    images: int  # of one model, the most of all
 
 
 @dataclass(frozen=True)

@@ -30,30 +30,19 @@ _SHOWN = 3  # images of the examples
 
 @dataclass(frozen=True)
 class Moved(Columns):
-    """What a layout changes of the logits of one image, in standard deviations of these over the classes.
+    """What a layout changes of the logits of one image, in standard deviations of these over the classes."""
 
-    Args:
-        change: of the leading class.
-        largest: of any class.
-    """
-
-    change: float
-    largest: float
+    change: float  # of the leading class
+    largest: float  # of any class
 
 
 @dataclass(frozen=True)
 class Change:
-    """The same over all images.
+    """The same over all images."""
 
-    Args:
-        change: mean of the leading class's.
-        largest: of any class and image.
-        apart: whether no window sees both tiles.
-    """
-
-    change: Estimate
-    largest: float
-    apart: bool
+    change: Estimate  # of the leading class
+    largest: float  # of any class and image
+    apart: bool  # no window sees both tiles
 
 
 @dataclass(frozen=True)
@@ -65,10 +54,10 @@ class ChangeAt(Change):
 
 @dataclass(frozen=True)
 class ModelChanges:
-    """What all layouts change of one model's logits, over so many images."""
+    """What all layouts change of one model's logits."""
 
     model: str
-    window: int | None
+    window: int | None  # side in pixels; None where it sees the whole image
     images: int
     distances: Sequence[ChangeAt]
     swapped: Change
@@ -76,19 +65,12 @@ class ModelChanges:
 
 @dataclass(frozen=True)
 class Measures:
-    """All that was measured.
+    """All that was measured."""
 
-    Args:
-        canvas: its height and width in pixels.
-        farthest: the distance with which all others are compared.
-        models: those that could be asked.
-        left_out: name -> reason.
-    """
-
-    canvas: tuple[int, int]
-    farthest: int
+    canvas: tuple[int, int]  # height and width in pixels
+    farthest: int  # distance with which all others are compared
     models: Sequence[ModelChanges]
-    left_out: Mapping[str, str]
+    left_out: Mapping[str, str]  # name of a model -> reason
 
 
 @dataclass(frozen=True)

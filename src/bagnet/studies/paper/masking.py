@@ -62,50 +62,29 @@ class ImageCurve(Columns):
 
 @dataclass(frozen=True)
 class Curve:
-    """The leading class's probability over all images, as cells are masked in the order of a heat map.
-
-    Args:
-        model: that is asked.
-        source: of the heat map: a BagNet's name, a method, or "random".
-        images: how many.
-        cells: of each.
-        masked: how many of them, at each point.
-        mean: the probability there.
-        table_cells: how many are masked in the table.
-        table: the probability there.
-        table_values: the same of each image.
-        area: mean probability over all points.
-    """
+    """The leading class's probability over all images, as cells are masked in the order of a heat map."""
 
     model: str
-    source: str
+    source: str  # of the heat map: a BagNet's name, a method, or "random"
     images: int
-    cells: int
-    masked: Sequence[int]
-    mean: Sequence[Estimate]
-    table_cells: int
+    cells: int  # of each
+    masked: Sequence[int]  # how many of them, at each point
+    mean: Sequence[Estimate]  # probability at each point
+    table_cells: int  # how many are masked in the table
     table: Estimate
-    table_values: Sequence[float]
-    area: Estimate
+    table_values: Sequence[float]  # of each image
+    area: Estimate  # mean probability over all points
 
 
 @dataclass(frozen=True)
 class Measures:
-    """All that was measured.
-
-    Args:
-        cell: side of the cells in pixels.
-        fill: of masked ones.
-        curves: of each network and heat map.
-        left_out: maps that cannot be made, as "method on model".
-        unmeasured: models of which no image could be measured.
-    """
+    """All that was measured."""
 
     cell: int
     fill: str
     curves: Sequence[Curve]
-    left_out: Sequence[str]
-    unmeasured: Sequence[str]
+    left_out: Sequence[str]  # maps that cannot be made, as "method on model"
+    unmeasured: Sequence[str]  # models of which no image could be measured
 
     def of(self, model: str) -> list[Curve]:
         """The curves of one model."""

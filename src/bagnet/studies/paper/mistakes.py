@@ -41,27 +41,16 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Measures:
-    """All that was measured.
+    """All that was measured; agreement is that of the answers to images that both get wrong, None where there are none."""
 
-    Args:
-        images: that both models could use.
-        bagnet: its name.
-        comparison: the other model's name.
-        both_wrong: images that both get wrong.
-        share: of those, among all.
-        agree: share of the images both get wrong to which they give the same answer; None where there are none.
-        agree_at_random: the same, were wrong answers drawn at random.
-        agree_by_class: the same, were each given to another image of the same class; None where no class has two.
-    """
-
-    images: int
+    images: int  # that both models could use
     bagnet: str
-    comparison: str
+    comparison: str  # the other model
     both_wrong: int
-    share: Estimate
+    share: Estimate  # of those, among all
     agree: Estimate | None = None
-    agree_at_random: float | None = None
-    agree_by_class: float | None = None
+    agree_at_random: float | None = None  # were wrong answers drawn at random
+    agree_by_class: float | None = None  # were each given to another image of the same class; None where no class has two
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from ...files import replacing
 from ...runs.store import OtherRun
 from .experiment import Experiment, Result
-from .subjects import Material, Subject
+from .subjects import Material
 
 PAGE = "paper.html"
 _STYLE = """
@@ -84,14 +84,12 @@ def run_all(
 
 def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]], material: Material) -> str:
     models = "".join(
-        f"<tr><td>{escape(model.name)}<td>{'the whole image' if model.window is None else f'windows of {model.window} px'}"
-        f"<td>{_size(model.transform.crop)}<td>{_parameters(model)}"
-        for model in material.ordered
+        f"<tr><td>{escape(one.name)}<td>{'the whole image' if one.window is None else f'windows of {one.window} px'}"
+        f"<td>{_size(one.transform.crop)}<td>{_parameters(one.module)}"
+        for one in material.ordered
     )
-    links = "".join(f"<a href='#{result.name}'>{escape(str(result.record['title']))}</a>" for result in results)
-    missing = "".join(
-        f"<p><b>{escape(experiment.title)}</b> ({experiment.name}): {escape(reason)}" for experiment, reason in left_out
-    )
+    links = "".join(f"<a href='#{one.name}'>{escape(str(one.record['title']))}</a>" for one in results)
+    missing = "".join(f"<p><b>{escape(one.title)}</b> ({one.name}): {escape(reason)}" for one, reason in left_out)
     computer = results[-1].record["machine"]
     parts = [
         "<h1>Bags of local features, experiment by experiment</h1>",
@@ -100,7 +98,7 @@ def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]],
         f"({len(material.classes)} classes); how many images each experiment takes stands under it. Brackets are 95 % intervals, "
         "over images where nothing else is said.",
         f"<table><tr><th>model<th>sees<th>input<th>parameters{models}</table><nav>{links}</nav>",
-        *(_section(result) for result in results),
+        *(_section(one) for one in results),
         f"<section><h2>Left out</h2>{missing}</section>" if missing else "",
         f"<section><p class=small>Measured on {escape(_machine(computer))}.</section>",
     ]
@@ -111,12 +109,13 @@ def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]],
 
 def _section(result: Result) -> str:
     record = result.record
-    here = "".join(f"<p>{escape(sentence)}" for sentence in result.sentences)
+    found = "".join(f"<p>{escape(sentence)}" for sentence in result.sentences)
     figures = "".join(_image(path, str(record["title"])) for path in result.figures)
-    images = "" if result.images is None else f"{result.images:,} images{_unusable(result.unusable)}, "
+    count = record["settings"].get("images")
+    images = "" if count is None else f"{count:,} images{_unusable(result.unusable)}, "
     return (
         f"<section id={result.name}><h2>{escape(str(record['title']))}</h2><p class=lead>{escape(str(record['question']))}"
-        f"<div class=three><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{here}</div>"
+        f"<div class=three><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{found}</div>"
         f"<div><h3>What differs</h3><p>{escape(str(record['differs']))}</div></div>"
         f"{figures}<p class=small>{images}{record['seconds']:,.0f} s. Data: <code>{result.name}/{record['table']}</code>; "
         f"all figures: <code>{result.name}/result.json</code>; again: <code>{escape(record['command'])}</code></section>"
@@ -133,12 +132,12 @@ def _size(pixels: int | None) -> str:
     return "as it is" if pixels is None else f"{pixels} px"
 
 
-def _parameters(model: Subject) -> str:
-    return f"{sum(weight.numel() for weight in model.module.parameters()) / 1e6:.2f} M"
+def _parameters(model: Any) -> str:
+    return f"{sum(one.numel() for one in model.parameters()) / 1e6:.2f} M"
 
 
-def _machine(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items() if not isinstance(value, dict))
+def _machine(known: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in known.items() if not isinstance(value, dict))
 
 
 def _image(path: Path, title: str) -> str:

@@ -35,20 +35,12 @@ _WORDS = {IN_CLASS: "in images\nof the class", ELSEWHERE: "in images\nof other c
 
 @dataclass(frozen=True)
 class Measures:
-    """All that was measured.
-
-    Args:
-        images: how many there are.
-        unusable: name of each model -> how many of them it could not use.
-        windows: in the table.
-        strongest_in_class: name of each model -> share of the classes whose strongest window of all images is in an image of the
-            class.
-    """
+    """All that was measured; mappings are by the name of each model."""
 
     images: int
     unusable: Mapping[str, int]
-    windows: int
-    strongest_in_class: Mapping[str, Estimate]
+    windows: int  # in the table
+    strongest_in_class: Mapping[str, Estimate]  # share of the classes whose strongest window is in an image of the class
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,11 @@ _SIZES = tuple(name for name, shape in PUBLISHED_SHAPES.items() if not shape.pad
 
 @dataclass(frozen=True)
 class Measures:
-    """All that was measured.
+    """All that was measured."""
 
-    Args:
-        times_resnet50: published size -> how many times as long as ResNet-50 it takes, module by module.
-        timings: as `Bench.rows`.
-        ceiling: as `Bench.ceiling`.
-    """
-
-    times_resnet50: Mapping[str, float]
-    timings: Sequence[Row]
-    ceiling: Mapping[str, float]
+    times_resnet50: Mapping[str, float]  # published size -> how many times as long it takes, module by module
+    timings: Sequence[Row]  # as `Bench.rows`
+    ceiling: Mapping[str, float]  # as `Bench.ceiling`
 
 
 @dataclass(frozen=True)

@@ -28,19 +28,12 @@ _NAME = 44  # letters
 
 @dataclass(frozen=True)
 class ImageDrops(Columns):
-    """By how much a mask lowers the leading class's logit of one image, in standard deviations of the image's logits.
-
-    Args:
-        class_: which leads.
-        mean: over the positions of the mask.
-        largest: of all positions.
-        drops: at each position.
-    """
+    """By how much a mask lowers the leading class's logit of one image, in standard deviations of the image's logits."""
 
     class_: str
-    mean: float
+    mean: float  # over the positions of the mask
     largest: float
-    drops: tuple[float, ...]
+    drops: tuple[float, ...]  # at each position
 
     def to_row(self) -> Row:
         """As `Columns.to_row`."""
@@ -64,23 +57,14 @@ Part = ImageDrops | ImageAgreement
 
 @dataclass(frozen=True)
 class Drop:
-    """By how much a mask lowers the leading class's logit, over images.
-
-    Args:
-        model: that is asked.
-        side: of the mask in pixels.
-        images: how many.
-        mean: over the positions of the mask.
-        largest: of all positions.
-        by_position: mean over images at each position.
-    """
+    """By how much a mask of one size lowers one model's leading logit, over images."""
 
     model: str
     side: int
     images: int
-    mean: Estimate
-    largest: Estimate
-    by_position: Sequence[float]
+    mean: Estimate  # over the positions of the mask
+    largest: Estimate  # of all positions
+    by_position: Sequence[float]  # means over images
 
 
 @dataclass(frozen=True)

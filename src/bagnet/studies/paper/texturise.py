@@ -43,20 +43,11 @@ class ScrambledAccuracies(Accuracies):
 
 @dataclass(frozen=True)
 class ModelAccuracies:
-    """Of one model, on each kind of images.
-
-    Args:
-        model: its name.
-        window: side of its windows in pixels; None where it sees the whole image.
-        input: side of its input in pixels; None where it takes images as they are.
-        clean: on the images themselves.
-        texturised: on their textures.
-        shuffled: on their shuffled tiles.
-    """
+    """Of one model, on each kind of images."""
 
     model: str
-    window: int | None
-    input: int | None
+    window: int | None  # side in pixels; None where it sees the whole image
+    input: int | None  # side in pixels; None where it takes images as they are
     clean: Accuracies
     texturised: ScrambledAccuracies
     shuffled: ScrambledAccuracies
@@ -69,22 +60,13 @@ class ModelAccuracies:
 
 @dataclass(frozen=True)
 class Measures:
-    """All that was measured.
+    """All that was measured."""
 
-    Args:
-        images: of which there are all kinds.
-        side: of the pictures in pixels; None where they are as large as the images.
-        texture_network: name of the network whose features the textures have.
-        layers: of it.
-        gram_error: how far the Gram matrices of the textures are from the images' own, as a share of the size of these.
-        models: all.
-    """
-
-    images: int
-    side: int | None
+    images: int  # of which there are all kinds
+    side: int | None  # of the pictures in pixels; None where they are as large as the images
     texture_network: str
     layers: Sequence[str]
-    gram_error: Estimate
+    gram_error: Estimate  # how far Gram matrices of textures are from the images' own, as a share of the size of these
     models: Sequence[ModelAccuracies]
 
 
