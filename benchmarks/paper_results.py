@@ -61,10 +61,11 @@ def section(record: dict[str, Any], results: Path, figures: Path) -> str:
         pictures.append(f"![{record['title']}]({figures.name}/{figure}.png)")
     command = record["command"].partition(" --out ")[0]
     found = "\n".join(f"- {sentence}" for sentence in record["sentences"])
+    images = record["settings"].get("images")
+    effort = f"{record['seconds']:,.0f} s" if images is None else f"{images:,} images, {record['seconds']:,.0f} s"
     return (
         f"## {record['title']}\n\n{record['question']}\n\n**The paper.** {record['paper']}\n\n**Here.**\n\n{found}\n\n"
-        f"**What differs.** {record['differs']}\n\n" + "\n\n".join(pictures) + f"\n\n{record['settings']['images']:,} images, "
-        f"{record['seconds']:,.0f} s:\n\n```sh\n{command}\n```\n"
+        f"**What differs.** {record['differs']}\n\n" + "\n\n".join(pictures) + f"\n\n{effort}:\n\n```sh\n{command}\n```\n"
     )
 
 

@@ -97,7 +97,7 @@ def paper(
             batch_size=batch_size,
             workers=workers,
             progress=progress,
-            given=_data_and_models(data, model or (), split, seed, trust or ()),
+            request=_data_and_models(data, model or (), split, seed, trust or ()),
         )
         if name == "all":
             results, left_out, page = run_all(experiments, material, out, counts, overwrite)

@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ...data.labels import BadLabels
 from ...files import replacing
 from ...runs.store import OtherRun
 from .experiment import Experiment, Result
@@ -53,36 +52,40 @@ def run_all(
         Busy: another run is at work on one.
         OSError: something cannot be written.
     """
-    results: list[Result] = []
+    suited: list[tuple[Experiment, Material]] = []
     left_out: list[tuple[Experiment, str]] = []
-    materials = [material.sample(counts.get(one.name, one.sample)) for one in experiments]
-    if not overwrite:
-        for one, own in zip(experiments, materials, strict=True):
-            one.check_folder(own, out)
-    for one, own in zip(experiments, materials, strict=True):
-        if one.labels and material.targets is None:
-            left_out.append((one, str(BadLabels(f"{material.data} has no labels"))))
-            continue
+    for experiment in experiments:
+        sample = material.sample(counts.get(experiment.name, experiment.sample))
         try:
-            results.append(one.run(own, out, overwrite))
+            experiment.check(sample)
+            suited.append((experiment, sample))
+        except ValueError as error:
+            left_out.append((experiment, str(error)))
+    if not overwrite:
+        for experiment, sample in suited:
+            experiment.check_folder(sample, out)
+    results: list[Result] = []
+    for experiment, sample in suited:
+        try:
+            results.append(experiment.run(sample, out, overwrite))
         except OtherRun:  # no matter of the material
             raise
         except (ValueError, ImportError) as error:
-            left_out.append((one, str(error)))
+            left_out.append((experiment, str(error)))
         except RuntimeError as error:  # memory that does not suffice, a network with no gradient: not the end of the others
-            left_out.append((one, f"it failed: {error}".splitlines()[0]))
+            left_out.append((experiment, f"it failed: {error}".splitlines()[0]))
     if not results:
         raise ValueError(f"no experiment suits {material.data} and these models: {left_out[-1][1]}")
     path = out / PAGE
     with replacing(path) as part:
         part.write_text(_page(results, left_out, material), encoding="utf-8")
-    return results, {one.name: reason for one, reason in left_out}, path
+    return results, {experiment.name: reason for experiment, reason in left_out}, path
 
 
 def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]], material: Material) -> str:
     models = "".join(
         f"<tr><td>{escape(one.name)}<td>{'the whole image' if one.window is None else f'windows of {one.window} px'}"
-        f"<td>{_size(one.transform.crop)}<td>{_parameters(one.model)}"
+        f"<td>{_size(one.transform.crop)}<td>{_parameters(one.module)}"
         for one in material.ordered
     )
     links = "".join(f"<a href='#{one.name}'>{escape(str(one.record['title']))}</a>" for one in results)
@@ -108,12 +111,13 @@ def _section(result: Result) -> str:
     record = result.record
     found = "".join(f"<p>{escape(sentence)}" for sentence in result.sentences)
     figures = "".join(_image(path, str(record["title"])) for path in result.figures)
-    images = f"{record['settings']['images']:,} images{_unusable(result.unusable)}"
+    count = record["settings"].get("images")
+    images = "" if count is None else f"{count:,} images{_unusable(result.unusable)}, "
     return (
         f"<section id={result.name}><h2>{escape(str(record['title']))}</h2><p class=lead>{escape(str(record['question']))}"
         f"<div class=three><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{found}</div>"
         f"<div><h3>What differs</h3><p>{escape(str(record['differs']))}</div></div>"
-        f"{figures}<p class=small>{images}, {record['seconds']:,.0f} s. Data: <code>{result.name}/{record['table']}</code>; "
+        f"{figures}<p class=small>{images}{record['seconds']:,.0f} s. Data: <code>{result.name}/{record['table']}</code>; "
         f"all figures: <code>{result.name}/result.json</code>; again: <code>{escape(record['command'])}</code></section>"
     )
 
