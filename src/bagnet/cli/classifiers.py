@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from ..data.transforms import Preprocessing
     from ..engine.classifier import Classifier, Predictor
-    from ..model import BagNet
 
 _TYPICAL = 300  # images to calibrate on, at most
 
@@ -62,7 +61,7 @@ def classifiers(
         each under the name of its card; under what was typed, where cards share one.
 
     Raises:
-        ValueError: as `network`; a model is named twice, or one that is no BagNet is to run on another runtime.
+        ValueError: as `network`; a model is named twice, or one that is not a BagNet is to run on another runtime.
     """
     from ..engine.classifier import model_name
     from ..zoo.names import DEFAULT
@@ -76,17 +75,13 @@ def classifiers(
 
 
 def _classifier(name: str, runtime: str, precision: str, calibration: Path | None, trust: Sequence[str]) -> Predictor:
-    from ..zoo.external import ExternalNetwork, open_classifier
+    from ..zoo.external import open_classifier
 
     _check_calibration(precision, calibration)
     with progress_bar() as progress:
         model = open_classifier(name, trust=trust, progress=progress)
     if (runtime, precision) == ("torch", "float32"):
         return model
-    if isinstance(model, ExternalNetwork):
-        raise ValueError(
-            f"{name}: is not a BagNet and runs on torch in float32 only: leave --runtime {runtime} --precision {precision} out"
-        )
     return _on_runtime(model, runtime, precision, calibration)
 
 
@@ -107,14 +102,14 @@ def _check_calibration(precision: str, calibration: Path | None) -> None:
         raise ValueError(f"--calibration is for --precision int8, not for {precision}: leave one out, or ask for int8")
 
 
-def _on_runtime(model: BagNet, runtime: str, precision: str, calibration: Path | None) -> Classifier:
+def _on_runtime(model: Predictor, runtime: str, precision: str, calibration: Path | None) -> Classifier:
     from ..engine.prepare import prepare
 
     images = None if calibration is None else _calibration_images(model, calibration)
     return prepare(model, runtime, precision, calibration=images)
 
 
-def _calibration_images(model: BagNet, source: Path) -> list[Tensor]:
+def _calibration_images(model: Predictor, source: Path) -> list[Tensor]:
     """Prepared images from all over a collection: folders are sorted by class."""
     from ..data.sources import open_images
 

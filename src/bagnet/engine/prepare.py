@@ -15,7 +15,7 @@ from ..data.names import ClassNames, check_classes
 from ..data.transforms import Preprocessing
 from ..geometry import Geometry
 from ..model import BagNet
-from .classifier import model_name
+from .classifier import Predictor, model_name
 from .fold import FoldedFeatures
 from .runtimes import PRECISIONS, RUNTIMES
 from .runtimes.runner import CannotRun, Options, Runner
@@ -180,7 +180,7 @@ class Prepared:
 
 
 def prepare(
-    model: BagNet,
+    model: Predictor,
     runtime: str = "torch",
     precision: str = "float32",
     *,
@@ -191,7 +191,7 @@ def prepare(
     """The same classifier on a faster runtime. The model given is not changed, and later changes to it are not seen.
 
     Args:
-        model: in eval mode.
+        model: a BagNet in eval mode.
         runtime: one of `RUNTIMES`: "torch", "onnxruntime" or "openvino".
         precision: "float32" changes no answer but its rounding; "tf32" (CUDA), "bf16" and "int8" do: see `Prepared.verify`.
             "mixed" is float32 for the first quarter of the arithmetic, about, and bf16 for the rest.
@@ -200,8 +200,8 @@ def prepare(
         threads: for onnxruntime and openvino: how many, instead of all cores.
 
     Raises:
-        CannotRun: no such runtime or precision, not on this processor, int8 without calibration, calibration without int8, or
-            fewer than one thread.
+        CannotRun: the model is not a BagNet, there is no such runtime or precision, or not on this processor, int8 without
+            calibration, calibration without int8, fewer than one thread.
         ValueError: the calibration images are no batches that the model takes.
         ImportError: the runtime's package is missing; the message has the pip command.
     """
@@ -217,6 +217,8 @@ def prepare(
         raise CannotRun(f"threads must be at least 1, got {threads}")
     if calibration is not None and precision != "int8":
         raise CannotRun(f"calibration images are for int8, not for {precision}: leave them out")
+    if not isinstance(model, BagNet):
+        raise CannotRun(f"{model_name(model)} is not a BagNet and cannot be prepared: it runs on torch in float32 alone")
     exact = _frozen_copy(model)
     batches = None if calibration is None else _calibration(exact, calibration)
     options = Options(str(exact.conv1.weight.device) if runtime == "torch" else "cpu", compile, threads)

@@ -15,13 +15,13 @@ from PIL import Image
 from ..card import Card
 from ..data.decode import BadImage
 from ..data.labels import LabelledImages
+from ..engine.classifier import Classifier, Predictor, has_evidence
 from ..evaluation.charts import chart
 from ..evaluation.evaluate import Evaluation
 from ..evidence import explain
 from ..figures.overlay import overlay
 from ..figures.style import BLUE, RED, SOFT
 from ..files import replacing
-from ..model import BagNet
 from .checkpoints import LOG, read_log
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ img { max-width: 100% } .samples { display: flex; flex-wrap: wrap; gap: 14px } f
 """
 
 
-def report(folder: Path, model: BagNet | object, card: Card, evaluation: Evaluation | None, images: LabelledImages) -> Path:
+def report(folder: Path, model: Predictor, card: Card, evaluation: Evaluation | None, images: LabelledImages) -> Path:
     """Write `report.html` in a run's folder; it needs no other file.
 
     Args:
         folder: of the run, with its log.
-        model: the result; of a BagNet the evidence is shown.
+        model: the result; its evidence is shown, where it has any.
         card: of the result.
         evaluation: on the `val` split, where there is one; else the confusions are left out.
         images: of which some are explained.
@@ -58,7 +58,7 @@ def report(folder: Path, model: BagNet | object, card: Card, evaluation: Evaluat
     ]
     if evaluation is not None:
         parts.append(f"<h2>What it is right and wrong about</h2>{_image(chart(evaluation)._repr_png_(), 'evaluation')}")
-    if isinstance(model, BagNet) and len(model.transform.mean) in (1, 3):
+    if has_evidence(model) and len(model.transform.mean) in (1, 3):
         same = images.classes == model.classes
         columns = list(range(len(images.classes))) if same else images.classes.among(model.classes)
         samples = (_sample(model, images, columns, int(row)) for row in np.linspace(0, len(images) - 1, _SAMPLES))
@@ -110,7 +110,7 @@ def _curves(folder: Path) -> Figure:
     return figure
 
 
-def _sample(model: BagNet, images: LabelledImages, columns: Sequence[int], row: int) -> str:
+def _sample(model: Classifier, images: LabelledImages, columns: Sequence[int], row: int) -> str:
     """One image beside its evidence for the class that it is taken for; a wrong answer in red."""
     try:
         evidence = explain(model, images.images.photo(row).image)
