@@ -47,7 +47,7 @@ def test_hold_out_is_a_fixed_share() -> None:
     torch.manual_seed(7)
     np.random.seed(7)
     again = images.hold_out()
-    assert (len(rest), len(held)) == (95, 5)
+    assert (len(rest), len(held)) == (94, 6)
     rows = [[int(name.split(":")[1]) for name in part.images.names] for part in (rest, held)]
     assert sorted(rows[0] + rows[1]) == list(range(100))
     assert rows == [sorted(part) for part in rows]
@@ -55,3 +55,11 @@ def test_hold_out_is_a_fixed_share() -> None:
     assert [int(label) for label in held.targets] == [row % 3 for row in rows[1]]
     assert [len(part) for part in images.hold_out(0.3)] == [70, 30]
     assert [len(part) for part in numbered([0, 1, 0], 2).hold_out()] == [2, 1]
+
+
+def test_a_small_set_is_held_out_class_by_class() -> None:
+    images = numbered([0] * 150 + [1] * 40 + [2] * 8 + [3], 5)
+    rest, held = images.hold_out(0.2)
+    assert held.counts.tolist() == [30, 8, 2, 0, 0]
+    assert rest.counts.tolist() == [120, 32, 6, 1, 0]
+    assert [len(part) for part in numbered([0, 1, 2], 3).hold_out()] == [2, 1]  # no class can spare one: some image all the same

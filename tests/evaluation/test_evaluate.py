@@ -50,6 +50,19 @@ def test_accuracy_and_confusion(six: Evaluation) -> None:
     assert six.images_per_second == 3
 
 
+def test_one_answer_to_everything() -> None:
+    scores = np.zeros((10, 2), np.float32)
+    scores[:, 0] = 1
+    names = ClassNames.from_words(["cat", "dog"])
+    labels = np.array([0] * 6 + [1] * 4)
+    same = Evaluation("a", "b", names, labels, scores, (), 1.0)
+    assert same.one_answer == "100% of the answers are cat, which 60% of the images show: nothing was learnt"
+    assert (same.top(1), same.balanced_accuracy) == (0.6, 0.5)
+    assert Evaluation("a", "b", names, labels * 0, scores, (), 1.0).one_answer == ""
+    scores[:1, 1] = 2
+    assert Evaluation("a", "b", names, labels, scores, (), 1.0).one_answer == "", "nine of ten are not nearly all"
+
+
 def test_equal_logits_help_nobody() -> None:
     constant = answers([0, 1, 2, 3], [[1.0] * 4] * 4)
     assert constant.top(1) == 0.25  # the first of equal ones is the answer

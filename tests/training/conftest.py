@@ -38,4 +38,4 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick() -> Recipe:
     """A recipe for them."""
-    return recipe("modern", epochs=4, batch_size=24, learning_rate=0.02, augment="none")
+    return recipe("modern", epochs=4, batch_size=24, select=0.05, learning_rate=0.02, augment="none")

@@ -37,13 +37,14 @@ def test_a_file_may_change_a_named_one(tmp_path: Path) -> None:
         ("epochs = ", "is no TOML"),
         ("epoch = 3", "a recipe has no field 'epoch': there are epochs"),
         ('recipe = "best"', "there is no recipe 'best'"),
-        ("epochs = 0", "epochs must be at least 1, got 0"),
+        ("epochs = -1", "epochs must be at least 0, got -1"),
+        ("select = 1.0", "select must be between 0 and 0.9, got 1.0"),
         ('epochs = "3"', "epochs must be a whole number, got '3'"),
         ("mirror = 1.5", "mirror must be between 0 and 1, got 1.5"),
         ("freeze = 1", "freeze must be true or false, got 1"),
         ('optimiser = "adam"', "optimiser must be one of adamw, sgd, got 'adam'"),
-        ("final_epochs = 31", "final_epochs=31 are more than epochs=30"),
-        ("accumulate = 3", "batch_size=128 cannot be split into accumulate=3 equal parts"),
+        ("final_epochs = 31\nepochs = 30", "final_epochs=31 are more than epochs=30"),
+        ("accumulate = 3\nbatch_size = 128", "batch_size=128 cannot be split into accumulate=3 equal parts"),
         ("learning_rate = nan", "learning_rate must be between 1e-12 and 1e.12, got nan"),
         ("learning_rate = inf", "learning_rate must be between 1e-12 and 1e.12, got inf"),
         ('recipe = ["paper"]', "there is no recipe"),
@@ -59,7 +60,7 @@ def test_files_that_make_no_sense(text: str, reason: str, tmp_path: Path) -> Non
 
 def test_a_file_and_what_is_changed_of_it_count_together(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text("accumulate = 3\nfinal_epochs = 40\n")
+    path.write_text("accumulate = 3\nbatch_size = 128\nfinal_epochs = 40\n")
     assert recipe(path, batch_size=12, epochs=50).accumulate == 3
     with pytest.raises(ValueError, match=r"mine\.toml and what is changed of it: batch_size=128 cannot be split"):
         recipe(path, epochs=50)
@@ -114,3 +115,20 @@ def test_which_runs_can_be_lengthened() -> None:
     assert not Recipe(epochs=40).lengthens(Recipe(epochs=30))
     with pytest.raises(ValueError, match="fall_epochs=11 are more than epochs=10"):
         short.changed(fall_epochs=11)
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "batch_size", "select"),
+    [(1, 100, 8, 0.2), (200, 80, 8, 0.2), (579, 100, 32, 100 / 579), (1281, 100, 64, 100 / 1281), (9469, 30, 128, 0.05)],
+)
+def test_what_is_left_open_follows_the_number_of_images(images: int, epochs: int, batch_size: int, select: float) -> None:
+    fitted = Recipe().fitted(images)
+    assert (fitted.epochs, fitted.batch_size, fitted.select) == (epochs, batch_size, pytest.approx(select))
+    assert fitted.fitted(50) == fitted
+
+
+def test_what_is_given_stays() -> None:
+    given = Recipe(epochs=3, select=0.3).fitted(200)
+    assert (given.epochs, given.batch_size, given.select) == (3, 8, 0.3)
+    assert Recipe(accumulate=3).fitted(200).batch_size == 24
+    assert Recipe(final_epochs=150).fitted(200).epochs == 150

@@ -30,7 +30,7 @@ from .conftest import PREPROCESSING, SMALL, textures
 @pytest.fixture(scope="session")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """By the modern recipe."""
-    quick = recipe("modern", epochs=4, batch_size=24, learning_rate=0.02, augment="none")
+    quick = recipe("modern", epochs=4, batch_size=24, select=0.05, learning_rate=0.02, augment="none")
     folder = tmp_path_factory.mktemp("trained")
     return train(data, folder, quick, shape=SMALL, preprocessing=PREPROCESSING, tag="textures", command="bagnet train textures")
 
@@ -51,6 +51,27 @@ def test_the_modern_recipe(trained: Run) -> None:
     assert bagnet.load(trained.path).card == card
     steps = [int(row["step"]) for row in read_log(trained.folder / "log.csv") if row["loss"]]
     assert steps == list(range(1, 37))  # 228 images in batches of 24, four times
+
+
+@pytest.mark.slow
+def test_defaults_learn_a_small_set_of_unequal_classes(tmp_path: Path) -> None:
+    images, labels = textures(399, 0)
+    rows = np.concatenate([np.flatnonzero(labels == index)[:count] for index, count in enumerate((130, 50, 20))])
+    val = textures(90, 1)
+    np.savez(tmp_path / "few.npz", train_images=images[rows], train_labels=labels[rows], val_images=val[0], val_labels=val[1])
+    run = train(tmp_path / "few.npz", tmp_path / "run", shape=SMALL, preprocessing=PREPROCESSING)
+    assert run.evaluation is not None
+    assert run.evaluation.balanced_accuracy > 0.9
+    assert run.evaluation.one_answer == ""
+
+
+def test_a_run_that_learns_nothing_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images, labels = textures(60, 0)
+    np.savez(tmp_path / "few.npz", train_images=images, train_labels=labels, val_images=images, val_labels=labels)
+    nothing = recipe("modern", epochs=1, learning_rate=1e-12)
+    run = train(tmp_path / "few.npz", tmp_path / "run", nothing, shape=SMALL, preprocessing=PREPROCESSING)
+    assert "of the answers are" in caplog.text
+    assert "nothing was learnt" in (run.folder / "report.html").read_text()
 
 
 def test_the_paper_recipe(data: Path, tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def evaluate(
         write_comparison(out, [evaluation for evaluation, _ in measured])
     bad = dict(pair for evaluation, _ in measured for pair in evaluation.bad)
     print_problems(bad.values())
+    print_problems([f"{evaluation.model}: {evaluation.one_answer}" for evaluation, _ in measured if evaluation.one_answer])
     if as_json:
         report = str(out) if out is not None else None
         typer.echo(json.dumps({"models": [record(*pair) for pair in measured], "report": report}))
@@ -103,12 +104,15 @@ def _show(measured: Sequence[Measured]) -> None:
     first = measured[0][0]
     typer.echo(f"{first.data}: {first.images:,} images of {len(first.classes)} classes")
     tops = (1, 5) if len(first.classes) > 5 else (1,)  # among five classes every answer is in the best five
-    measures = ["mean average precision"] if first.multilabel else [f"top-{count}" for count in tops]
+    measures = ["mean average precision"] if first.multilabel else [*(f"top-{count}" for count in tops), "balanced accuracy"]
     rows = []
     for evaluation, _ in measured:
         plain = (evaluation.runtime, evaluation.precision) == ("torch", "float32")
         how = "" if plain else f" ({evaluation.runtime} {evaluation.precision})"
-        shares = [evaluation.mean_average_precision] if first.multilabel else [evaluation.top(count) for count in tops]
+        if evaluation.multilabel:
+            shares = [evaluation.mean_average_precision]
+        else:
+            shares = [*(evaluation.top(count) for count in tops), evaluation.balanced_accuracy]
         percents = [f"{100 * share:.2f} %" for share in (*shares, evaluation.calibration_error)]
         rows.append([evaluation.model + how, *percents, f"{evaluation.images_per_second:.3g}"])
     print_table(["model", *measures, "calibration error", "images/s"], rows, texts=["model"])

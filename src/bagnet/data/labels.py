@@ -19,6 +19,7 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", 
 
 
 _MANY = 100_000  # classes that nobody names
+_SMALL = 2000  # images of which a share alone could miss a class
 
 
 class BadLabels(ValueError):
@@ -74,10 +75,20 @@ class LabelledImages:
         return replace(self, images=Subset(self.images, index), targets=self.targets[index])
 
     def hold_out(self, share: float = 0.05) -> tuple[LabelledImages, LabelledImages]:
-        """(the rest, a fixed share for selection, at least one image): the same rows every time, whatever the seed of a run."""
+        """(the rest, a fixed share for selection, at least one image): the same rows every time, whatever the seed of a run.
+
+        Of a small set the share is taken of each class by itself, so that the rare ones are there.
+        """
         order = np.random.default_rng(0).permutation(len(self))
-        held = max(1, round(share * len(self)))
-        return self.take(np.sort(order[held:])), self.take(np.sort(order[:held]))
+        held = order[: max(1, round(share * len(self)))]
+        if not self.multilabel and len(self) < _SMALL:
+            classes = self.targets.numpy()[order]
+            rows = [order[classes == index] for index in range(len(self.classes))]
+            each = [
+                of_class[: max(round(share * len(of_class)), min(1, len(of_class) - 1))] for of_class in rows if len(of_class)
+            ]
+            held = np.concatenate(each) if any(map(len, each)) else held
+        return self.take(np.setdiff1d(order, held)), self.take(np.sort(held))
 
 
 @dataclass(frozen=True)

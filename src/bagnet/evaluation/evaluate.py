@@ -23,6 +23,7 @@ from ..progress import Listener
 from ..runs.sweep import check_finite, check_some, sweep
 
 BINS = 15  # of the calibration error
+_NEARLY_ALL = 0.9  # of the answers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +85,24 @@ class Evaluation:
         """Share of images whose label is among the best classes, of so many. Of equal logits the first counts as the best."""
         self._one_label()
         return float((rank_of_label(self.scores, self.labels) < count).mean())
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean over the classes, rare and common alike, of the share that is right; one answer to everything gives 1 / K."""
+        self._one_label()
+        return float(np.nanmean(self.by_class))
+
+    @property
+    def one_answer(self) -> str:
+        """A sentence where one class is the answer to nearly all images that do not all show it: nothing was learnt; else ""."""
+        if self.multilabel or not self.images:
+            return ""
+        answers = np.bincount(self.scores.argmax(1), minlength=len(self.classes))
+        answer = int(answers.argmax())
+        given, shown = answers[answer] / self.images, self.counts[answer] / self.images
+        if given <= _NEARLY_ALL or shown > _NEARLY_ALL:
+            return ""
+        return f"{given:.0%} of the answers are {self.classes[answer]}, which {shown:.0%} of the images show: nothing was learnt"
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -165,7 +184,8 @@ class Evaluation:
         confused = [
             {"true": names[true], "taken_for": names[answer], "images": images} for true, answer, images in self.confused()
         ]
-        return {**record, "top1": self.top(1), "top5": self.top(5), "confused": confused, "by_class": by_class}
+        measures = {"top1": self.top(1), "top5": self.top(5), "balanced_accuracy": self.balanced_accuracy}
+        return {**record, **measures, "confused": confused, "by_class": by_class}
 
     def _average_precisions(self) -> NDArray[np.float64]:
         if not self.multilabel:

@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import gcd, log2
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -25,8 +26,11 @@ class Recipe:
         ValueError: a field is out of range, or two do not fit together.
     """
 
-    epochs: int = _field(30, "Passes over the training images.")
-    batch_size: int = _field(128, "Images per optimiser step, over all processes and accumulated parts together.")
+    epochs: int = _field(0, "Passes over the training images; 0 for as many as suit their number: 30 to 100.")
+    batch_size: int = _field(
+        0, "Images per optimiser step, over all processes and accumulated parts together; 0 for what suits: 8 to 128."
+    )
+    select: float = _field(0.0, "Share of images held out, to measure each epoch on; 0 for what suits: 0.05 to 0.2.")
     accumulate: int = _field(1, "Parts that a step's images are split into, one after the other, where memory is short.")
     optimiser: Literal["adamw", "sgd"] = _field("adamw", "Optimiser.")
     learning_rate: float = _field(3e-3, "Highest learning rate.")
@@ -87,12 +91,29 @@ class Recipe:
                 and not _RANGES.get(field_.name, (0, float("inf")))[0] <= value <= _RANGES.get(field_.name, (0, float("inf")))[1]
             ):
                 raise ValueError(f"{field_.name} must be {_in_words(field_.name)}, got {value}")
-        if self.final_epochs > self.epochs:
+        if 0 < self.epochs < self.final_epochs:
             raise ValueError(f"final_epochs={self.final_epochs} are more than epochs={self.epochs}")
-        if self.schedule == "late" and self.fall_epochs > self.epochs:
+        if self.schedule == "late" and 0 < self.epochs < self.fall_epochs:
             raise ValueError(f"fall_epochs={self.fall_epochs} are more than epochs={self.epochs}")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size={self.batch_size} cannot be split into accumulate={self.accumulate} equal parts")
+
+    def fitted(self, images: int) -> Recipe:
+        """The same with what was left open (epochs, batch size, share to select on) as it suits a number of images.
+
+        A small set needs small batches, or an epoch has few steps; many epochs, or the run has; and a larger share to select on,
+        or that is a few images. From 8,533 images on it is 30 epochs of batches of 128, with 5 % to select on.
+        """
+        batch = self.batch_size or 2 ** min(7, max(3, int(log2(max(1, images / _BATCHES)))))
+        if not self.batch_size:
+            batch *= self.accumulate // gcd(batch, self.accumulate)
+        epochs = self.epochs or min(100, max(30, round(_STEPS * batch / max(1, images))))
+        return replace(
+            self,
+            epochs=max(epochs, self.final_epochs, self.fall_epochs if self.schedule == "late" else 0),
+            batch_size=batch,
+            select=self.select or min(0.2, max(0.05, _SELECTED / max(1, images))),
+        )
 
     @property
     def steady_epochs(self) -> int:
@@ -127,8 +148,10 @@ class Recipe:
 
 LENGTHS = ("epochs", "fall_epochs", "final_epochs")  # fields that say how long a run is
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_BATCHES, _STEPS, _SELECTED = 16, 2000, 100  # of an epoch, of a run, images: at least, as far as the limits allow
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "batch_size", "accumulate", "step_epochs", "fall_epochs"), (1, float("inf"))),
+    "select": (0, 0.9),
+    **dict.fromkeys(("accumulate", "step_epochs", "fall_epochs"), (1, float("inf"))),
     **dict.fromkeys(("momentum", "ema", "label_smoothing"), (0, 0.999999)),
     **dict.fromkeys(("warm_up", "scale", "mirror", "distil", "unreadable", "batchnorm_momentum", "backbone_rate"), (0, 1)),
     **dict.fromkeys(("learning_rate", "temperature"), (1e-12, 1e12)),
@@ -147,6 +170,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "paper": Recipe(
             epochs=90,
             batch_size=256,
+            select=0.05,
             optimiser="sgd",
             learning_rate=0.01,
             weight_decay=1e-4,

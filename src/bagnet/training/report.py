@@ -80,7 +80,10 @@ def _in_words(card: Card, evaluation: Evaluation | None) -> str:
     if evaluation.multilabel:
         return f"Mean average precision {np.nanmean(evaluation.by_class):.3f} on {evaluation.data}."
     best = card.scores[0]
-    return f"{best.top1:.2f} % top-1, {best.top5:.2f} % top-5 on {best.data} ({evaluation.images:,} images)."
+    balanced = f"{100 * evaluation.balanced_accuracy:.2f} % balanced accuracy"
+    others = f"{best.top5:.2f} % top-5, {balanced}" if len(card.classes) > 5 else balanced
+    warning = f" {evaluation.one_answer}." if evaluation.one_answer else ""
+    return f"{best.top1:.2f} % top-1, {others} on {best.data} ({evaluation.images:,} images).{warning}"
 
 
 def _curves(folder: Path) -> Figure:

@@ -86,7 +86,7 @@ def train(
 ) -> Run:
     """Train on the `train` split of some labelled images and measure once on the `val` split, where there is one.
 
-    A fixed 5 % of the training images are held out, and each epoch is measured on them. A run that was interrupted goes on from
+    A fixed share of the training images is held out, and each epoch is measured on them. A run that was interrupted goes on from
     its last checkpoint when called again, to the same weights as if it had not been. Under torchrun all processes train
     together.
 
@@ -134,7 +134,8 @@ def train(
     if isinstance(network, BagNet):
         for side in filter(None, (preprocessing.crop, recipe.train_crop)):
             network.geometry.grid(side, side)  # raises where a window does not fit
-    training, select = images.hold_out()
+    recipe = recipe.fitted(len(images))
+    training, select = images.hold_out(recipe.select)
     workers = (max(0, (os.cpu_count() or 1) - 1) if len(images) > _FEW else 0) if workers is None else workers
     opened = [open_classifier(model) if isinstance(model, str) else model for model in teachers]
     for model in opened:
@@ -157,6 +158,7 @@ def train(
             _say(f"asking {'the teacher' if len(opened) == 1 else f'{len(opened)} teachers'} about {len(training):,} images")
             taught = mean_answers(opened, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
         _say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
+        _say(f"{recipe.epochs} epochs in batches of {recipe.batch_size}")
         if empty := int((training.counts == 0).sum()):
             _say(f"{empty} of {len(images.classes)} classes have no image to train on")
         fitted = fit(
@@ -328,6 +330,8 @@ def _finished(
     evaluation = None
     if has_split(source, "val"):
         evaluation = evaluate(model, source, "val", workers=workers)
+        if evaluation.one_answer and rank() == 0:
+            _log.warning(evaluation.one_answer)
     if evaluation is not None and not evaluation.multilabel:
         measured = "measured here on these weights as stored, once, after training"
         top1, top5 = (round(100 * evaluation.top(count), 2) for count in (1, 5))
