@@ -82,5 +82,5 @@ def test_another_model_does_not_go_on(run: Run, model: Path, data: Path, tmp_pat
         changed.fc.bias += 1
     write(tmp_path / "changed.safetensors", *converted(changed))
     assert_refused(
-        run("audit", tmp_path / "changed.safetensors", data, "--out", tmp_path / "out", "--workers", 0), "another model"
+        run("audit", tmp_path / "changed.safetensors", data, "--out", tmp_path / "out", "--workers", 0), "other weights"
     )

@@ -18,6 +18,7 @@ from bagnet.data.labels import BadLabels
 from bagnet.data.names import UnknownClass
 from bagnet.engine.prepare import prepare
 from bagnet.model import BagNet
+from bagnet.progress import Progress
 from bagnet.runs.store import OtherRun
 from bagnet.studies.audit.decisive import strongest
 from bagnet.studies.audit.findings import Audit
@@ -168,8 +169,8 @@ def test_interrupted_and_resumed(
     """Wherever a run stops, the next one goes on there and finds the same; nothing is done twice."""
     whole, whole_out = made
 
-    def stop(title: str, done: int, total: int) -> None:
-        if title == stage and done >= 8:
+    def stop(progress: Progress) -> None:
+        if progress.stage == stage and progress.done >= 8:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -193,7 +194,7 @@ def test_interrupted_and_resumed(
 
 
 def test_another_model_does_not_go_on(data: Path, tmp_path: Path) -> None:
-    def stop(title: str, done: int, total: int) -> None:
+    def stop(progress: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -201,7 +202,7 @@ def test_another_model_does_not_go_on(data: Path, tmp_path: Path) -> None:
     model = colour_bagnet()
     with torch.no_grad():
         model.fc.bias += 1
-    with pytest.raises(OtherRun, match="another model"):
+    with pytest.raises(OtherRun, match="other weights"):
         audit(model, data, tmp_path, workers=0)
 
 
@@ -226,7 +227,7 @@ def test_bad_images_are_listed_and_left_out(made: tuple[Audit, Path], tmp_path: 
     assert "broken.png" in (tmp_path / "out" / "audit.html").read_text()
     for path in (data / "val").rglob("*.png"):
         path.write_bytes(b"no image")
-    with pytest.raises(BadImage, match="none of the 22 images"):
+    with pytest.raises(BadImage, match="none of 22 images"):
         audit(colour_bagnet(), data, tmp_path / "other", workers=0)
 
 
