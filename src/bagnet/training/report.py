@@ -18,8 +18,8 @@ from ..data.labels import LabelledImages
 from ..evaluation.charts import chart
 from ..evaluation.evaluate import Evaluation
 from ..evidence import explain
+from ..figures.colours import BLUE, RED, SOFT
 from ..figures.overlay import overlay
-from ..figures.style import BLUE, RED, SOFT
 from ..files import replacing
 from ..model import BagNet
 from .checkpoints import LOG, read_log

@@ -10,7 +10,7 @@ from html import escape
 
 from PIL import Image
 
-from ...figures.style import BLUE, GREY, INK, LINE, PALE, RED, SOFT
+from ...figures.colours import BLUE, GREY, INK, LINE, PALE, RED, SOFT
 from ...geometry import Box
 from .findings import Audit, Cause, Confusion, Example, Flips, Shortcut, percent
 from .patterns import MOST, SEEN
