@@ -29,7 +29,7 @@ def audit(
     split: Annotated[str, typer.Option(help="train | val; a folder without splits is all train.")] = "val",
     windows: Annotated[int, typer.Option(min=1, help="How many windows decide an image, at most.")] = 3,
     confusions: Annotated[int, typer.Option(min=0, help="How many of the most common kinds of mistake.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn by lot.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")] = 0,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
@@ -41,7 +41,7 @@ def audit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an audit that the folder holds already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
-    """Find what a BagNet's mistakes are made of, and the patterns that its predictions hang on: shortcuts, perhaps.
+    """Find what a BagNet's mistakes are made of, and the patterns that its predictions depend on: shortcuts, perhaps.
 
     Writes audit.html (a page), audit.json (all figures) and windows.csv. The same command goes on where it was cut short.
 
@@ -84,16 +84,18 @@ def _show(found: Audit) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from ..figures.words import percent
+
     for sentence in found.sentences():
         typer.echo(sentence)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("class", "where", "lead lost (by lot)", "falls (by lot)", "score"):
+    for title in ("class", "where", "margin drop (random)", "flips (random)", "score"):
         table.add_column(title, justify="left" if title in ("class", "where") else "right")
-    for one in found.worst(5):
-        name = str(found.classes[one.label])
-        pairs = ((one.lost, one.control_lost), (one.share_falling, one.control_falling))
-        shares = [f"{100 * share:.0f} % ({100 * lot:.0f} %)" for share, lot in pairs]
-        table.add_row(name if one.rank == 1 else f"{name}, pattern {one.rank}", one.where, *shares, f"{one.score:.2f}")
+    for top in found.top_patterns(5):
+        name = str(found.classes[top.label])
+        pairs = ((top.margin_drop, top.control_margin_drop), (top.flip_rate, top.control_flip_rate))
+        shares = [f"{percent(masked, 0)} ({percent(control, 0)})" for masked, control in pairs]
+        table.add_row(name if top.rank == 1 else f"{name}, pattern {top.rank}", top.where, *shares, f"{top.score:.2f}")
     if table.row_count:
-        typer.echo("\npatterns that predictions hang on")
+        typer.echo("\npatterns that predictions depend on")
         Console().print(table)

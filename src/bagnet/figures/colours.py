@@ -19,6 +19,28 @@ BLUE, PALE, RED = "#2f74b5", "#d3e4f0", "#cf4a41"
 OUTLINE = "#12141a"  # of windows on photographs and maps
 INSIDE, OUTSIDE, HATCH = "#f8f9fb", "#eceef2", "#b4bac6"  # where a photograph is the network's input, and where no window sees it
 ANCHORS = ("#123c75", BLUE, "#7db1d8", PALE, PAPER, "#f8dbcb", "#ec9a7a", RED, "#7f1228")  # equally dark at equal distance from 0
+PAGE = {
+    "ink": INK,
+    "soft": SOFT,
+    "grey": GREY,
+    "line": LINE,
+    "paper": PAPER,
+    "ground": INSIDE,
+    "blue": BLUE,
+    "pale": PALE,
+    "red": RED,
+}
+DARK_PAGE = {
+    "ink": "#e4e7ee",
+    "soft": "#9aa3b5",
+    "grey": "#6b7385",
+    "line": "#2b3140",
+    "paper": "#141821",
+    "ground": "#1c212c",
+    "blue": "#6fa9de",
+    "pale": "#2f5279",
+    "red": "#ec7468",
+}
 _STEPS = 128  # to either side of white
 _WINDOWS = ("#9ecae9", "#4c93c9", "#1f5a99", "#0f2f5c")  # of BagNets, from the smallest windows to the largest
 _OTHERS = ("#d9822b", "#7a5195", "#3a8f5c", "#b5485d", "#8a6d3b", "#5b6b7a")

@@ -21,6 +21,11 @@ def signed(logit: float, digits: int = 2) -> str:
     return f"{logit:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if round(logit, digits) else "0"
 
 
+def counted(count: int, noun: str) -> str:
+    """How many of something there are: "1 image", "1,200 images"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def short(text: str, most: int) -> str:
     """A text of at most so many letters."""
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
@@ -52,5 +57,5 @@ def of_images(data: str, images: int | Iterable[int], *more: str) -> str:
         more: what else there is to say.
     """
     counts = sorted({images} if isinstance(images, int) else set(images))
-    number = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
-    return "; ".join([f"{data}, {number} {'image' if counts[-1] == 1 else 'images'}", *more])
+    fewest = f"{counts[0]:,} to " if len(counts) > 1 else ""
+    return "; ".join([f"{data}, {fewest}{counted(counts[-1], 'image')}", *more])
