@@ -198,7 +198,7 @@ def test_parameter_counts_are_the_published_ones() -> None:
 )
 def test_the_finer_stride_that_is_reached(strides: tuple[int, int, int, int], stride: int, reached: int) -> None:
     model = BagNet(Architecture((1, 1, 0, 0), strides, (1, 1, 1, 1), 2, num_classes=2)).eval()
-    assert model.at_stride(stride).geometry == Geometry(9, reached)
+    assert model.at_stride(stride).geometry == Geometry(model.geometry.size, reached)
 
 
 @torch.inference_mode()

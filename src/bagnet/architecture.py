@@ -70,7 +70,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class ExternalArchitecture:
-    """The shape of a network that is no BagNet, kept for comparison or as a teacher.
+    """The shape of a network that is not a BagNet, kept for comparison or as a teacher.
 
     Args:
         network: who builds it: "timm:NAME", "torchvision:NAME" or "package.module:function".

@@ -120,7 +120,7 @@ class Card:
             ValueError: it is another network's.
         """
         if isinstance(self.architecture, ExternalArchitecture):
-            raise ValueError(f"{self.name}: is no BagNet but a {self.architecture.network}, which has no evidence to show")
+            raise ValueError(f"{self.name}: is not a BagNet but a {self.architecture.network}, which has no evidence to show")
         return self.architecture
 
     def to_json(self) -> str:
@@ -150,20 +150,20 @@ class Card:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Card:
         """A card from the plain fields that `to_json` writes."""
-        known = {f.name for f in fields(cls)} - {"more"}
-        given = {key: value for key, value in record.items() if key in known}
+        names = {f.name for f in fields(cls)} - {"more"}
+        values = {key: value for key, value in record.items() if key in names}
         return cls(
             **{
-                **given,
-                "architecture": (ExternalArchitecture if "network" in given["architecture"] else Architecture)(
-                    **given["architecture"]
+                **values,
+                "architecture": (ExternalArchitecture if "network" in values["architecture"] else Architecture)(
+                    **values["architecture"]
                 ),
-                "preprocessing": Preprocessing(**given["preprocessing"]),
-                "classes": _classes_from_json(given["classes"]),
-                "scores": tuple(Score(**score) for score in given.get("scores", ())),
-                "source": Source(**given["source"]) if given.get("source") else None,
-                "float32_layers": tuple(given.get("float32_layers", ())),
-                "more": {key: value for key, value in record.items() if key not in known},
+                "preprocessing": Preprocessing(**values["preprocessing"]),
+                "classes": _classes_from_json(values["classes"]),
+                "scores": tuple(Score(**score) for score in values.get("scores", ())),
+                "source": Source(**values["source"]) if values.get("source") else None,
+                "float32_layers": tuple(values.get("float32_layers", ())),
+                "more": {key: value for key, value in record.items() if key not in names},
             }
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bagnet.data.order import Key, Order
+from bagnet.data.order import Order, SampleKey
 
 
 def rows_of(order: Order) -> list[int]:
@@ -64,7 +64,7 @@ def test_ranks_and_parts_deal_the_same_batches_out(ranks: int, parts: int) -> No
 
 def test_going_on_leaves_out_what_was_done_of_that_epoch_alone() -> None:
     order = Order(24, 8, seed=1, parts=2)
-    epochs: list[list[list[Key]]] = []
+    epochs: list[list[list[SampleKey]]] = []
     for epoch in range(3):
         order.set_epoch(epoch)
         epochs.append(list(order))

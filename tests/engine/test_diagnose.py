@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bagnet.engine import diagnose as module
 from bagnet.engine.diagnose import EXACT, PRECISIONS, Diagnosis, diagnose, mend, rounded, sample_images
 from bagnet.model import BagNet, Bottleneck
+from bagnet.progress import Progress
 
 Small = Callable[..., BagNet]
 
@@ -348,18 +349,19 @@ def test_report_in_words_and_progress(small: Small) -> None:
     model = small()
     with torch.no_grad():
         layer(model, "layer1.0.conv1").weight[2] = 0.0
-    steps: list[int] = []
-    report = diagnose(model, images(), step=steps.append)
-    assert steps.count(0) == sum(steps) == (len(report.layers) + 1) * 3
+    told: list[Progress] = []
+    report = diagnose(model, images(), progress=told.append)
+    steps = (len(report.layers) + 1) * 3
+    assert told == [Progress("measuring", number, steps, "steps") for number in range(1, steps + 1)]
     lines = report.to_text().splitlines()
     assert lines[0].startswith("1 images of 41 x 47 px")
     assert [line.split()[0] for line in lines[2 : 2 + len(report.layers)]] == [entry.name for entry in report.layers]
     assert next(line for line in lines if line.startswith("layer1.0.conv1 ")).split()[1:4] == ["1", "of", "4"]
     assert set(report.agreement) == set(PRECISIONS)
     assert all(0 <= share <= 1 for share in report.agreement.values())
-    steps.clear()
-    repair = mend(model, images(), report, steps.append)
-    assert steps.count(0) == sum(steps)
+    told.clear()
+    repair = mend(model, images(), report, told.append)
+    assert told == [Progress("repairing", number, 9, "steps") for number in range(1, 10)]
     assert repair.to_text().startswith("repair: 1 dead channels removed; float32 logits moved by ")
 
 

@@ -12,8 +12,8 @@ import torch
 
 import bagnet
 from bagnet.architecture import Architecture
-from bagnet.engine.prepare import RUNTIMES, Prepared, prepare
-from bagnet.engine.runtimes import pytorch
+from bagnet.engine.prepare import Prepared, prepare
+from bagnet.engine.runtimes import RUNTIMES, pytorch
 from bagnet.engine.runtimes.pytorch import compile_mode
 from bagnet.engine.runtimes.runner import CannotRun
 from bagnet.evidence.dense import dense

@@ -20,6 +20,7 @@ from bagnet.data.transforms import Preprocessing
 from bagnet.evaluation.sparseness import sparseness
 from bagnet.geometry import Geometry
 from bagnet.model import BagNet
+from bagnet.progress import Progress
 
 from .colours import folder_of, reader
 
@@ -130,19 +131,19 @@ def test_several_labels(tmp_path: Path) -> None:
 
 def test_bad_images_and_networks_without_maps(tmp_path: Path) -> None:
     data = folder_of(tmp_path, {"green": ["green"], "red": ["red", "blue"]})
-    with pytest.raises(ValueError, match=r"reader\.colours: is no BagNet"):
+    with pytest.raises(ValueError, match=r"reader\.colours: is not a BagNet"):
         sparseness(reader(), data, workers=0)
     with pytest.raises(UnknownClass):
         sparseness(PixelsAsEvidence(("red", "blue")), data, workers=0)
     (data / "val" / "red" / "0.png").write_bytes(b"no image")
-    seen: list[tuple[int, int]] = []
-    found = sparseness(PixelsAsEvidence(), data, workers=0, batch_size=1, progress=lambda *counts: seen.append(counts))
+    seen: list[Progress] = []
+    found = sparseness(PixelsAsEvidence(), data, workers=0, batch_size=1, progress=seen.append)
     assert [name for name, _ in found.bad] == ["red/0.png"]
     assert found.images.tolist() == [1, 1]
-    assert seen[-1] == (3, 3)
+    assert seen[-1] == Progress("pixels, maps", 3, 3)
     for path in data.rglob("*.png"):
         path.write_bytes(b"no image")
-    with pytest.raises(BadImage, match="none of the 3"):
+    with pytest.raises(BadImage, match="none of 3"):
         sparseness(PixelsAsEvidence(), data, workers=0)
 
 

@@ -95,7 +95,7 @@ def test_bad_requests(sibling: BagNet) -> None:
 
 def test_progress_counts_tiles(sibling: BagNet) -> None:
     calls: list[tuple[int, int]] = []
-    dense(sibling, image(60, 60).float(), [1], tile=400, progress=lambda *counts: calls.append(counts))
+    dense(sibling, image(60, 60).float(), [1], tile=400, progress=lambda progress: calls.append((progress.done, progress.total)))
     assert len(calls) > 3
     assert calls == [(done, len(calls)) for done in range(1, len(calls) + 1)]
 

@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bagnet.batch import batches
 from PIL import Image
 
 import bagnet
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
-from bagnet.runs.store import OtherRun
+from bagnet.progress import Progress
+from bagnet.runs import loader
 from bagnet.runs.predict import predict
+from bagnet.runs.store import OtherRun
 
 
 @pytest.fixture
@@ -86,8 +87,8 @@ class StopHere(Exception):
 def test_interrupted_and_resumed_nothing_is_done_twice(model: BagNet, folder: Path, tmp_path: Path) -> None:
     out, seen = tmp_path / "out.csv", []
 
-    def stop_after_two_batches(done: int, total: int) -> None:
-        seen.append((done, total))
+    def stop_after_two_batches(progress: Progress) -> None:
+        seen.append(progress)
         if len(seen) == 2:
             raise StopHere
 
@@ -105,21 +106,21 @@ def test_interrupted_and_resumed_nothing_is_done_twice(model: BagNet, folder: Pa
 
 
 def test_a_run_with_other_settings_is_not_continued(model: BagNet, folder: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int) -> None:
+    def stop(_: Progress) -> None:
         raise StopHere
 
     with pytest.raises(StopHere):
         predict(model, folder, tmp_path / "out.csv", workers=0, batch_size=2, progress=stop)
     with torch.no_grad():
         model.fc.bias += 1
-    with pytest.raises(OtherRun, match="another model"):
+    with pytest.raises(OtherRun, match="other weights"):
         predict(model, folder, tmp_path / "out.csv", workers=0)
 
 
 def stopped(model: BagNet, source: Path, out: Path, **options: object) -> None:
     """A run that ends after its first batch of two."""
 
-    def stop(done: int, total: int) -> None:
+    def stop(_: Progress) -> None:
         raise StopHere
 
     with pytest.raises(StopHere):
@@ -145,7 +146,7 @@ def test_another_calibration_is_another_run(model: BagNet, folder: Path, tmp_pat
 
 def test_another_folder_for_maps_is_another_run(model: BagNet, folder: Path, tmp_path: Path) -> None:
     stopped(model, folder, tmp_path / "out.csv", maps=tmp_path / "maps")
-    with pytest.raises(OtherRun, match="other settings"):
+    with pytest.raises(OtherRun, match="other maps"):
         predict(model, folder, tmp_path / "out.csv", workers=0, maps=tmp_path / "others")
     predict(model, folder, tmp_path / "out.csv", workers=0, maps=tmp_path / "maps")
     named = [row["map"] for row in table(tmp_path / "out.csv") if row["map"]]
@@ -155,7 +156,7 @@ def test_another_folder_for_maps_is_another_run(model: BagNet, folder: Path, tmp
 def test_maps_of_two_tables_do_not_mix(model: BagNet, folder: Path, tmp_path: Path) -> None:
     predict(model, folder, tmp_path / "first.csv", workers=0, maps=tmp_path / "maps")
     before = {path: path.read_bytes() for path in (tmp_path / "maps").iterdir()}
-    with pytest.raises(OtherRun, match=r"maps: holds the maps of .*first\.csv"):
+    with pytest.raises(OtherRun, match=r"maps: holds a run with (other maps of|maps of .*first\.csv)"):
         predict(model, folder, tmp_path / "second.csv", workers=0, maps=tmp_path / "maps")
     assert {path: path.read_bytes() for path in (tmp_path / "maps").iterdir()} == before
     predict(model, folder, tmp_path / "first.csv", workers=0, maps=tmp_path / "maps", overwrite=True)
@@ -207,16 +208,16 @@ def test_workers_by_default_for_many_images_only(
     model: BagNet, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    loader = batches.DataLoader
+    data_loader = loader.DataLoader
 
     def counted(*words: object, num_workers: int, **options: object) -> object:
         asked.append(num_workers)
-        return loader(*words, **{**options, "multiprocessing_context": None})  # type: ignore[arg-type]
+        return data_loader(*words, **{**options, "multiprocessing_context": None})  # type: ignore[arg-type]
 
-    monkeypatch.setattr(batches, "DataLoader", counted)
-    monkeypatch.setattr(batches.os, "cpu_count", lambda: 5)
+    monkeypatch.setattr(loader, "DataLoader", counted)
+    monkeypatch.setattr(loader.os, "cpu_count", lambda: 5)
     predict(model, folder, tmp_path / "few.csv", batch_size=1)
-    monkeypatch.setattr(batches, "_WORTH_WORKERS", 8)
+    monkeypatch.setattr(loader, "_WORTH_WORKERS", 8)
     predict(model, folder, tmp_path / "many.csv", batch_size=1)
     predict(model, folder, tmp_path / "large.csv", batch_size=4)
     assert asked == [0, 3, 2]

@@ -1,4 +1,4 @@
-"""A run that is cut short anywhere goes on to the very weights that it would have reached."""
+"""A run that is interrupted anywhere goes on to the very weights that it would have reached."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_broken_checkpoint_is_named(data: Path, tmp_path: Path, quick: Recipe)
     with pytest.raises(ValueError, match=r"last\.ckpt: is no checkpoint of a run; take it away"):
         run(data, tmp_path, quick)
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(ValueError, match=r"run\.json: says no longer what run this is"):
+    with pytest.raises(ValueError, match=r"run\.json: does not say any more what run this is"):
         run(data, tmp_path, quick)
 
 

@@ -17,8 +17,8 @@ from bagnet.data.arrays import ArrayImages
 from bagnet.data.labels import LabelledImages
 from bagnet.data.names import ClassNames
 from bagnet.data.transforms import Preprocessing
-from bagnet.training import teacher as room
-from bagnet.training.teacher import agreed, answers
+from bagnet.progress import Progress
+from bagnet.training.teacher import answers, mean_answers
 from bagnet.zoo.external import ExternalNetwork
 
 COUNT = 21
@@ -38,8 +38,7 @@ class Mean(nn.Module):
 
 
 @pytest.fixture
-def teacher(monkeypatch: pytest.MonkeyPatch) -> ExternalNetwork:
-    monkeypatch.setattr(room, "_PART", 8)
+def teacher() -> ExternalNetwork:
     plain = Preprocessing(None, None, mean=(0.0,), std=(1.0,))
     card = Card("mean", ExternalArchitecture("tests:mean", 3, 1), ClassNames.from_words(["ape", "bee", "cow"]), plain)
     return ExternalNetwork(Mean(), card).eval()
@@ -56,9 +55,9 @@ def expected() -> Tensor:
 
 
 def test_its_classes_are_found_and_its_answers_kept(teacher: ExternalNetwork, images: LabelledImages, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    assert torch.equal(answers(teacher, images, tmp_path, progress=lambda *count: seen.append(count)).float(), expected())
-    assert seen == [(8, 21), (16, 21), (21, 21)]
+    seen: list[Progress] = []
+    assert torch.equal(answers(teacher, images, tmp_path, batch_size=8, progress=seen.append).float(), expected())
+    assert seen == [Progress("asking mean", done, COUNT) for done in (8, 16, 21)]
     assert torch.equal(answers(teacher, images, tmp_path).float(), expected())
     assert teacher.network.asked == COUNT
 
@@ -67,13 +66,13 @@ def test_several_give_the_mean_of_their_logits(teacher: ExternalNetwork, images:
     other = deepcopy(teacher)
     with torch.no_grad():
         other.network.zero.fill_(1)
-    assert torch.equal(agreed([teacher, other], images, tmp_path).float(), expected() + 0.5)
-    assert torch.equal(agreed([teacher], images, tmp_path).float(), expected())
+    assert torch.equal(mean_answers([teacher, other], images, tmp_path).float(), expected() + 0.5)
+    assert torch.equal(mean_answers([teacher], images, tmp_path).float(), expected())
 
 
-def test_an_interruption_costs_a_part_at_most(teacher: ExternalNetwork, images: LabelledImages, tmp_path: Path) -> None:
-    def cut(done: int, _: int) -> None:
-        if done == 16:
+def test_an_interruption_costs_a_batch_at_most(teacher: ExternalNetwork, images: LabelledImages, tmp_path: Path) -> None:
+    def cut(progress: Progress) -> None:
+        if progress.done == 16:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from bagnet.model import BagNet
 from bagnet.zoo.catalogue import published
-from bagnet.zoo.checkpoint import BadCheckpoint, State, architecture_of, fit, read, write
+from bagnet.zoo.checkpoint import BadCheckpoint, State, architecture_of, load_strictly, read, write
 from bagnet.zoo.convert import converted
 from bagnet.zoo.fetch import WrongFile
 from bagnet.zoo.load import load
@@ -79,7 +79,7 @@ def test_every_wrapping_of_a_torch_checkpoint_reads_the_same(
 
 def test_parameters_of_a_trained_module_read_too(model: BagNet, tmp_path: Path) -> None:
     torch.save(model.state_dict(keep_vars=True), tmp_path / "weights.pt")
-    fit(read(tmp_path / "weights.pt")[0], model, "weights.pt")
+    load_strictly(read(tmp_path / "weights.pt")[0], model, "weights.pt")
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
@@ -103,7 +103,7 @@ def test_old_checkpoint_lacks_the_batch_counts(model: BagNet, state: State, smal
     old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     other = small(num_classes=5)
     torch.nn.init.zeros_(other.conv1.weight)
-    fit(old, other, "old")
+    load_strictly(old, other, "old")
     assert same({**other.state_dict()}, state)
 
 
@@ -221,25 +221,25 @@ def test_weights_of_another_network_are_refused_with_the_first_differing_names(m
     with pytest.raises(
         BadCheckpoint, match=r"^x\.pt: these are not weights of bagnet33; missing: conv2\.weight; other shape: conv1"
     ):
-        fit(padded, model, "x.pt")
+        load_strictly(padded, model, "x.pt")
     deeper = small(layers=(2, 1, 1, 1)).state_dict()
     with pytest.raises(
         BadCheckpoint, match=r"not known: layer1\.1\.conv1\.weight, layer1\.1\.bn1\.weight, layer1\.1\.bn1\.bias, \.\.\.$"
     ):
-        fit(deeper, model, "x.pt")
+        load_strictly(deeper, model, "x.pt")
     with pytest.raises(
         BadCheckpoint, match=r"other shape: fc\.weight is \[7, 128\], not \[5, 128\], fc\.bias is \[7\], not \[5\]$"
     ):
-        fit(small(num_classes=7).state_dict(), model, "x.pt")
+        load_strictly(small(num_classes=7).state_dict(), model, "x.pt")
     with pytest.raises(BadCheckpoint, match=r"missing: conv1\.weight, conv2\.weight, bn1\.weight, \.\.\.; not known: a$"):
-        fit({"a": torch.zeros(1)}, model, "x.pt")
+        load_strictly({"a": torch.zeros(1)}, model, "x.pt")
     assert same(dict(model.state_dict()), before)
 
 
 def test_only_batch_counts_may_be_missing(model: BagNet, state: State) -> None:
     del state["layer2.0.bn2.running_var"]
     with pytest.raises(BadCheckpoint, match=r"missing: layer2\.0\.bn2\.running_var$"):
-        fit(state, model, "x.pt")
+        load_strictly(state, model, "x.pt")
 
 
 def test_checkpoint_of_another_kind_of_network_is_refused(tmp_path: Path) -> None:
@@ -336,4 +336,4 @@ def test_weights_that_are_no_numbers_are_refused(
     state = {key: value.clone() for key, value in model.state_dict().items()}
     state["fc.weight"] = bend(state["fc.weight"])
     with pytest.raises(BadCheckpoint, match=reason):
-        fit(state, model, "file.pth")
+        load_strictly(state, model, "file.pth")

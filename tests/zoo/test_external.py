@@ -228,7 +228,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
     assert not read_back.training
     x = torch.randn(2, 1, 16, 16)
     assert torch.equal(read_back(x), model(x))
-    with pytest.raises(ValueError, match="is no BagNet"):
+    with pytest.raises(ValueError, match="is not a BagNet"):
         bagnet.load(path)
 
 

@@ -124,7 +124,7 @@ def test_whole_file_arrives_once_and_is_then_cached(server: Server, source: Sour
 def test_progress_ends_at_the_whole_size(server: Server, source: Source) -> None:
     server.breaks = [20_000]
     seen: list[tuple[int, int | None]] = []
-    fetch(source, lambda done, total: seen.append((done, total)))
+    fetch(source, lambda progress: seen.append((progress.done, progress.total)))
     assert seen[-1] == (50_000, 50_000)
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
     assert {total for _, total in seen} == {50_000}

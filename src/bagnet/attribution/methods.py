@@ -342,7 +342,7 @@ def last_map(network: nn.Module, x: Tensor) -> nn.Module:
     Raises:
         ValueError: no convolution of the network puts out a map of more than one pixel.
     """
-    found: list[nn.Module] = []
+    maps: list[nn.Module] = []
     size: list[torch.Size] = []
     pooled = False
 
@@ -351,11 +351,11 @@ def last_map(network: nn.Module, x: Tensor) -> nn.Module:
         if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
             return
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            found[:], size[:], pooled = [module], [output.shape[2:]], False
+            maps[:], size[:], pooled = [module], [output.shape[2:]], False
         elif isinstance(module, _POOLS):
             pooled = True
-        elif found and not pooled and output.shape[2:] == size[0]:
-            found[:] = [module]
+        elif maps and not pooled and output.shape[2:] == size[0]:
+            maps[:] = [module]
 
     handles = [module.register_forward_hook(finished) for module in network.modules()]
     try:
@@ -364,11 +364,11 @@ def last_map(network: nn.Module, x: Tensor) -> nn.Module:
     finally:
         for handle in handles:
             handle.remove()
-    if not found:
+    if not maps:
         raise NoFeatureMap(
             f"{name_of(network)}: no convolution puts out a map of more than one pixel; Grad-CAM has nothing to show"
         )
-    return found[0]
+    return maps[0]
 
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)

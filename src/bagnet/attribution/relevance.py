@@ -44,7 +44,7 @@ class AccountedRule(EpsilonRule):  # type: ignore[misc]
 def epsilon_lrp(steps: fx.GraphModule, x: Tensor, targets: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """Relevance of each value of the input, and what did not reach the input.
 
-    Every input of a nonlinearity is stabilised with epsilon, and nothing else: however a linear part is cut into layers
+    Every input of a nonlinearity is stabilised with epsilon, and nothing else: however a linear part is split into layers
     (a batch normalisation of its own or folded into the convolution before it), the relevance is the same.
 
     Args:

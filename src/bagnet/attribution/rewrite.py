@@ -69,10 +69,10 @@ class Step(nn.Module):
 
 
 class Slot:
-    """An argument that is filled in when the network runs: the how manieth tensor, or which number."""
+    """An argument that is filled in when the network runs: the rank of the tensor, or a number's position."""
 
-    def __init__(self, place: int | str) -> None:
-        self.place = place
+    def __init__(self, position: int | str) -> None:
+        self.place = position
 
 
 class ReLU6AsDifference(nn.Module):
@@ -163,20 +163,20 @@ def with_own_nonlinearities(network: nn.Module, x: Tensor) -> fx.GraphModule:
     traced = _Traced(network, x)
     for node in traced.computing():
         operation = traced.operation(node)
-        own: nn.Module | None = None
+        replacement: nn.Module | None = None
         if isinstance(operation, nn.ReLU6):
-            own = ReLU6AsDifference()
+            replacement = ReLU6AsDifference()
         elif isinstance(operation, nn.MaxPool2d):
-            own = SeparateWindows(operation)
+            replacement = SeparateWindows(operation)
         elif type(operation) in RESCALED:
-            own = copy.deepcopy(operation)
-            if hasattr(own, "inplace"):
-                own.inplace = False
+            replacement = copy.deepcopy(operation)
+            if hasattr(replacement, "inplace"):
+                replacement.inplace = False
         elif not traced.is_linear(node, operation):
             raise traced.refusal(node)
-        if own is not None:
+        if replacement is not None:
             source = traced.source_of_its_own(node)
-            traced.put(node, own, (source,), {})
+            traced.put(node, replacement, (source,), {})
     return traced.compiled()
 
 
@@ -253,7 +253,7 @@ class _Values(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        several = isinstance(value, (tuple, list)) and any(isinstance(one, Tensor) for one in value)
+        several = isinstance(value, (tuple, list)) and any(isinstance(part, Tensor) for part in value)
         n.meta["kind"] = "tensor" if isinstance(value, Tensor) else "several tensors" if several else "other"
         return value
 
@@ -307,8 +307,8 @@ class _Traced:
         if node.target in _FUNCTIONS:
             kind = _FUNCTIONS[node.target]
             names = _PARAMETERS.get(kind, ())
-            given = {**dict(zip(names, node.args[1:], strict=False)), **node.kwargs}
-            return kind(**{name: value for name, value in given.items() if name in names})
+            arguments = {**dict(zip(names, node.args[1:], strict=False)), **node.kwargs}
+            return kind(**{name: value for name, value in arguments.items() if name in names})
         return getattr(torch.Tensor, str(node.target)) if node.op == "call_method" else node.target
 
     def is_linear(self, node: fx.Node, operation: Any) -> bool:
@@ -362,8 +362,8 @@ class _Traced:
         rewritten = fx.GraphModule(self.root, self.graph).eval()
         rewritten.delete_all_unused_submodules()
         with torch.no_grad():
-            wanted, found = self.original(self.x.clone()), rewritten(self.x.clone())
-        wrong = float((wanted - found).abs().max() / wanted.abs().max().clamp_min(torch.finfo(wanted.dtype).tiny))
+            wanted, answer = self.original(self.x.clone()), rewritten(self.x.clone())
+        wrong = float((wanted - answer).abs().max() / wanted.abs().max().clamp_min(torch.finfo(wanted.dtype).tiny))
         if not wrong <= SAME:
             raise NotRewritable(
                 f"{self.name} cannot be rewritten: the copy's logits differ by {wrong:.1e} of the largest (does an "

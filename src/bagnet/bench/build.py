@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from ..engine.cost import multiply_adds
 from ..engine.fold import FoldedFeatures
 from ..engine.prepare import prepare
-from ..engine.runtimes.pytorch import TorchRunner
+from ..engine.runtimes import RUNTIMES
+from ..engine.runtimes.runner import Options
 from ..evidence.dense import dense
 from ..model import BagNet
 from ..zoo.load import create
@@ -23,7 +24,7 @@ _PATCH_SAMPLE = 2  # batches of the loop that are run; the rest is extrapolated
 
 
 @dataclass(slots=True)
-class Run:
+class Workload:
     """Something to time, and by how much its time is to be multiplied where only a sample is run."""
 
     call: Callable[[], Tensor]
@@ -34,20 +35,20 @@ class Run:
         return self.call()
 
 
-def built(case: Case) -> tuple[Run, str, int, str]:
+def built(case: Case) -> tuple[Workload, str, int, str]:
     """(what to run, precision, multiply-adds, note)."""
     torch.manual_seed(0)
     if case.network == "resnet50":
         from torchvision.models import resnet50
 
-        other = resnet50().eval()
+        network = resnet50().eval()
         x = torch.randn(case.batch, 3, case.size, case.size)
-        cost = case.batch * multiply_adds(other, 3, case.size, case.size)
+        cost = case.batch * multiply_adds(network, 3, case.size, case.size)
         if case.how == "published":
-            other, x = other.to(case.device), x.to(case.device)
-            return Run(lambda: other(x), lambda: "float32"), "float32", cost, ""
-        runner = TorchRunner(other, case.precision, compile_it=True, device=case.device)
-        return Run(lambda: runner.apply(x, torch.clone), lambda: runner.executed), runner.executed, cost, ""
+            network, x = network.to(case.device), x.to(case.device)
+            return Workload(lambda: network(x), lambda: "float32"), "float32", cost, ""
+        runner = RUNTIMES["torch"].run(network, case.precision, Options(case.device, compile=True))
+        return Workload(lambda: runner.apply(x, torch.clone), lambda: runner.executed), runner.executed, cost, ""
     model = create(case.network).eval().to(case.device)
     x = torch.randn(case.batch if case.task == "logits" else 1, 3, case.size, case.size).to(case.device)
     if case.task == "map":
@@ -55,12 +56,12 @@ def built(case: Case) -> tuple[Run, str, int, str]:
     folded = FoldedFeatures(model)
     cost = case.batch * (multiply_adds(folded, 3, case.size, case.size) + model.fc.weight.numel())
     if case.how == "published":
-        return Run(lambda: model(x), lambda: "float32"), "float32", cost, ""
+        return Workload(lambda: model(x), lambda: "float32"), "float32", cost, ""
     ready = prepare(model, case.runtime, case.precision, calibration=_calibration(case), compile=case.device == "cuda")
-    return Run(lambda: ready(x), lambda: ready.precision), ready.precision, cost, ""
+    return Workload(lambda: ready(x), lambda: ready.precision), ready.precision, cost, ""
 
 
-def _map(case: Case, model: BagNet, x: Tensor) -> tuple[Run, str, int, str]:
+def _map(case: Case, model: BagNet, x: Tensor) -> tuple[Workload, str, int, str]:
     """The full-resolution map of class 0."""
     size = model.geometry.size
     margin = (size - 1) // 2
@@ -78,9 +79,9 @@ def _map(case: Case, model: BagNet, x: Tensor) -> tuple[Run, str, int, str]:
             return values.reshape(1, 1, case.size, case.size)
 
         note = f"extrapolated from {sample} of {case.size**2} windows, {PATCH_BATCH} at a time"
-        return Run(loop, lambda: "float32", case.size**2 / sample), "float32", cost, note
+        return Workload(loop, lambda: "float32", case.size**2 / sample), "float32", cost, note
     ready = prepare(model, case.runtime, case.precision, calibration=_calibration(case), compile=case.device == "cuda")
-    return Run(lambda: dense(ready, x, [0]).values, lambda: ready.precision), ready.precision, cost, ""
+    return Workload(lambda: dense(ready, x, [0]).values, lambda: ready.precision), ready.precision, cost, ""
 
 
 def _calibration(case: Case) -> list[Tensor] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from ..engine.runtimes import ways_to_run
 from ..zoo.catalogue import PUBLISHED_SHAPES
 
 
@@ -51,12 +52,14 @@ def standard_cases(
     cases = []
     for batch in batches:
         plain = Case(network, "published", batch=batch, size=size, device=device)
-        other = replace(plain, network="resnet50")
+        resnet = replace(plain, network="resnet50")
         cases.append(plain)
-        cases += [replace(plain, how="prepared", runtime=runtime, precision=precision) for runtime, precision in _ways(device)]
-        cases.append(other)
+        cases += [
+            replace(plain, how="prepared", runtime=runtime, precision=precision) for runtime, precision in ways_to_run(device)
+        ]
+        cases.append(resnet)
         if device == "cuda":
-            cases += [replace(other, how="prepared", precision=precision) for precision in ("tf32", "bf16")]
+            cases += [replace(resnet, how="prepared", precision=precision) for precision in ("tf32", "bf16")]
     return cases
 
 
@@ -64,21 +67,16 @@ def map_cases(network: str = "bagnet33", size: int = 224, device: str = "cpu") -
     """The dense-map table: the official loop over windows, and each runtime and precision. Raises as `standard_cases`."""
     _check(network, size)
     plain = Case(network, "published", batch=1, task="map", size=size, device=device)
-    return [plain, *(replace(plain, how="prepared", runtime=one, precision=other) for one, other in _ways(device))]
+    return [plain, *_prepared(plain)]
+
+
+def _prepared(plain: Case) -> list[Case]:
+    """The same on every runtime, in every precision."""
+    ways = ways_to_run(plain.device)
+    return [replace(plain, how="prepared", runtime=runtime, precision=precision) for runtime, precision in ways]
 
 
 def _check(network: str, size: int) -> None:
     if network not in PUBLISHED_SHAPES:
         raise ValueError(f"no published size is called {network!r}: there are {', '.join(PUBLISHED_SHAPES)}")
     PUBLISHED_SHAPES[network].geometry.grid(size, size)
-
-
-def _ways(device: str) -> list[tuple[str, str]]:
-    if device == "cuda":
-        return [("torch", precision) for precision in ("float32", "tf32", "bf16")]
-    return [
-        ("torch", "float32"),
-        ("torch", "bf16"),
-        ("onnxruntime", "float32"),
-        *(("openvino", precision) for precision in ("float32", "mixed", "bf16", "int8")),
-    ]

@@ -20,16 +20,16 @@ _SHAPES = [(1024, 1024, 1024), (2048, 2048, 2048), (4608, 512, 1024), (4096, 204
 
 def ceilings(device: str) -> dict[str, float]:
     """Multiply-adds a second of the best matrix product over several shapes, for each runtime and precision."""
-    found: dict[str, float] = {}
+    speeds: dict[str, float] = {}
     half = ["bf16"] if device == "cuda" or cpu_has_bf16() else []
     for precision in ("float32", *(["tf32_products"] if device == "cuda" else []), *half):
-        found[f"torch {precision}"] = max(_torch_product(*shape, precision, device) for shape in _SHAPES)
+        speeds[f"torch {precision}"] = max(_torch_product(*shape, precision, device) for shape in _SHAPES)
     if device == "cpu":
         with suppress(ImportError):
             needs("openvino", "export")
             for precision in ("float32", *half):
-                found[f"openvino {precision}"] = max(_openvino_product(*shape, precision) for shape in _SHAPES)
-    return found
+                speeds[f"openvino {precision}"] = max(_openvino_product(*shape, precision) for shape in _SHAPES)
+    return speeds
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ def machine() -> dict[str, Any]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "versions": {name: found for name in names if (found := _version(name))},
+        "versions": {name: release for name in names if (release := _version(name))},
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
 

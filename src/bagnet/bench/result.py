@@ -61,15 +61,15 @@ class Bench:
 
     def share(self, timing: Timing) -> float | None:
         """Of the matrix-product ceiling in the same precision, over all runtimes; None where that is not measured."""
-        known = [speed for title, speed in self.ceiling.items() if title.split()[1] == timing.executed]
-        return timing.multiply_adds / timing.median / max(known) if known else None
+        speeds = [speed for title, speed in self.ceiling.items() if title.split()[1] == timing.executed]
+        return timing.multiply_adds / timing.median / max(speeds) if speeds else None
 
     def baseline(self, timing: Timing) -> Timing | None:
         """The published network at the same task, batch and size; of ResNet-50, that as its authors run it."""
         if timing.case.network == "resnet50" and timing.case.how == "published":
-            return None  # it is no BagNet made faster
+            return None  # it is not a BagNet made faster
         wanted = replace(timing.case, how="published", runtime="torch", precision="float32")
-        return next((other for other in self.timings if other.case == wanted), None)
+        return next((timing_of_base for timing_of_base in self.timings if timing_of_base.case == wanted), None)
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat record a case, for tables, CSV and JSON; None where there is no figure."""

@@ -40,10 +40,10 @@ def bench(cases: Sequence[Case], rounds: int = 5, progress: Listener = unheard) 
     tables: dict[tuple[Any, ...], list[Case]] = {}
     for case in cases:
         tables.setdefault((case.task, case.batch, case.size, case.device), []).append(case)
-    found: dict[Case, Timing] = {}
+    by_case: dict[Case, Timing] = {}
     for table in tables.values():  # one table's networks are in memory at a time
-        found.update((timing.case, timing) for timing in _take_turns(table, rounds, progress))
-    timings = [found[case] for case in cases]
+        by_case.update((timing.case, timing) for timing in _take_turns(table, rounds, progress))
+    timings = [by_case[case] for case in cases]
     best: dict[str, float] = {}
     if any(timing.executed for timing in timings):
         progress(Progress("measuring the matrix-product ceiling", 0))
@@ -87,9 +87,9 @@ def _take_turns(cases: Sequence[Case], rounds: int, progress: Listener) -> list[
     for timing in timings:
         wanted = replace(timing.case, how="published", runtime="torch", precision="float32")
         if timing.case in outputs and wanted in outputs and timing.case != wanted:
-            exact, found = outputs[wanted], outputs[timing.case]
-            known = ~exact.isnan()  # the patch loop is run on a sample
-            timing.error = float((exact - found)[known].abs().max() / exact[known].abs().max())
+            exact, output_here = outputs[wanted], outputs[timing.case]
+            sampled = ~exact.isnan()  # the patch loop is run on a sample
+            timing.error = float((exact - output_here)[sampled].abs().max() / exact[sampled].abs().max())
     return timings
 
 

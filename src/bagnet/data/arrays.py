@@ -42,12 +42,12 @@ class ArrayImages(Images):
         return replace(decode(self.values[row]), name=name)
 
     def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        there = self.values.shape[3]
-        if channels == there:
-            found: np.ndarray[Any, np.dtype[np.uint8]] = self.values[row]
-            return found
-        if there not in _PICTURES or channels not in (1, 3):
-            raise BadImage(f"{self.name}:{row}: has {there} channels, where {channels} are expected")
+        stored = self.values.shape[3]
+        if channels == stored:
+            pixels: np.ndarray[Any, np.dtype[np.uint8]] = self.values[row]
+            return pixels
+        if stored not in _PICTURES or channels not in (1, 3):
+            raise BadImage(f"{self.name}:{row}: has {stored} channels, where {channels} are expected")
         return super().pixels(row, channels)
 
 

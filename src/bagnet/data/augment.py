@@ -21,8 +21,8 @@ class Augmentation:
     """A random view of an image.
 
     Args:
-        crop: side of the square cut out at a random place; smaller images are padded with black.
-        scale: smallest area of the cut as a share of the image, resized to `crop` afterwards; 0 cuts without resizing.
+        crop: side of the square cropped at a random position; smaller images are padded with black.
+        scale: smallest area of the crop as a share of the image, resized to `crop` afterwards; 0 crops without resizing.
         mirror: share of images that are mirrored.
         policy: "none", "trivial" (TrivialAugment, Mueller & Hutter 2021) or "rand" (RandAugment, Cubuk et al. 2020).
     """
@@ -46,16 +46,16 @@ class Augmentation:
         return view
 
     def _transforms(self) -> v2.Transform:
-        found = _TRANSFORMS.get(self)
-        if found is None:
-            cut = (
+        transform = _TRANSFORMS.get(self)
+        if transform is None:
+            crop = (
                 v2.RandomResizedCrop(self.crop, (self.scale, 1.0), antialias=True)
                 if self.scale
                 else v2.RandomCrop(self.crop, pad_if_needed=True)
             )
             policies = {"none": [], "trivial": [v2.TrivialAugmentWide()], "rand": [v2.RandAugment()]}
-            found = _TRANSFORMS[self] = v2.Compose([cut, v2.RandomHorizontalFlip(self.mirror), *policies[self.policy]])
-        return found
+            transform = _TRANSFORMS[self] = v2.Compose([crop, v2.RandomHorizontalFlip(self.mirror), *policies[self.policy]])
+        return transform
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +99,19 @@ class Mixing:
         """The row of the image that is mixed in, any of the data set's."""
         return int(_random(key, 1).integers(rows))
 
-    def mix(self, image: Tensor, other: Tensor, key: Sequence[int]) -> tuple[Tensor, float]:
+    def mix(self, image: Tensor, partner: Tensor, key: Sequence[int]) -> tuple[Tensor, float]:
         """(the mixed image, the share that is still the first one's) of two (C, H, W) images of one size."""
         random = _random(key, 2)
         if self.mixup and (not self.cutmix or random.random() < 0.5):
             share = float(random.beta(self.mixup, self.mixup))
-            return torch.lerp(other.float(), image.float(), share), share
+            return torch.lerp(partner.float(), image.float(), share), share
         share = float(random.beta(self.cutmix, self.cutmix))
         height, width = image.shape[1:]
         sides = [round(side * (1 - share) ** 0.5) for side in (height, width)]
         top, left = (int(random.integers(whole - part + 1)) for whole, part in zip((height, width), sides, strict=True))
         box = (slice(None), slice(top, top + sides[0]), slice(left, left + sides[1]))
         mixed = image.to(torch.float32, copy=True)
-        mixed[box] = other[box].float()
+        mixed[box] = partner[box].float()
         return mixed, 1 - sides[0] * sides[1] / (height * width)
 
 

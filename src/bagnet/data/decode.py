@@ -49,7 +49,7 @@ def decode(source: str | bytes | PathLike[str] | PathLike[bytes] | Image.Image |
 
     Raises:
         FileNotFoundError: there is no such file.
-        BadImage: it is no image, of a kind not read here, cut short, or larger than `LARGEST` pixels.
+        BadImage: it is no image, of a kind not read here, incomplete, or larger than `LARGEST` pixels.
     """
     if isinstance(source, Image.Image):
         name = fsdecode(getattr(source, "filename", None) or "")
@@ -179,7 +179,7 @@ def _reasons(name: str) -> Iterator[None]:
         raise BadImage(f"{name}: may not be read; check its permissions") from None
     except Exception as error:  # the readers of damaged files raise whatever they stumble over, struct.error and KeyError too
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadImage(f"{name}: broken or cut short ({reason}); save or copy it again") from None
+        raise BadImage(f"{name}: broken or incomplete ({reason}); save or copy it again") from None
 
 
 def printable(name: str) -> str:

@@ -27,8 +27,8 @@ class NetworkInputs(Dataset[tuple[int, Tensor | str]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: int) -> tuple[int, Tensor | str]:
-        row = self.rows[place]
+    def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
+        row = self.rows[index]
         try:
             return row, self.preprocessing.of_pixels(self.images.pixels(row, len(self.preprocessing.mean)))
         except (OSError, ValueError) as error:

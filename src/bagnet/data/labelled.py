@@ -42,17 +42,17 @@ def open_labelled(source: str | PathLike[str], split: str = "train", stream: boo
         return (streamed_from_hub if stream else from_hub)(text.removeprefix(HUB), split)
     root = Path(text)
     if stream:
-        found = _files_of(root, split, TABLE_ENDING) if root.is_dir() else []
-        if not found:
+        files = _files_of(root, split, TABLE_ENDING) if root.is_dir() else []
+        if not files:
             raise ValueError(f"{root}: only Parquet tables can be streamed, and there is no {split}{TABLE_ENDING}, {split}-0...")
-        return streamed(found, f"{root.name} {split}")
+        return streamed(files, f"{root.name} {split}")
     if root.suffix == ARRAY_ENDING and root.is_file():
         return from_arrays(root, split)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder, nor a {ARRAY_ENDING} file")
     for ending, kind in _TABLES.items():
-        if found := _files_of(root, split, ending):
-            return from_tables(found, kind, f"{root.name} {split}")
+        if files := _files_of(root, split, ending):
+            return from_tables(files, kind, f"{root.name} {split}")
     folder = _folder_of(root, split)
     if folder is not None:
         return _from_folders(folder)
@@ -76,8 +76,8 @@ def has_split(source: str | PathLike[str], split: str) -> bool:
 
 def _files_of(root: Path, split: str, ending: str) -> list[Path]:
     for word in words_of(split):
-        if found := sorted([*root.glob(f"{word}{ending}"), *root.glob(f"{word}-*{ending}")]):
-            return found
+        if files := sorted([*root.glob(f"{word}{ending}"), *root.glob(f"{word}-*{ending}")]):
+            return files
     return []
 
 
@@ -105,12 +105,12 @@ def _from_folders(root: Path) -> LabelledImages:
     for label, folder in enumerate(folders):
         if not folder.name.isprintable():
             raise BadLabels(f"{str(folder)!r}: the name of this class is no text; rename the folder")
-        found = sorted(
+        files = sorted(
             path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
         )
-        if not found:
+        if not files:
             raise BadLabels(f"{folder}: holds no images, but its name is that of a class; fill it or take it away")
-        paths += found
-        targets += [label] * len(found)
+        paths += files
+        targets += [label] * len(files)
     classes = ClassNames.from_words([folder.name for folder in folders])
     return checked(LabelledImages(ImageFiles(tuple(paths), root), torch.tensor(targets, dtype=torch.int64), classes), str(root))

@@ -112,7 +112,7 @@ def targets_of(values: Sequence[Any], several: bool, names: Sequence[str] | None
             raise BadLabels(f"{where}: row {row} has no label")
     if any(isinstance(label, str) for labels in rows for label in labels):
         names = sorted({str(label) for labels in rows for label in labels})
-        number = {name: place for place, name in enumerate(names)}
+        number = {name: index for index, name in enumerate(names)}
         rows = [[number[str(label)] for label in labels] for labels in rows]
     for row, labels in enumerate(rows):
         for label in labels:

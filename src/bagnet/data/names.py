@@ -73,8 +73,8 @@ class ClassNames(Sequence[ClassName]):
         """
         if isinstance(words, str):
             raise ValueError(f"the classes must be a list of names, got the single string {words!r}")
-        known = {entry.wnid: entry for entry in imagenet1k()._classes}
-        return cls(_from_word(word, known) for word in words)
+        by_wnid = {entry.wnid: entry for entry in imagenet1k()._classes}
+        return cls(_from_word(word, by_wnid) for word in words)
 
     @classmethod
     def numbered(cls, count: int) -> ClassNames:
@@ -114,7 +114,7 @@ class ClassNames(Sequence[ClassName]):
         """
         by_wnid = {entry.wnid: index for index, entry in enumerate(known) if entry.wnid}
         by_name = known._by_name()
-        found: list[int] = []
+        indices: list[int] = []
         missing: list[str] = []
         for entry in self:
             words = [word for name in entry.names for word in _ranked(name)]
@@ -124,7 +124,7 @@ class ClassNames(Sequence[ClassName]):
             if len(choices) > 1:
                 raise AmbiguousClass(f"{str(entry)!r} names {len(choices)} classes: {known._listed(choices)}; give WordNet ids")
             if choices:
-                found += choices
+                indices += choices
             else:
                 missing.append(str(entry))
         if missing:
@@ -132,16 +132,16 @@ class ClassNames(Sequence[ClassName]):
             raise UnknownClass(
                 f"{len(missing)} of {len(self)} classes are not among the {len(known)} known: {', '.join(missing[:3])}{more}"
             )
-        return found
+        return indices
 
     def _by_name(self) -> Mapping[tuple[str, str], list[int]]:
         """What `_ranked` makes of the names of the classes -> their indices."""
-        found: dict[tuple[str, str], list[int]] = {}
+        by_word: dict[tuple[str, str], list[int]] = {}
         for index, entry in enumerate(self):
             words = [*_ranked(entry.names[0]), *(_ranked(name)[-1] for name in entry.names[1:])]
             for word in dict.fromkeys(words):
-                found.setdefault(word, []).append(index)
-        return found
+                by_word.setdefault(word, []).append(index)
+        return by_word
 
     def _listed(self, indices: Iterable[int]) -> str:
         """Classes with all that tells them apart, for messages."""
@@ -151,11 +151,13 @@ class ClassNames(Sequence[ClassName]):
     def _find_name(self, query: str) -> int:
         word = _key(query)
         for kind in ("wnid", "usual", "any"):
-            found = [index for index, entry in enumerate(self) if word in map(_key, _answers(entry, kind))]
-            if len(found) == 1:
-                return found[0]
-            if found:
-                raise AmbiguousClass(f"{query!r} names {len(found)} classes: {self._listed(found)}; ask by index or WordNet id")
+            answering = [index for index, entry in enumerate(self) if word in map(_key, _answers(entry, kind))]
+            if len(answering) == 1:
+                return answering[0]
+            if answering:
+                raise AmbiguousClass(
+                    f"{query!r} names {len(answering)} classes: {self._listed(answering)}; ask by index or WordNet id"
+                )
         if word.isascii() and word.isdigit():
             return self.find(int(word))
         names = {_key(name): name for entry in reversed(self._classes) for name in entry.names}
@@ -186,11 +188,11 @@ class ClassNames(Sequence[ClassName]):
         return f"ClassNames({len(self)}: {', '.join(map(str, self._classes[:3]))}{', ...' if len(self) > 3 else ''})"
 
 
-def _from_word(word: object, known: Mapping[str | None, ClassName]) -> ClassName:
+def _from_word(word: object, by_wnid: Mapping[str | None, ClassName]) -> ClassName:
     if isinstance(word, ClassName):
         return word
     if isinstance(word, str):
-        return known.get(word) or ClassName((word,))
+        return by_wnid.get(word) or ClassName((word,))
     if isinstance(word, Mapping) and "names" in word and word.keys() <= {"names", "wnid"}:
         return ClassName(**word)
     raise ValueError(f"a class is a name, or a mapping with names and wnid, got {word!r}")

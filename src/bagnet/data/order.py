@@ -11,10 +11,10 @@ from torch.utils.data import Sampler
 
 from .tables import STREAMED_GROUPS
 
-Key = tuple[int, int]  # (epoch, row)
+SampleKey = tuple[int, int]  # (epoch, row)
 
 
-class Order(Sampler[list[Key]]):
+class Order(Sampler[list[SampleKey]]):
     """The rows of each step, as (epoch, row): every row once an epoch, in an order that (seed, epoch) fixes.
 
     The epoch travels with the row, so that whatever is random can be a function of (seed, epoch, row) in any worker. Rows
@@ -73,7 +73,7 @@ class Order(Sampler[list[Key]]):
         """Parts of a whole epoch."""
         return self.steps * self.parts
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         random = np.random.default_rng((self.seed, self.epoch))
         order = self._order(random)
         share = self.batch_size // self.parts
@@ -90,5 +90,5 @@ class Order(Sampler[list[Key]]):
             return random.permutation(self.rows)
         groups = random.permutation(len(self.starts) - 1)
         mixed = [groups[first : first + STREAMED_GROUPS] for first in range(0, len(groups), STREAMED_GROUPS)]
-        rows = [np.concatenate([np.arange(self.starts[one], self.starts[one + 1]) for one in some]) for some in mixed]
+        rows = [np.concatenate([np.arange(self.starts[group], self.starts[group + 1]) for group in some]) for some in mixed]
         return np.concatenate([random.permutation(some) for some in rows])

@@ -51,7 +51,7 @@ class Pixels:
             if self.shorter**2 * max(height, width) > LARGEST * min(height, width):
                 raise BadImage(
                     f"{self.images.names[row]}: {width} x {height} pixels would be more than {LARGEST:,} with a shorter side of "
-                    f"{self.shorter}; cut it to a squarer shape"
+                    f"{self.shorter}; crop it to a squarer shape"
                 )
             pixels = resize(pixels, [self.shorter], antialias=True)
         return pixels

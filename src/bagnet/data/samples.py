@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from .augment import Augmentation, Mixing
 from .decode import BadImage
 from .labels import LabelledImages
-from .order import Key
+from .order import SampleKey
 from .pixels import Pixels
 from .transforms import Preprocessing
 
@@ -74,7 +74,7 @@ class Samples(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, keys: Sequence[Key]) -> Batch:
+    def __getitem__(self, keys: Sequence[SampleKey]) -> Batch:
         """A whole batch."""
         unreadable: list[tuple[int, str]] = []
         views, targets, teacher = zip(*(self._sample(epoch, row, unreadable) for epoch, row in keys), strict=True)
@@ -88,23 +88,23 @@ class Samples(Dataset[Batch]):
         if self.mixing:
             # 3, as Mixing takes 1 and 2; to numpy (1, 2, 3) and (1, 2, 3, 0) are one seed, and the views would be alike.
             first, end = self._group(row)
-            other, other_row = self._view(first + self.mixing.partner(key, end - first), (*key, 3), unreadable)
-            view, share = self.mixing.mix(view, other, key)
+            partner, other_row = self._view(first + self.mixing.partner(key, end - first), (*key, 3), unreadable)
+            view, share = self.mixing.mix(view, partner, key)
             target = torch.lerp(self.images.shares(other_row), target, share)
             teacher = torch.lerp(self.teacher[other_row].float(), teacher, share)
         return view, target, teacher
 
     def _group(self, row: int) -> tuple[int, int]:
         """(first row, end) of those that a row may be mixed with: what is read together with it, where that matters."""
-        place = bisect_right(self.starts, row)
-        return self.starts[place - 1], self.starts[place] if place < len(self.starts) else len(self)
+        group = bisect_right(self.starts, row)
+        return self.starts[group - 1], self.starts[group] if group < len(self.starts) else len(self)
 
     def _view(self, row: int, key: Sequence[int], unreadable: list[tuple[int, str]]) -> tuple[Tensor, int]:
         """(a view of a row, the row): of the next readable one where it cannot be read."""
         for further in range(len(self)):
-            place = (row + further) % len(self)
+            readable = (row + further) % len(self)
             try:
-                return self.views(key[1])(self.pixels[place], key), place
+                return self.views(key[1])(self.pixels[readable], key), readable
             except BadImage as error:
-                unreadable.append((place, str(error)))
+                unreadable.append((readable, str(error)))
         raise BadImage(f"none of the {len(self)} images can be read")

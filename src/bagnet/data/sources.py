@@ -59,8 +59,8 @@ class Images(Protocol):
         if channels not in (1, 3):
             raise BadImage(f"a picture has no {channels} channels: keep such images as arrays, in a .npz file")
         image = self.photo(row).image
-        found = np.array(image.convert("L") if channels == 1 else image, np.uint8)
-        return found.reshape(image.height, image.width, channels)
+        pixels = np.array(image.convert("L") if channels == 1 else image, np.uint8)
+        return pixels.reshape(image.height, image.width, channels)
 
 
 def open_images(source: ImageSource) -> Images:
@@ -76,23 +76,23 @@ def open_images(source: ImageSource) -> Images:
     if not isinstance(source, (str, PathLike)):
         if not len(source):
             raise ValueError("the list of image files is empty: give at least one")
-        return ImageFiles(tuple(Path(fspath(one)) for one in source))
+        return ImageFiles(tuple(Path(fspath(path)) for path in source))
     root = Path(fspath(source))
     if not root.exists():
         raise FileNotFoundError(f"{root}: there is no such file or folder")
     if not root.is_dir():
         return ParquetImages((root,)) if root.suffix == TABLE_ENDING else ImageFiles((root,))
-    found = sorted(
+    files = sorted(
         Path(folder, name)
         for folder, _, names in os.walk(root)
         for name in names
         if name.lower().endswith((*IMAGE_ENDINGS, TABLE_ENDING)) and not name.startswith(".")
     )
-    images = tuple(path for path in found if path.suffix != TABLE_ENDING)
-    tables = tuple(path for path in found if path.suffix == TABLE_ENDING)
+    images = tuple(path for path in files if path.suffix != TABLE_ENDING)
+    tables = tuple(path for path in files if path.suffix == TABLE_ENDING)
     if images and tables:
         raise ValueError(f"{root}: holds images and tables of images ({tables[0].name}); name the folder of one or the other")
-    if not found:
+    if not files:
         raise ValueError(f"{root}: holds no images ({', '.join((*IMAGE_ENDINGS, TABLE_ENDING))})")
     return ImageFiles(images, root) if images else ParquetImages(tables, root)
 
@@ -165,13 +165,13 @@ class ParquetImages(Images):
 
     @property
     def names(self) -> Sequence[str]:
-        found = []
+        names = []
         numbers = dict.fromkeys(range(len(self.paths)), 0)
-        for place, (file, _) in enumerate(self._groups):
-            count = self._starts[place + 1] - self._starts[place]
-            found += [f"{self._title(file)}:{numbers[file] + row}" for row in range(count)]
+        for group, (file, _) in enumerate(self._groups):
+            count = self._starts[group + 1] - self._starts[group]
+            names += [f"{self._title(file)}:{numbers[file] + row}" for row in range(count)]
             numbers[file] += count
-        return found
+        return names
 
     @property
     def starts(self) -> Sequence[int]:
@@ -182,19 +182,19 @@ class ParquetImages(Images):
         return _fingerprint([self._title(file) for file in range(len(self.paths))], self.paths)
 
     def photo(self, row: int) -> Photo:
-        place = bisect_right(self._starts, row) - 1
-        if place not in self._held:
-            number, group = self._groups[place]
+        held = bisect_right(self._starts, row) - 1
+        if held not in self._held:
+            number, group = self._groups[held]
             try:
                 with opened(self.paths[number]) as file:
                     table = needs("pyarrow.parquet", "train").ParquetFile(file)
-                    self._held[place] = table.read_row_group(group, columns=[self.column])[self.column]
+                    self._held[held] = table.read_row_group(group, columns=[self.column])[self.column]
             except (OSError, needs("pyarrow", "train").ArrowException) as error:
                 raise BadImage(f"{self._name(row)}: its group of rows cannot be read ({' '.join(str(error).split())})") from None
             if len(self._held) > self.keep:
                 self._held.popitem(last=False)
-        self._held.move_to_end(place)
-        value = self._held[place][row - self._starts[place]].as_py()
+        self._held.move_to_end(held)
+        value = self._held[held][row - self._starts[held]].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
             raise BadImage(f"{self._name(row)}: the table holds no bytes of an image there")
@@ -207,7 +207,7 @@ class ParquetImages(Images):
     def _name(self, row: int) -> str:
         """The same as `names[row]`, without those of all the others."""
         file = self._groups[bisect_right(self._starts, row) - 1][0]
-        first = next(start for start, (other, _) in zip(self._starts, self._groups, strict=False) if other == file)
+        first = next(start for start, (number, _) in zip(self._starts, self._groups, strict=False) if number == file)
         return f"{self._title(file)}:{row - first}"
 
 

@@ -62,25 +62,25 @@ def from_tables(paths: Sequence[Path], kind: str, name: str) -> LabelledImages:
 
 def from_hub(name: str, split: str) -> LabelledImages:
     datasets = needs("datasets", "train")
-    found = hub_split(name, split)
-    if found is None:
+    word = hub_split(name, split)
+    if word is None:
         raise FileNotFoundError(f"{HUB}{name}: has no split called {' or '.join(words_of(split))}")
     try:
-        table = datasets.load_dataset(name, split=found)
+        table = datasets.load_dataset(name, split=word)
     except Exception as error:  # of the network, the hub and the data set's own files
         raise ValueError(f"{HUB}{name}: cannot be read ({reason(error)})") from None
-    return _labelled(table, f"{name} {found}", f"{HUB}{name}")
+    return _labelled(table, f"{name} {word}", f"{HUB}{name}")
 
 
 def streamed_from_hub(name: str, split: str) -> LabelledImages:
     """Of a data set whose files are Parquet tables: each is read where it lies."""
-    found = hub_split(name, split)
-    if found is None:
+    word = hub_split(name, split)
+    if word is None:
         raise FileNotFoundError(f"{HUB}{name}: has no split called {' or '.join(words_of(split))}")
-    files = needs("datasets", "train").load_dataset_builder(name).config.data_files[found]
+    files = needs("datasets", "train").load_dataset_builder(name).config.data_files[word]
     if not all(str(file).endswith(TABLE_ENDING) for file in files):
         raise ValueError(f"{HUB}{name}: its files are no Parquet tables; take it without streaming")
-    return streamed([str(file) for file in files], f"{name} {found}")
+    return streamed([str(file) for file in files], f"{name} {word}")
 
 
 def streamed(paths: Sequence[Path | str], name: str) -> LabelledImages:
@@ -107,10 +107,10 @@ def streamed(paths: Sequence[Path | str], name: str) -> LabelledImages:
 def hub_split(name: str, split: str) -> str | None:
     datasets = needs("datasets", "train")
     try:
-        there = datasets.get_dataset_split_names(name)
+        splits = datasets.get_dataset_split_names(name)
     except Exception as error:  # of the network, the hub and the data set's own files
         raise FileNotFoundError(f"{HUB}{name}: cannot be found ({reason(error)})") from None
-    return next((word for word in words_of(split) if word in there), None)
+    return next((word for word in words_of(split) if word in splits), None)
 
 
 def _labelled(table: Any, name: str, where: str) -> LabelledImages:

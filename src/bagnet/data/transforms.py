@@ -37,7 +37,7 @@ class Preprocessing:
 
     Args:
         resize: pixels of the shorter side after the antialiased resize; None leaves the image as it is.
-        crop: side of the square cut from the middle; None keeps everything. Smaller images are padded with black.
+        crop: side of the square cropped from the middle; None keeps everything. Smaller images are padded with black.
         interpolation: "bilinear", "bicubic" or "lanczos".
         mean: per channel, subtracted after scaling to [0, 1].
         std: per channel, divided by.
@@ -100,7 +100,7 @@ class Preprocessing:
         if channels not in (1, 3):
             raise ValueError(f"a picture has no {channels} channels: prepare an array of them with `of_pixels`")
         rgb = to_rgb(image)
-        return self.normalise(_planes([self._cut(rgb.convert("L") if channels == 1 else rgb)]))
+        return self.normalise(_planes([self._resized_and_cropped(rgb.convert("L") if channels == 1 else rgb)]))
 
     def of_pixels(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
         """The same of an array of (H, W, C) uint8 with as many channels as `mean` has.
@@ -112,10 +112,10 @@ class Preprocessing:
         if pixels.shape[2] != len(self.mean):
             raise ValueError(f"an image of {pixels.shape[2]} channels, where {len(self.mean)} are expected")
         if pixels.shape[2] == 3:
-            return self.normalise(_planes([self._cut(Image.fromarray(pixels))]))
-        return self.normalise(_planes([self._cut(Image.fromarray(plane)) for plane in np.moveaxis(pixels, 2, 0)]))
+            return self.normalise(_planes([self._resized_and_cropped(Image.fromarray(pixels))]))
+        return self.normalise(_planes([self._resized_and_cropped(Image.fromarray(plane)) for plane in np.moveaxis(pixels, 2, 0)]))
 
-    def _cut(self, image: Image.Image) -> Image.Image:
+    def _resized_and_cropped(self, image: Image.Image) -> Image.Image:
         """Resized and cropped."""
         placement = self.placement(image.size)
         resized = placement.horizontal.resized, placement.vertical.resized
@@ -123,7 +123,7 @@ class Preprocessing:
             raise BadImage(
                 f"an image of {image.width} x {image.height} pixels would be resized to {resized[0]} x {resized[1]} and cropped "
                 f"to {placement.horizontal.length} x {placement.vertical.length}, more than {LARGEST:,} pixels; "
-                "cut it to a squarer shape or choose a smaller size"
+                "crop it to a squarer shape or choose a smaller size"
             )
         if image.size != resized:
             image = image.resize(resized, _FILTERS[self.interpolation][0])
@@ -155,7 +155,7 @@ class Preprocessing:
         return [torch.tensor(values, dtype=torch.float32, device=device)[:, None, None] for values in (self.mean, self.std)]
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Torchvision's rule: the shorter side exactly, the longer one cut to whole pixels."""
+        """Torchvision's rule: the shorter side exactly, the longer one rounded down to whole pixels."""
         if self.resize is None:
             return size
         short, long = min(size), max(size)

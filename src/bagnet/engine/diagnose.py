@@ -212,13 +212,13 @@ def mend(model: BagNet, images: Tensor, diagnosis: Diagnosis, progress: Listener
     names = [layer.name for layer in diagnosis.layers]
 
     def costs(names: Collection[str]) -> dict[str, float]:
-        found = {}
+        changes = {}
         for precision in PRECISIONS:
             with rounded(model, names, precision):
                 logits = model(images)
             progress(Progress("repairing", next(steps), total, "steps"))
-            found[precision] = _share(logits - exact, exact.abs().max())
-        return found
+            changes[precision] = _share(logits - exact, exact.abs().max())
+        return changes
 
     before = costs(names)
     untouched = {key: value.clone() for key, value in model.state_dict().items()}
@@ -331,16 +331,16 @@ def _normalised(model: BagNet) -> dict[str, nn.Module]:
 
 def _ranges(model: BagNet, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Convolution -> (lowest, highest) output of each channel after its batch normalisation, (C,) each."""
-    found: dict[str, tuple[Tensor, Tensor]] = {}
+    ranges: dict[str, tuple[Tensor, Tensor]] = {}
     with ExitStack() as stack:
         for name, norm in _normalised(model).items():
 
             def note(_: nn.Module, __: Any, y: Tensor, name: str = name) -> None:
-                found[name] = y.amin((0, 2, 3)), y.amax((0, 2, 3))
+                ranges[name] = y.amin((0, 2, 3)), y.amax((0, 2, 3))
 
             stack.callback(norm.register_forward_hook(note).remove)
         model(images)
-    return found
+    return ranges
 
 
 def _dead_channels(model: BagNet, images: Tensor) -> dict[str, tuple[int, ...]]:
@@ -396,13 +396,13 @@ def _reach(model: BagNet, image_spread: float, block_spreads: Mapping[str, float
         return reached
 
     normalised = _normalised(model)
-    found = {"conv1": through("conv1", image_spread)}
+    reach = {"conv1": through("conv1", image_spread)}
     if not model.architecture.padded:
-        found["conv2"] = through("conv2", found.pop("conv1"))
+        reach["conv2"] = through("conv2", reach.pop("conv1"))
     for name, spread in block_spreads.items():
         if f"{name}.downsample.0" in normalised:
-            found[f"{name}.downsample.0"] = through(f"{name}.downsample.0", spread)
+            reach[f"{name}.downsample.0"] = through(f"{name}.downsample.0", spread)
         reached: Tensor | float = spread
         for inner in ("conv1", "conv2", "conv3"):
-            reached = found[f"{name}.{inner}"] = through(f"{name}.{inner}", reached)
-    return found
+            reached = reach[f"{name}.{inner}"] = through(f"{name}.{inner}", reached)
+    return reach

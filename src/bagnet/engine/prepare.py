@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -16,13 +16,10 @@ from ..data.transforms import Preprocessing
 from ..geometry import Geometry
 from ..model import BagNet
 from .fold import FoldedFeatures
-from .runtimes.onnx_runtime import OnnxRunner
-from .runtimes.openvino import OpenVINORunner
-from .runtimes.pytorch import TorchRunner
-from .runtimes.runner import PRECISIONS, CannotRun, Runner
+from .runtimes import PRECISIONS, RUNTIMES
+from .runtimes.runner import CannotRun, Options, Runner
 
-RUNTIMES = ("torch", "onnxruntime", "openvino")
-_CUT_OUT_CELLS = 24  # per side of an image part to calibrate on
+_CROP_CELLS = 24  # per side of an image part to calibrate on
 _HEAD_ROWS = 512  # windows whose features the head takes at a time
 
 
@@ -168,10 +165,10 @@ class Prepared:
         for batch in batches:
             if not len(batch):
                 continue
-            exact, found = self._exact(batch).float(), self(batch).to(batch.device)
+            exact, logits = self._exact(batch).float(), self(batch).to(batch.device)
             count += len(batch)
-            same += int((exact.argmax(1) == found.argmax(1)).sum())
-            error = max(error, float((exact - found).abs().nan_to_num(nan=float("inf")).max()))
+            same += int((exact.argmax(1) == logits.argmax(1)).sum())
+            error = max(error, float((exact - logits).abs().nan_to_num(nan=float("inf")).max()))
             largest = max(largest, float(exact.abs().max()))
         if not count:
             raise ValueError("there is no image to compare on")
@@ -191,7 +188,7 @@ def prepare(
 
     Args:
         model: in eval mode.
-        runtime: "torch", "onnxruntime" or "openvino".
+        runtime: one of `RUNTIMES`: "torch", "onnxruntime" or "openvino".
         precision: "float32" changes no answer but its rounding; "tf32" (CUDA), "bf16" and "int8" do: see `Prepared.verify`.
             "mixed" is float32 for the first quarter of the arithmetic, about, and bf16 for the rest.
         calibration: for int8: prepared images (B, C, H, W) of the kind to be classified, or batches of them.
@@ -208,31 +205,28 @@ def prepare(
         raise CannotRun(f"there is no runtime {runtime!r}: there are {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
         raise CannotRun(f"there is no precision {precision!r}: there are {', '.join(PRECISIONS)}")
-    for given, word, where in ((compile, "compile", "torch"), (threads is not None, "threads", "onnxruntime and openvino")):
-        if given and runtime not in where:
-            raise CannotRun(f"{word} is for {where}, not for {runtime}")
+    asked = {"compile": compile, "threads": threads is not None}
+    for option in (name for name, is_set in asked.items() if is_set and name not in RUNTIMES[runtime].options):
+        able = [name for name, candidate in RUNTIMES.items() if option in candidate.options]
+        raise CannotRun(f"{option} is for {' and '.join(able)}, not for {runtime}")
     if threads is not None and threads < 1:
         raise CannotRun(f"threads must be at least 1, got {threads}")
     if calibration is not None and precision != "int8":
         raise CannotRun(f"calibration images are for int8, not for {precision}: leave them out")
     exact = _frozen_copy(model)
-    device = str(exact.fc.weight.device)
     batches = None if calibration is None else _calibration(exact, calibration)
+    options = Options(str(exact.fc.weight.device) if runtime == "torch" else "cpu", compile, threads)
 
     def run(features: FoldedFeatures) -> Runner:
-        if runtime == "torch":
-            return TorchRunner(features, precision, compile, device)
-        if runtime == "onnxruntime":
-            return OnnxRunner(features.cpu(), precision, threads)
-        typical = batches if batches is None or features.geometry == exact.geometry else _cut_outs(batches, features.geometry)
-        return OpenVINORunner(features.cpu(), precision, typical, threads)
+        typical = batches if batches is None or features.geometry == exact.geometry else _crops(batches, features.geometry)
+        return RUNTIMES[runtime].run(features, precision, replace(options, calibration=typical))
 
     return Prepared(exact, run, runtime)
 
 
-def _calibration(model: BagNet, given: Tensor | Iterable[Tensor]) -> list[Tensor]:
+def _calibration(model: BagNet, images: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """As batches that the model takes; at least one image."""
-    batches = [given] if isinstance(given, Tensor) else list(given)
+    batches = [images] if isinstance(images, Tensor) else list(images)
     for batch in batches:
         if not isinstance(batch, Tensor):
             raise ValueError(f"calibration images are prepared tensors of (B, C, H, W), got {type(batch).__name__}")
@@ -242,17 +236,17 @@ def _calibration(model: BagNet, given: Tensor | Iterable[Tensor]) -> list[Tensor
     return batches
 
 
-def _cut_outs(batches: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
+def _crops(batches: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
     """A part of each image, at random: a network that computes at every pixel sees as many windows there as in a whole image."""
-    side = geometry.smallest_input + _CUT_OUT_CELLS * geometry.stride
+    side = geometry.smallest_input + _CROP_CELLS * geometry.stride
     random = torch.Generator().manual_seed(0)
-    found = []
+    crops = []
     for batch in batches:
         height, width = min(side, batch.shape[2]), min(side, batch.shape[3])
         top = int(torch.randint(batch.shape[2] - height + 1, (), generator=random))
         left = int(torch.randint(batch.shape[3] - width + 1, (), generator=random))
-        found.append(batch[..., top : top + height, left : left + width].contiguous())
-    return found
+        crops.append(batch[..., top : top + height, left : left + width].contiguous())
+    return crops
 
 
 def _frozen_copy(model: BagNet) -> BagNet:

@@ -96,11 +96,11 @@ class Evaluation:
     def confused(self, count: int = 10) -> list[tuple[int, int, int]]:
         """(true class, class taken for it, images) of the most common mistakes."""
         self._one_label()
-        taken = self.scores.argmax(1)
-        wrong = taken != self.labels
-        pairs, images = np.unique(self.labels[wrong] * len(self.classes) + taken[wrong], return_counts=True)
+        answers = self.scores.argmax(1)
+        wrong = answers != self.labels
+        pairs, images = np.unique(self.labels[wrong] * len(self.classes) + answers[wrong], return_counts=True)
         order = np.argsort(-images, kind="stable")[:count]
-        return [(*divmod(int(pairs[place]), len(self.classes)), int(images[place])) for place in order]
+        return [(*divmod(int(pairs[pair]), len(self.classes)), int(images[pair])) for pair in order]
 
     @property
     def by_class(self) -> NDArray[np.float64]:
@@ -114,8 +114,8 @@ class Evaluation:
     @property
     def mean_average_precision(self) -> float:
         """Mean over the classes that some image shows; NaN where none does."""
-        found = self._average_precisions()
-        return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+        precisions = self._average_precisions()
+        return float(np.nanmean(precisions)) if np.isfinite(precisions).any() else float("nan")
 
     @property
     def calibration_error(self) -> float:
@@ -133,8 +133,8 @@ class Evaluation:
             confidence, right = probabilities.numpy().ravel(), self.labels.ravel()
         else:
             confidence, right = probabilities.numpy().max(1), self.scores.argmax(1) == self.labels
-        place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-        members = [place == number for number in range(BINS)]
+        bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+        members = [bins == number for number in range(BINS)]
         return [(float(confidence[m].mean()), float(right[m].mean()), int(m.sum())) for m in members if m.any()]
 
     def to_dict(self) -> dict[str, Any]:
@@ -162,16 +162,18 @@ class Evaluation:
         }
         if self.multilabel:
             return {**record, "mean_average_precision": rounded(self.mean_average_precision), "by_class": by_class}
-        confused = [{"true": names[true], "taken_for": names[taken], "images": images} for true, taken, images in self.confused()]
+        confused = [
+            {"true": names[true], "taken_for": names[answer], "images": images} for true, answer, images in self.confused()
+        ]
         return {**record, "top1": self.top(1), "top5": self.top(5), "confused": confused, "by_class": by_class}
 
     def _average_precisions(self) -> NDArray[np.float64]:
         if not self.multilabel:
             raise BadLabels(f"{self.data}: its images have one label each; average precision is for several")
-        found = np.full(len(self.classes), np.nan)
-        for place in np.flatnonzero(self.counts):
-            found[place] = average_precision(self.scores[:, place], self.labels[:, place])
-        return found
+        precisions = np.full(len(self.classes), np.nan)
+        for label in np.flatnonzero(self.counts):
+            precisions[label] = average_precision(self.scores[:, label], self.labels[:, label])
+        return precisions
 
     def _one_label(self) -> None:
         if self.multilabel:
@@ -260,9 +262,9 @@ def matched(model: Predictor, source: str | PathLike[str] | LabelledImages, spli
         columns = images.classes.among(model.classes)
     except (UnknownClass, AmbiguousClass) as error:
         raise type(error)(f"{refused}: {error}") from None
-    for place, column in enumerate(columns):
-        if column in columns[:place]:
-            first, second = images.classes[columns.index(column)], images.classes[place]
+    for label, column in enumerate(columns):
+        if column in columns[:label]:
+            first, second = images.classes[columns.index(column)], images.classes[label]
             raise AmbiguousClass(
                 f"{refused}: its {model.classes[column]} is both {first} and {second} there; give the classes WordNet ids"
             )
@@ -274,9 +276,9 @@ def rank_of_label(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int6
 
     Of equal logits the first class counts as the better one.
     """
-    own = np.take_along_axis(logits, labels[:, None], 1)
+    of_label = np.take_along_axis(logits, labels[:, None], 1)
     before = np.arange(logits.shape[1]) < labels[:, None]
-    ranks: NDArray[np.int64] = ((logits > own) | ((logits == own) & before)).sum(1)
+    ranks: NDArray[np.int64] = ((logits > of_label) | ((logits == of_label) & before)).sum(1)
     return ranks
 
 
@@ -291,8 +293,8 @@ def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
     """
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    found = np.cumsum(truth[order])[ends]
-    return float((found / (ends + 1) * np.diff(found, prepend=0)).sum() / found[-1])
+    hits = np.cumsum(truth[order])[ends]
+    return float((hits / (ends + 1) * np.diff(hits, prepend=0)).sum() / hits[-1])
 
 
 def rounded(value: float) -> float | None:

@@ -60,10 +60,10 @@ class Sparseness:
             {
                 "class": str(entry),
                 "wnid": entry.wnid,
-                "images": int(self.images[place]),
-                **{measure: rounded(getattr(self, measure)[place]) for measure in measures},
+                "images": int(self.images[label]),
+                **{measure: rounded(getattr(self, measure)[label]) for measure in measures},
             }
-            for place, entry in enumerate(self.classes)
+            for label, entry in enumerate(self.classes)
         ]
         means = {measure: rounded(self.mean(measure)) for measure in measures}
         return {"model": self.model, "data": self.data, "mean": means, "by_class": by_class}
@@ -96,7 +96,7 @@ def sparseness(
         ValueError: the model has no evidence; otherwise as `evaluate`.
     """
     if not has_evidence(model):
-        raise ValueError(f"{model_name(model)}: is no BagNet and has no evidence to measure")
+        raise ValueError(f"{model_name(model)}: is not a BagNet and has no evidence to measure")
     data, images, columns = matched(model, source, split)
     names = images.images.names
     totals = _Totals(len(columns))
@@ -136,14 +136,14 @@ class _Totals:
     def add(self, size: Tensor, shows: Tensor) -> None:
         """(B, K, h, w) absolute evidence of images that show (B, K) classes."""
         sums = size.sum((2, 3), dtype=torch.float64)
-        for place, chosen in enumerate((~shows, shows)):
-            self.sums[place] += (sums * chosen).sum(0)
-            self.windows[place] += chosen.sum(0) * size[0, 0].numel()
+        for shown, chosen in enumerate((~shows, shows)):
+            self.sums[shown] += (sums * chosen).sum(0)
+            self.windows[shown] += chosen.sum(0) * size[0, 0].numel()
         self.done += len(size)
         self.images += shows.sum(0)
         self.largest = torch.maximum(self.largest, size.amax((0, 2, 3)))
-        for one in size:
-            self.sizes.add(one.flatten(1))
+        for sizes in size:
+            self.sizes.add(sizes.flatten(1))
 
 
 class _Histogram:

@@ -66,17 +66,17 @@ def dense(
         ValueError: x has the wrong shape or is smaller than one window, stride < 1, or padded=False for a padded network.
         IndexError: a class index is out of range.
     """
-    own = model.geometry
+    grid = model.geometry
     if stride < 1 or tile < 1:
         raise ValueError(f"stride and tile must be at least 1, got {stride} and {tile}")
-    if own.origin and not padded:
+    if grid.origin and not padded:
         raise ValueError("this network pads by itself: there is no map without padding")
     finer_model = model.at_stride(stride)
     geometry = finer_model.geometry
-    margin = 0 if own.origin or not padded else (own.size - 1) // 2
+    margin = 0 if grid.origin or not padded else (grid.size - 1) // 2
     if margin:
         # An even window has no middle pixel; the odd pixel of padding goes to the end.
-        x = F.pad(x, (margin, own.size - 1 - margin) * 2)
+        x = F.pad(x, (margin, grid.size - 1 - margin) * 2)
     model.check(x)
     count = model.num_classes if classes is None else len(classes)
     values = x.new_empty((x.shape[0], count, *geometry.grid(x.shape[2], x.shape[3])), device="cpu")
@@ -86,7 +86,7 @@ def dense(
         values[(..., *cells.slices)] = part[(..., *inside.slices)].to(values.device, values.dtype)
         progress(Progress("computing the map", done, len(tiles), "tiles"))
     step = stride // geometry.stride
-    return DenseMap(values[..., ::step, ::step].contiguous(), own.origin - margin, stride)
+    return DenseMap(values[..., ::step, ::step].contiguous(), grid.origin - margin, stride)
 
 
 def finer(
@@ -134,9 +134,9 @@ def finer(
 @torch.inference_mode()
 def _check_rounding(model: Classifier, evidence: Evidence, x: Tensor, classes: Sequence[int]) -> None:
     """See that x is still what the evidence was computed from."""
-    found = model.evidence(x, classes)[0]
-    expected = torch.tensor(evidence.values[list(classes)]).to(found)
-    if not float((found - expected).abs().max()) <= ROUNDED * float(expected.abs().max()):
+    values = model.evidence(x, classes)[0]
+    expected = torch.tensor(evidence.values[list(classes)]).to(values)
+    if not float((values - expected).abs().max()) <= ROUNDED * float(expected.abs().max()):
         raise ValueError(
             "the evidence is of a tensor that a picture cannot hold (beyond black and white, or prepared otherwise): "
             "give the tensor itself to dense"

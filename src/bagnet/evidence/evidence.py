@@ -138,8 +138,8 @@ class Evidence:
             UnknownClass: no class answers to it.
             AmbiguousClass: several do.
         """
-        one: Floats = self.values[self._index(target)]
-        return one
+        values: Floats = self.values[self._index(target)]
+        return values
 
     def difference(self, target: int | str, versus: int | str) -> Floats:
         """(h, w): why `target` and not `versus`, window by window; its mean is the difference of their logits.
@@ -173,7 +173,7 @@ class Evidence:
         chosen: list[Window] = []
         for cell in np.argsort(-values, axis=None, kind="stable"):
             row, column = divmod(int(cell), values.shape[1])
-            steps = (max(abs(row - other.row), abs(column - other.column)) for other in chosen)
+            steps = (max(abs(row - window.row), abs(column - window.column)) for window in chosen)
             if all(step * self.geometry.stride >= apart for step in steps):
                 box = self.placement.display_box(self.geometry.window(row, column))
                 chosen.append(Window(box, float(values[row, column]), row, column))

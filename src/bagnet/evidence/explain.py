@@ -46,7 +46,7 @@ def explain(
             than 1e-5 of the largest.
     """
     if isinstance(image, (list, tuple)):
-        return [explain(model, one, transform=transform) for one in image]
+        return [explain(model, each, transform=transform) for each in image]
     seen = take(model, image, transform or model.transform)
     with exact(model), torch.inference_mode():
         logits, values = model.logits_and_evidence(like_weights(seen.x[None], model))

@@ -36,7 +36,7 @@ class Geometry:
 
     @property
     def overlap(self) -> int:
-        """Pixels that neighbouring windows share: two tiles cut between cells must overlap by this much to be exact."""
+        """Pixels that neighbouring windows share: two tiles that part between cells must overlap by this much to be exact."""
         return max(0, self.size - self.stride)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:

@@ -67,11 +67,11 @@ def read_batches(
     for batch in batches:
         by_size: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
         bad: list[tuple[int, str]] = []
-        for row, found in batch:
-            if isinstance(found, Tensor):
-                by_size.setdefault(tuple(found.shape), []).append((row, found))
+        for row, prepared in batch:
+            if isinstance(prepared, Tensor):
+                by_size.setdefault(tuple(prepared.shape), []).append((row, prepared))
             else:
-                bad.append((row, found))
+                bad.append((row, prepared))
         yield Decoded([([row for row, _ in group], torch.stack([x for _, x in group])) for group in by_size.values()], bad)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier, model_name
 from ..files import replacing
 from ..progress import Listener
-from .store import claim
+from .store import OtherRun, claim
 from .sweep import Batch, check_input, sweep
 from .table import Row, check_table, write_table
 
@@ -104,7 +105,7 @@ def predict(
         if not store.resumed and table.exists() and not overwrite:
             raise FileExistsError(f"{table}: is there already; choose another output, or replace it (--overwrite)")
         if folder is not None:
-            claims.enter_context(claim(folder, {"maps of": str(table.resolve())})).begin()
+            _claim_maps(claims, folder, table)
         rows = store.rows("predictions")
         resumed = len(rows.done)
         todo = [row for row, name in enumerate(names) if name not in rows.done]
@@ -122,11 +123,27 @@ def predict(
             rows.append((names[row], prediction) for row, prediction in predictions)
             rows.append((names[row], {"error": reason}) for row, reason in batch.bad)
         bad = tuple((name, row["error"]) for name, row in rows.of(names) if row.get("error"))
-        columns = [f"{word}_{place}" for place in range(1, top + 1) for word in ("index", "name", "logit", "probability")]
+        columns = [f"{word}_{rank}" for rank in range(1, top + 1) for word in ("index", "name", "logit", "probability")]
         every = ({"image": name, **row} for name, row in rows.of(names))
         write_table(table, ["image", "error", *(["map"] if maps else []), *columns], every)
         store.discard()
     return Summary(len(names), len(names) - len(bad), bad, resumed)
+
+
+def _claim_maps(claims: ExitStack, folder: Path, table: Path) -> None:
+    """Make a folder hold the maps of a table alone, as long as its run lasts.
+
+    Raises:
+        OtherRun: it holds those of another table, or another run is writing it.
+        OSError: it cannot be written.
+    """
+    store = claims.enter_context(claim(folder, {"maps of": os.fsdecode(table.resolve())}, overwrite=None))
+    if not store.resumed and any(folder.glob("*.npz")):
+        raise OtherRun(f"{folder}: holds files of another run; choose another folder for the maps")
+    try:
+        store.begin()
+    except OSError as error:
+        raise OSError(f"{folder}: cannot be written ({error.strerror})") from None
 
 
 def _classified(model: Classifier, batch: Batch, top: int, maps: Path | None) -> Iterator[tuple[int, Row]]:
@@ -139,16 +156,16 @@ def _classified(model: Classifier, batch: Batch, top: int, maps: Path | None) ->
         logits, evidence = pooled.cpu().double(), values.cpu()
     multilabel = model.card is not None and model.card.multilabel
     probabilities = logits.sigmoid() if multilabel else logits.softmax(1)
-    for place, number in enumerate(batch.rows):
-        best = logits[place].topk(top).indices
+    for index_in_batch, number in enumerate(batch.rows):
+        best = logits[index_in_batch].topk(top).indices
         row: dict[str, Any] = {}
         for rank, index in enumerate(best.tolist(), 1):
             row[f"index_{rank}"] = index
             row[f"name_{rank}"] = str(model.classes[index])
-            row[f"logit_{rank}"] = round(float(logits[place, index]), 6)
-            row[f"probability_{rank}"] = round(float(probabilities[place, index]), 8)
+            row[f"logit_{rank}"] = round(float(logits[index_in_batch, index]), 6)
+            row[f"probability_{rank}"] = round(float(probabilities[index_in_batch, index]), 8)
         if maps is not None and evidence is not None:
             row["map"] = f"{number:08d}.npz"
             with replacing(maps / row["map"]) as part, part.open("wb") as file:
-                np.savez(file, values=evidence[place][best].numpy(), classes=best.numpy())
+                np.savez(file, values=evidence[index_in_batch][best].numpy(), classes=best.numpy())
         yield number, row

@@ -35,13 +35,16 @@ class Busy(OtherRun):
 
 
 @contextmanager
-def claim(folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False, free: Collection[str] = ()) -> Iterator[Store]:
+def claim(
+    folder: Path, settings: Mapping[str, Any], *, overwrite: bool | None = False, free: Collection[str] = ()
+) -> Iterator[Store]:
     """Inside, a folder is this run's alone, with what it holds already of the same settings.
 
     Args:
         folder: for what the run keeps, and nothing else.
         settings: what everything kept depends on, as JSON can hold it.
-        overwrite: begin anew where the folder holds another run, as soon as there is something to keep.
+        overwrite: begin anew where the folder holds another run, as soon as there is something to keep; None where that is not
+            on offer.
         free: settings ("recipe.epochs") that may differ from those the run began with.
 
     Raises:
@@ -50,11 +53,12 @@ def claim(folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False,
         OSError: the folder cannot be written.
     """
     with alone(folder), ExitStack() as opened:
-        held = held_settings(folder) if not overwrite or _readable(folder) else {}
+        held = None if overwrite and not _readable(folder) else held_settings(folder)
         wanted = json.loads(json.dumps(settings))
         changes = [] if held is None else differences(held, wanted, free)
         if changes and not overwrite:
-            raise OtherRun(f"{folder}: holds a run with {', '.join(changes)}; choose another output, or replace it (--overwrite)")
+            remedy = "choose another output" + ("" if overwrite is None else ", or replace it (--overwrite)")
+            raise OtherRun(f"{folder}: holds a run with {', '.join(changes)}; {remedy}")
         yield Store(folder, wanted, resumed=held is not None and not changes, opened=opened)
 
 
@@ -85,9 +89,9 @@ class Store:
 
     def rows(self, name: str) -> Rows:
         """Rows that are appended one by one, kept under a name. To be opened once."""
-        found = Rows(self.folder / f"{name}.jsonl", self.begin)
-        self._opened.callback(found.close)
-        return found
+        rows = Rows(self.folder / f"{name}.jsonl", self.begin)
+        self._opened.callback(rows.close)
+        return rows
 
     def array(self, name: str, shape: tuple[int, ...], dtype: Any, fill: Any = 0) -> np.memmap[Any, Any]:
         """An array on the disk, kept under a name; what is written to it lasts after its `flush`.
@@ -133,7 +137,7 @@ class Store:
 class Rows:
     """Rows of a run, a line of JSON each, under a key of their own: none is lost or repeated, wherever the work stops.
 
-    A line that a crash cut short is dropped when the rows are opened again, and whoever appends them asks `done` which are
+    A line that a crash left incomplete is dropped when the rows are opened again, and whoever appends them asks `done` which are
     still to do.
 
     Args:
@@ -245,7 +249,7 @@ def held_settings(folder: Path) -> dict[str, Any] | None:
     path = folder / MANIFEST
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{path}: does not say any more what run this is; choose another folder, or delete this one") from None
@@ -267,7 +271,7 @@ def differences(held: Mapping[str, Any], wanted: Mapping[str, Any], free: Collec
 
 
 def _difference(name: str, before: Any, after: Any) -> str:
-    word = name.rsplit(".", 1)[-1].replace("_", " ")
+    word = name.rsplit(".", 1)[-1]
     if any(len(str(value)) > _LONGEST_VALUE for value in (before, after)):
         return f"other {word}"
     return f"{word} {before!r} instead of {after!r}"

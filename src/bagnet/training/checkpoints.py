@@ -52,7 +52,7 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class Checkpoints(Callback):
-    """`last.ckpt`, from which a run goes on to the very weights it would have reached. Weights that are no numbers are not kept.
+    """`last.ckpt`, from which a run goes on to the very weights it would have reached. Weights that are not finite are not kept.
 
     Args:
         folder: of the run.
@@ -117,7 +117,7 @@ class Best(Callback):
 
 
 class Log(Callback):
-    """`log.csv`: the loss of training steps and the measures of each epoch, each once, however often the run was cut short.
+    """`log.csv`: the loss of training steps and the measures of each epoch, each once, however often the run was interrupted.
 
     Args:
         folder: of the run.
@@ -174,16 +174,16 @@ class Log(Callback):
 
     def _add(self, trainer: Trainer, **values: Any) -> None:
         if trainer.is_global_zero:
-            known = {name: f"{float(value):.6g}" for name, value in values.items() if value is not None}
+            texts = {name: f"{float(value):.6g}" for name, value in values.items() if value is not None}
             seconds = round(self._elapsed(), 1)
-            self.rows.append({"step": trainer.global_step, "epoch": trainer.current_epoch, "seconds": seconds, **known})
+            self.rows.append({"step": trainer.global_step, "epoch": trainer.current_epoch, "seconds": seconds, **texts})
 
     def _elapsed(self) -> float:
         return self.seconds + time.perf_counter() - self.since
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """The rows of a log; a line that was cut short is left out."""
+    """The rows of a log; an incomplete line is left out."""
     if not path.exists():
         return []
     lines = path.read_bytes()

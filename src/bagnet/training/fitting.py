@@ -1,4 +1,4 @@
-"""The Lightning trainer on labelled images: batches in, a trained network out, resumed where it was cut short."""
+"""The Lightning trainer on labelled images: batches in, a trained network out, resumed where it was interrupted."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def fit(
     stream: bool = False,
     begin: Callable[[], None] | None = None,
 ) -> Fitted:
-    """Train a network; a run that was cut short goes on from `last.ckpt` in its folder.
+    """Train a network; a run that was interrupted goes on from `last.ckpt` in its folder.
 
     Args:
         network: (B, C, H, W) -> (B, K) logits; changed.
@@ -84,7 +84,7 @@ def fit(
 
     Raises:
         ValueError: the images do not fit the recipe, or too many cannot be read.
-        Diverged: the loss is no number any more; the last checkpoint is good.
+        Diverged: the loss is not finite any more; the last checkpoint is good.
         OSError: a checkpoint cannot be written; the one before is intact.
     """
     batches = _Batches(training, select, preprocessing, recipe, teacher, workers, stream, memory_format(network))
@@ -236,7 +236,7 @@ def memory_format(network: nn.Module) -> torch.memory_format:
 
     But on CPUs not with fewer than 16 channels: there oneDNN's backward pass writes outside its memory (torch 2.15).
     """
-    narrow = any(isinstance(one, nn.Conv2d) and one.out_channels < 16 for one in network.modules())
+    narrow = any(isinstance(module, nn.Conv2d) and module.out_channels < 16 for module in network.modules())
     return torch.contiguous_format if narrow and not torch.cuda.is_available() else torch.channels_last
 
 

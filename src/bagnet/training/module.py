@@ -22,15 +22,15 @@ from .recipe import Recipe
 
 
 class Diverged(RuntimeError):
-    """The loss is no number any more. The message has the step, and where the last good checkpoint is."""
+    """The loss is not finite any more. The message has the step, and where the last good checkpoint is."""
 
 
-def check_unreadable(found: Mapping[int, str], images: int, recipe: Recipe) -> None:
+def check_unreadable(reasons: Mapping[int, str], images: int, recipe: Recipe) -> None:
     """Raise BadImage where more images are unreadable (row -> reason) than the recipe allows."""
-    if len(found) > recipe.unreadable * images:
+    if len(reasons) > recipe.unreadable * images:
         raise BadImage(
-            f"{len(found)} of {images} images cannot be read, more than {recipe.unreadable:.0%} (unreadable in the recipe); "
-            f"the first: {next(iter(found.values()))}"
+            f"{len(reasons)} of {images} images cannot be read, more than {recipe.unreadable:.0%} (unreadable in the recipe); "
+            f"the first: {next(iter(reasons.values()))}"
         )
 
 
@@ -111,8 +111,8 @@ class Training(LightningModule):
         if torch.distributed.is_initialized():
             every: list[Any] = [None] * torch.distributed.get_world_size()
             torch.distributed.all_gather_object(every, self.unreadable)
-            for one in every:
-                self.unreadable.update(one)
+            for reasons in every:
+                self.unreadable.update(reasons)
             check_unreadable(self.unreadable, self.images, self.recipe)
 
     def check_weights(self) -> None:

@@ -67,21 +67,21 @@ class Recipe:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(Recipe)
-        for one in fields(self):
-            value, kind = getattr(self, one.name), hints[one.name]
+        for field_ in fields(self):
+            value, kind = getattr(self, field_.name), hints[field_.name]
             if choices := get_args(kind):
                 if value not in choices:
-                    raise ValueError(f"{one.name} must be one of {', '.join(choices)}, got {value!r}")
+                    raise ValueError(f"{field_.name} must be one of {', '.join(choices)}, got {value!r}")
                 continue
             if kind is float and isinstance(value, int) and not isinstance(value, bool):
-                object.__setattr__(self, one.name, float(value))
+                object.__setattr__(self, field_.name, float(value))
             elif type(value) is not kind:
-                raise ValueError(f"{one.name} must be {_WORDS[kind]}, got {value!r}")
+                raise ValueError(f"{field_.name} must be {_WORDS[kind]}, got {value!r}")
             if (
                 kind is not bool
-                and not _RANGES.get(one.name, (0, float("inf")))[0] <= value <= _RANGES.get(one.name, (0, float("inf")))[1]
+                and not _RANGES.get(field_.name, (0, float("inf")))[0] <= value <= _RANGES.get(field_.name, (0, float("inf")))[1]
             ):
-                raise ValueError(f"{one.name} must be {_in_words(one.name)}, got {value}")
+                raise ValueError(f"{field_.name} must be {_in_words(field_.name)}, got {value}")
         if self.final_epochs > self.epochs:
             raise ValueError(f"final_epochs={self.final_epochs} are more than epochs={self.epochs}")
         if self.batch_size % self.accumulate:
@@ -93,7 +93,7 @@ class Recipe:
         Raises:
             ValueError: there is no such field, or a value does not fit.
         """
-        names = [one.name for one in fields(self)]
+        names = [field_.name for field_ in fields(self)]
         for name in values:
             if name not in names:
                 raise ValueError(f"a recipe has no field {name!r}: there are {', '.join(names)}")
@@ -101,7 +101,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them; `Recipe(**fields)` reads them back."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return {field_.name: getattr(self, field_.name) for field_ in fields(self)}
 
     def to_toml(self) -> str:
         """As a file that `recipe` reads."""
@@ -161,14 +161,14 @@ def recipe(name: str | PathLike[str] = "modern", **values: Any) -> Recipe:
     if path.suffix != ".toml":
         raise ValueError(f"there is no recipe {str(name)!r}: there are {', '.join(RECIPES)}, or give a .toml file")
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        values_of_file = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is no TOML ({error})") from None
-    base = given.pop("recipe", "modern")
+    base = values_of_file.pop("recipe", "modern")
     if not isinstance(base, str) or base not in RECIPES:
         raise ValueError(f"{path}: there is no recipe {base!r}: there are {', '.join(RECIPES)}")
     try:
-        return RECIPES[base].changed(**{**given, **values})  # together: two fields may fit only as they are in the end
+        return RECIPES[base].changed(**{**values_of_file, **values})  # together: two fields may fit only as they are in the end
     except ValueError as error:
         raise ValueError(f"{path}{' and what is changed of it' if values else ''}: {error}") from None
 

@@ -85,7 +85,7 @@ def train(
 ) -> Run:
     """Train on the `train` split of some labelled images and measure once on the `val` split, where there is one.
 
-    A fixed 5 % of the training images are held out, and each epoch is measured on them. A run that was cut short goes on from
+    A fixed 5 % of the training images are held out, and each epoch is measured on them. A run that was interrupted goes on from
     its last checkpoint when called again, to the same weights as if it had not been. Under torchrun all processes train
     together.
 
@@ -111,7 +111,7 @@ def train(
             a teacher where nothing is distilled, or none where something is; a `val` split with other classes; an output
             folder that is a file, or lies among those of the classes.
         OtherRun: the folder holds another run.
-        Diverged: the loss is no number any more.
+        Diverged: the loss is not finite any more.
         OSError: something cannot be written; the last checkpoint is intact.
     """
     folder = Path(fspath(out))
@@ -135,26 +135,26 @@ def train(
             network.geometry.grid(side, side)  # raises where a window does not fit
     training, select = images.hold_out()
     workers = (max(0, (os.cpu_count() or 1) - 1) if len(images) > _FEW else 0) if workers is None else workers
-    known = [open_classifier(one) if isinstance(one, str) else one for one in teachers]
-    for one in known:
-        images.classes.among(one.classes)  # raises where one is missing
+    opened = [open_classifier(model) if isinstance(model, str) else model for model in teachers]
+    for model in opened:
+        images.classes.among(model.classes)  # raises where one is missing
     record = {
         "recipe": recipe.to_dict(),
         "network": shape.to_dict(),
         "preprocessing": preprocessing.to_dict(),
         "data": _fingerprint(images),
         "weights to start from": "" if start is None else start.weights_digest,
-        "teacher": [one.weights_digest for one in known],
+        "teacher": [model.weights_digest for model in opened],
         "stream": stream,
     }
-    with claim(folder, record, free={"recipe.unreadable"}) if rank() == 0 else nullcontext() as store:
+    with claim(folder, record, overwrite=None, free={"recipe.unreadable"}) if rank() == 0 else nullcontext() as store:
         if store is not None:
             with replacing(folder / "recipe.toml") as part:
                 part.write_text(recipe.to_toml())
         taught = None
         if recipe.distil:
-            _say(f"asking {'the teacher' if len(known) == 1 else f'{len(known)} teachers'} about {len(training):,} images")
-            taught = mean_answers(known, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
+            _say(f"asking {'the teacher' if len(opened) == 1 else f'{len(opened)} teachers'} about {len(training):,} images")
+            taught = mean_answers(opened, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
         _say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
         if empty := int((training.counts == 0).sum()):
             _say(f"{empty} of {len(images.classes)} classes have no image to train on")

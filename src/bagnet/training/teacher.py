@@ -98,8 +98,8 @@ def answers(
             stage=f"asking {model_name(teacher)}",
         ):
             if batch.rows:
-                found = teacher(batch.x).float().cpu()[:, columns].half().numpy()
-                logits[[row // ranks for row in batch.rows]] = found
+                replies = teacher(batch.x).float().cpu()[:, columns].half().numpy()
+                logits[[row // ranks for row in batch.rows]] = replies
                 logits.flush()
             unreadable.append((names[row], {"error": reason}) for row, reason in batch.bad)
         store.keep(_FINISHED)

@@ -71,8 +71,8 @@ def card_at(name: str) -> Card:
     path = Path(name)
     if name in bundled() or name in published() or not path.is_file():
         return card_of(name)
-    if (known := published_as(path)) is not None and known.source is not None:
-        return replace(known, source_sha256=check(path, known.source))
+    if (card_by_name := published_as(path)) is not None and card_by_name.source is not None:
+        return replace(card_by_name, source_sha256=check(path, card_by_name.source))
     card = read(path)[1]
     if card is None:
         raise ValueError(f"{name}: has no card; `bagnet models convert` gives it one")

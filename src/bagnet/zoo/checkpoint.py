@@ -59,12 +59,12 @@ def read(path: Path) -> tuple[State, Card | None]:
     except Exception as error:  # on damaged bytes torch raises whatever its parser stumbles over
         reason = (str(error).splitlines() or [""])[0][:200] if isinstance(error, RuntimeError) else ""
         raise BadCheckpoint(
-            f"{path}: not a file of weights, or cut short{f' ({reason})' if reason else ''}; fetch or copy it again"
+            f"{path}: not a file of weights, or incomplete{f' ({reason})' if reason else ''}; fetch or copy it again"
         ) from None
     return _plain(content, path), None
 
 
-def fit(state: Mapping[str, Tensor], model: BagNet, name: str) -> None:
+def load_strictly(state: Mapping[str, Tensor], model: BagNet, name: str) -> None:
     """Load weights into a network, strictly. Only `num_batches_tracked`, which old files lack, may be missing.
 
     Raises:
@@ -142,15 +142,15 @@ def _read_safetensors(path: Path) -> tuple[State, Card | None]:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise BadCheckpoint(f"{path}: not a safetensors file, or cut short ({error}); fetch or copy it again") from None
+        raise BadCheckpoint(f"{path}: not a safetensors file, or incomplete ({error}); fetch or copy it again") from None
     if _CARD not in metadata:
         return _plain(state, path), None
     try:
         card = Card.from_json(metadata[_CARD])
     except (ValueError, json.JSONDecodeError) as error:
         raise BadCheckpoint(f"{path}: {error}") from None
-    if card.digest is not None and (found := digest(state)) != card.digest:
-        raise BadCheckpoint(f"{path}: its tensors have digest {found[:16]}..., its card says {card.digest[:16]}...")
+    if card.digest is not None and (total := digest(state)) != card.digest:
+        raise BadCheckpoint(f"{path}: its tensors have digest {total[:16]}..., its card says {card.digest[:16]}...")
     return state, card
 
 

@@ -35,11 +35,11 @@ def converted(model: WithCard, half_convolutions: bool = False) -> tuple[State, 
     """
     if model.card is None:
         raise ValueError("this network has no card to write")
-    found: State = {key: value.detach().cpu() for key, value in model.state_dict().items()}
+    state: State = {key: value.detach().cpu() for key, value in model.state_dict().items()}
     if half_convolutions:
-        for key, value in found.items():
+        for key, value in state.items():
             if value.ndim > 1:
-                found[key] = value.half()
-                if not torch.isfinite(found[key]).all():
+                state[key] = value.half()
+                if not torch.isfinite(state[key]).all():
                     raise ValueError(f"{key} has a weight of {value.abs().max():g}, too large for float16")
-    return found, replace(model.card, digest=digest(found))
+    return state, replace(model.card, digest=digest(state))

@@ -193,10 +193,10 @@ def _logits(network: nn.Module, preprocessing: Preprocessing) -> int:
 
     side = preprocessing.crop or 224
     with torch.inference_mode():
-        found = network(torch.zeros(1, len(preprocessing.mean), side, side))
-    if not isinstance(found, Tensor) or found.ndim != 2:
+        answer = network(torch.zeros(1, len(preprocessing.mean), side, side))
+    if not isinstance(answer, Tensor) or answer.ndim != 2:
         raise ValueError("the network does not answer an image with one row of logits")
-    return found.shape[1]
+    return answer.shape[1]
 
 
 def _parts(text: str) -> tuple[str, str]:

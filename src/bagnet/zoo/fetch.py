@@ -107,8 +107,8 @@ def _difference(path: Path, source: Source) -> str:
     """What tells a file from the published one; "" where nothing does."""
     if source.size is not None and path.stat().st_size != source.size:
         return f"it is {path.stat().st_size:,} bytes long instead of {source.size:,}"
-    if source.sha256 is not None and not (found := file_sha256(path)).startswith(source.sha256):
-        return f"its sha256 begins {found[: len(source.sha256)]} instead of {source.sha256}"
+    if source.sha256 is not None and not (total := file_sha256(path)).startswith(source.sha256):
+        return f"its sha256 begins {total[: len(source.sha256)]} instead of {source.sha256}"
     if source.git_blob is not None and (blob := _git_blob(path)) != source.git_blob:
         return f"its git blob id is {blob} instead of {source.git_blob}"
     return ""

@@ -17,7 +17,7 @@ from ..data.names import ClassNames
 from ..model import BagNet
 from ..progress import Listener, unheard
 from .catalogue import DEFAULT, PUBLISHED_SHAPES, bundled, published, published_as, unknown, untrained
-from .checkpoint import State, architecture_of, fit, read
+from .checkpoint import State, architecture_of, load_strictly, read
 from .fetch import check, fetch
 
 _SHAPE_WORDS = ("kernel3", "strides", "layers", "width", "padded", "in_channels", "num_classes")
@@ -96,7 +96,7 @@ def load(
             notes=f"{card.name} changed to {architecture.num_classes} classes and {architecture.in_channels} channels. "
             + card.notes,
         )
-    fit(state, model, fspath(name))
+    load_strictly(state, model, fspath(name))
     model.card = card if names is None else replace(card, classes=names)
     return model
 
@@ -126,8 +126,8 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Lis
         raise IsADirectoryError(f"{name}: is a folder; name a file of weights in it")
     elif not path.is_file():
         raise unknown(name)
-    if (known := published_as(path)) is not None:
-        return _published(path, known)
+    if (card_by_name := published_as(path)) is not None:
+        return _published(path, card_by_name)
     state, card = read(path)
     if card is not None:
         if strides not in (None, card.bagnet.strides):

@@ -52,13 +52,14 @@ def verify(name: str, progress: Listener = unheard, trust: Collection[str] = ())
         path = bundled().get(name, Path(name))
         if not path.is_file():
             raise unknown(name)
-        known = published_as(path)
-        if known is not None and known.source is not None:  # its name says that it is a published file, so it is held to that
-            checks.append(f"file: sha256 {check(path, known.source)}, as published ({known.source.strength})")
+        card_by_name = published_as(path)
+        # Where its name says that it is a published file, it is held to that.
+        if card_by_name is not None and card_by_name.source is not None:
+            checks.append(f"file: sha256 {check(path, card_by_name.source)}, as published ({card_by_name.source.strength})")
         else:
             checks.append(f"file: sha256 {file_sha256(path)}")
     state, inside = read(path)
-    found = digest(state)
+    total = digest(state)
     if inside is None:
         checks.append("tensors: no card inside, so there is nothing to compare their digest with")
     elif inside.digest is None:
@@ -67,4 +68,4 @@ def verify(name: str, progress: Listener = unheard, trust: Collection[str] = ())
         checks.append("tensors: the digest on the card inside")
     model = open_classifier(name, trust=trust)
     checks.append(f"network: {model.name}, strict loading of {len(state)} tensors")
-    return Verified(model.card.name if model.card else name, found, tuple(checks))
+    return Verified(model.card.name if model.card else name, total, tuple(checks))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from bagnet.runs.sweep import NotANumber
 from bagnet.evidence.explain import explain
+from bagnet.runs.sweep import NotANumber
 from bagnet.studies.paper.accuracy import Accuracy
 from bagnet.studies.paper.subjects import gather
 

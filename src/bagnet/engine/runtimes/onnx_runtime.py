@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...missing import needs
 from ..fold import FoldedFeatures
-from .runner import CannotRun, Found, smallest_example
+from .runner import Options, Result, smallest_example
 
 
 class OnnxRunner:
@@ -19,22 +19,19 @@ class OnnxRunner:
     Args:
         network: on the CPU, float32.
         precision: "float32".
-        threads: how many; all cores where None.
+        options: `threads`.
     """
 
-    def __init__(self, network: FoldedFeatures, precision: str, threads: int | None = None) -> None:
+    def __init__(self, network: FoldedFeatures, precision: str, options: Options) -> None:
         runtime = needs("onnxruntime", "export")
-        if precision != "float32":
-            raise CannotRun(f"onnxruntime on the CPU runs float32, not {precision}")
         self.executed = precision
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        settings = runtime.SessionOptions()
+        settings.log_severity_level = 3
+        if options.threads is not None:
+            settings.intra_op_num_threads = options.threads
+        self._session = runtime.InferenceSession(_onnx_bytes(network.cpu()), settings, providers=["CPUExecutionProvider"])
 
-        self._session = runtime.InferenceSession(_onnx_bytes(network), options, providers=["CPUExecutionProvider"])
-
-    def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
+    def apply(self, x: Tensor, use: Callable[[Tensor], Result]) -> Result:
         return use(self._run("features", x))
 
     def pooled(self, x: Tensor) -> Tensor:

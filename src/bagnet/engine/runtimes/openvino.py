@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from itertools import pairwise
@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from ...missing import needs
 from ..fold import FoldedFeatures
-from .runner import FLOAT32_SHARE, CannotRun, Found, smallest_example
+from .runner import FLOAT32_SHARE, CannotRun, Options, Result, smallest_example
 
-_PRECISIONS = ("float32", "mixed", "bf16", "int8")
 _SHAPES = 8  # programs kept per runner, one per input shape: the runtime plans best for a shape that it knows
 _PATIENCE = 16  # runs of one more shape, by a program for any shape, before it takes the place of another
 
@@ -30,26 +29,22 @@ class OpenVINORunner:
         network: on the CPU, float32.
         precision: "float32", "mixed", "bf16" or "int8": the 1x1 convolutions in int8, the few larger ones and the sums
             between blocks in bf16 where the processor has it, else in float32.
-        calibration: for int8: (B, C_in, H, W) batches of typical images.
-        threads: how many; all cores where None.
+        options: `threads`, and `calibration` for int8.
 
     Raises:
-        CannotRun: no such precision, not on this processor, or int8 without calibration.
+        CannotRun: not on this processor, or int8 without calibration.
     """
 
-    def __init__(
-        self, network: FoldedFeatures, precision: str, calibration: Iterable[Tensor] | None = None, threads: int | None = None
-    ) -> None:
+    def __init__(self, network: FoldedFeatures, precision: str, options: Options) -> None:
         openvino = needs("openvino", "export")
-        if precision not in _PRECISIONS:
-            raise CannotRun(f"openvino on the CPU runs {', '.join(_PRECISIONS)}, not {precision}")
+        network = network.cpu()
         self._core = openvino.Core()
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision in ("mixed", "bf16") and not has_bf16:
             raise CannotRun("this processor has no bf16 instructions: take float32 or int8")
-        if precision == "int8" and calibration is None:
+        if precision == "int8" and options.calibration is None:
             raise CannotRun("int8 needs calibration images: give some typical ones")
-        self._threads = threads
+        self._threads = options.threads
         self._half = precision != "float32" and has_bf16
         hint = "bf16" if self._half else "f32"
         # Stages run one after the other; each is an OpenVINO model and the precision of what is not quantised in it.
@@ -63,7 +58,7 @@ class OpenVINORunner:
         else:
             model = _converted(network, smallest_example(network))
             if precision == "int8":
-                model = _quantised(model, [batch.numpy() for batch in calibration or ()])
+                model = _quantised(model, [batch.numpy() for batch in options.calibration or ()])
             stages = [(model, hint)]
         *before, (last, _) = stages
         self._stages = {
@@ -75,11 +70,11 @@ class OpenVINORunner:
         self._waiting: Counter[tuple[Any, ...]] = Counter()
         self.executed = precision
 
-    def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
-        found = self._run("features", x).data
+    def apply(self, x: Tensor, use: Callable[[Tensor], Result]) -> Result:
+        features = self._run("features", x).data
         if self._half:
-            return use(torch.from_numpy(found.view("int16")).view(torch.bfloat16).permute(0, 3, 1, 2))
-        return use(torch.from_numpy(found))
+            return use(torch.from_numpy(features.view("int16")).view(torch.bfloat16).permute(0, 3, 1, 2))
+        return use(torch.from_numpy(features))
 
     def pooled(self, x: Tensor) -> Tensor:
         return torch.from_numpy(self._run("pooled", x).data).clone()

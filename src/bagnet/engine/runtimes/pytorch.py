@@ -9,30 +9,24 @@ from torch import Tensor, nn
 
 from ..fold import FoldedFeatures
 from ..inference import tf32_products
-from .runner import FLOAT32_SHARE, CannotRun, Found
+from .runner import FLOAT32_SHARE, CannotRun, Options, Result
 
 
 class TorchRunner:
     """PyTorch, channels last.
 
     Args:
-        network: float32; any module from a batch to a tensor will do, unless it is to be cut for "mixed".
+        network: float32; any module from a batch to a tensor will do, unless it is to be split for "mixed".
         precision: "float32", "mixed", "bf16", or on CUDA "tf32".
-        compile_it: hand the network to torch.compile, with CUDA graphs on CUDA; worth its minute for long runs only.
-        device: where to run.
+        options: `device` and `compile`.
 
     Raises:
-        CannotRun: no such precision, or not on this processor.
+        CannotRun: not on this processor.
     """
 
-    def __init__(self, network: nn.Module, precision: str, compile_it: bool = False, device: str = "cpu") -> None:
-        self.device = torch.device(device)
-        on_cuda = self.device.type == "cuda"
-        allowed = ("float32", "mixed", "bf16", "tf32") if on_cuda else ("float32", "mixed", "bf16")
-        if precision not in allowed:
-            hint = "; openvino does, with calibration images" if precision == "int8" else ""
-            raise CannotRun(f"torch on {self.device.type} runs {', '.join(allowed)}, not {precision}{hint}")
-        if precision in ("mixed", "bf16") and not on_cuda and not cpu_has_bf16():
+    def __init__(self, network: nn.Module, precision: str, options: Options) -> None:
+        self.device = torch.device(options.device)
+        if precision in ("mixed", "bf16") and self.device.type == "cpu" and not cpu_has_bf16():
             raise CannotRun("this processor has no bf16 instructions: take float32")
         self.executed = precision
         if precision == "mixed":
@@ -44,9 +38,9 @@ class TorchRunner:
         self._parts: list[tuple[Callable[[Tensor], Tensor], torch.dtype]] = []
         for part, kind in parts:
             moved = part.to(self.device, kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._parts.append((torch.compile(moved, mode=compile_mode(self.device)) if compile_it else moved, kind))
+            self._parts.append((torch.compile(moved, mode=compile_mode(self.device)) if options.compile else moved, kind))
 
-    def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
+    def apply(self, x: Tensor, use: Callable[[Tensor], Result]) -> Result:
         return use(self._run(x))
 
     def pooled(self, x: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
@@ -10,13 +11,29 @@ from torch import Tensor
 
 from ..fold import FoldedFeatures
 
-PRECISIONS = ("float32", "tf32", "mixed", "bf16", "int8")
 FLOAT32_SHARE = 0.28  # of the multiply-adds that "mixed" spends in float32, on the first blocks; the rest are bf16
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class CannotRun(ValueError):
     """A runtime or precision that does not exist, or not on this machine. The message says which ones do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What can be chosen about a runner; each runtime heeds some of it.
+
+    Args:
+        device: where torch is to run.
+        compile: hand the network to torch.compile, with CUDA graphs on CUDA; worth its minute for long runs only.
+        threads: how many; all cores where None.
+        calibration: for int8: (B, C, H, W) batches of typical images.
+    """
+
+    device: str = "cpu"
+    compile: bool = False
+    threads: int | None = None
+    calibration: Sequence[Tensor] | None = None
 
 
 class Runner(Protocol):
@@ -27,7 +44,7 @@ class Runner(Protocol):
 
     executed: str
 
-    def apply(self, x: Tensor, use: Callable[[Tensor], Found]) -> Found:
+    def apply(self, x: Tensor, use: Callable[[Tensor], Result]) -> Result:
         """What `use` makes of the features of x: (B, C_in, H, W) float32 -> (B, C, h, w) float32 or bf16 -> anything.
 
         The features are lent for the call alone, in the type and memory layout in which they were computed; the next call

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ...bench.cases import Case
 from ...bench.result import Bench, Timing
 from ...bench.turns import bench
-from ...engine.prepare import RUNTIMES
+from ...engine.runtimes import RUNTIMES
 from ...figures.charts import finished
 from ...figures.picture import Picture
 from ...figures.style import BLUE, GREY, INK, labels, quiet_frame, side_by_side

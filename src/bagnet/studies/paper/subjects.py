@@ -150,7 +150,7 @@ class Material:
         return {
             "data": self.data,
             "images": len(self),
-            "image_files": self.images.fingerprint,
+            "image files": self.images.fingerprint,
             "classes": len(self.classes),
             "models": [one.fingerprint for one in self.subjects],
             "seed": self.seed,
