@@ -358,7 +358,8 @@ class Audit:
         count = len(self.confusions)
         kinds = "most common kind of mistake" if count == 1 else f"{count} most common kinds of mistake"
         return (
-            f"In the {counted(total, 'image')} of the {kinds}, masking the windows that caused it puts the true class ahead of the predicted one in {masked[0]}, and ahead of all classes in {masked[1]}; "
+            f"In the {counted(total, 'image')} of the {kinds}, masking the windows that caused it puts the true class ahead of "
+            f"the predicted one in {masked[0]}, and ahead of all classes in {masked[1]}; "
             f"masking as many windows at random, in {control[0]} and {control[1]}."
         )
 
