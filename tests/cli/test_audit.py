@@ -33,10 +33,10 @@ def test_the_report(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     result = run("audit", model, data, "--out", out, "--workers", 0)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    assert "is right about 17 of 20 images of data val (85.0 %)." in result.out
+    assert "classifies 17 of 20 images of data val correctly (85.0 %)." in result.out
     assert lines[-1] == f"-> {out / 'audit.html'}"
-    place = lines.index("patterns that predictions hang on")
-    assert lines[place + 1].split()[:4] == ["class", "where", "lead", "lost"]
+    place = lines.index("patterns that predictions depend on")
+    assert lines[place + 1].split()[:4] == ["class", "where", "margin", "drop"]
     assert lines[place + 2].startswith("fish   at the bottom right ")
     assert "64 % (9 %)" in lines[place + 2]
     assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json", "windows.csv"]
@@ -45,7 +45,7 @@ def test_the_report(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     again = run(*words, "--overwrite")
     printed, written = json.loads(again.out), json.loads((out / "audit.json").read_text())
     assert printed == written
-    assert printed["classes"][0]["shortcuts"][0]["falls"] == 7
+    assert printed["classes"][0]["patterns"][0]["flips"] == 7
 
 
 def test_bad_images_are_named(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_bad_images_are_named(run: Run, model: Path, data: Path, tmp_path: Path)
 def test_what_is_refused(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     write(other, *converted(reader(["fish", "leaf"])))
-    assert_refused(run("audit", other, data, "--out", tmp_path / "out"), "reader.colours", "no BagNet")
+    assert_refused(run("audit", other, data, "--out", tmp_path / "out"), "reader.colours", "not a BagNet")
     assert_refused(run("audit", "torchvision:resnet50", data, "--out", tmp_path / "out"), "torchvision:resnet50")
     assert_refused(run("audit", model, data, "--out", model), "is a file")
     assert_refused(run("audit", model, tmp_path / "nowhere", "--out", tmp_path / "out"), "nowhere")
