@@ -12,7 +12,8 @@ from statistics import mean
 
 from matplotlib.figure import Figure
 
-from bagnet.figures.style import heading, labels, legend, model_colours, panel_title, quiet_frame, side_by_side
+from bagnet.figures.charts import heading, labels, legend, panel_title, quiet_frame, side_by_side
+from bagnet.figures.colours import model_colours
 from bagnet.zoo.catalogue import card_at
 
 COLUMNS = ("network", "epoch", "minutes", "train_loss", "select_loss", "select_top1", "select_top5")

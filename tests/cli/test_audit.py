@@ -32,19 +32,19 @@ def test_the_report(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     result = run("audit", data, "--model", model, "--out", out, "--workers", 0)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    assert "is right about 17 of 20 images of data val (85.0 %)." in result.out
+    assert "classifies 17 of 20 images of data val correctly (85.0 %)." in result.out
     assert lines[-1] == f"-> {out / 'audit.html'}"
-    start = lines.index("patterns that predictions hang on")
-    assert lines[start + 1].split()[:4] == ["class", "where", "margin", "drop"]
-    assert lines[start + 2].startswith("fish   at the bottom right ")
-    assert "64 % (9 %)" in lines[start + 2]
+    place = lines.index("patterns that predictions depend on")
+    assert lines[place + 1].split()[:4] == ["class", "where", "margin", "drop"]
+    assert lines[place + 2].startswith("fish   at the bottom right ")
+    assert "64 % (9 %)" in lines[place + 2]
     assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json", "windows.csv"]
     words = ("audit", data, "--model", model, "--out", out, "--workers", 0, "--json")
     assert_refused(run(*words), "holds an audit already", "--overwrite")
     again = run(*words, "--overwrite")
     printed, written = json.loads(again.out), json.loads((out / "audit.json").read_text())
     assert printed == written
-    assert printed["classes"][0]["shortcuts"][0]["falls"] == 7
+    assert printed["classes"][0]["patterns"][0]["flips"] == 7
 
 
 def test_bad_images_are_named(run: Run, model: Path, data: Path, tmp_path: Path) -> None:

@@ -38,7 +38,15 @@ def test_one_model(run: Run, weights: Path, photos: Path) -> None:
     assert result.code == 0, result.err
     lines = result.out.splitlines()
     assert lines[0] == "photos val: 4 images of 3 classes"
-    assert lines[1].split() == ["model", "top-1", "calibration", "error", "images/s"]  # of three classes top-5 says nothing
+    assert lines[1].split() == [
+        "model",
+        "top-1",
+        "balanced",
+        "accuracy",
+        "calibration",
+        "error",
+        "images/s",
+    ]  # of three classes top-5 says nothing
     assert lines[2].split()[0] == "bagnet17.test"
     assert lines[4] == "most often confused"
     assert "of 2" in result.out or "of 1" in result.out

@@ -30,7 +30,7 @@ def evaluation(classes: int, images: int = 300, sure: float = 2.0, multilabel: b
 
 def panels(picture: Picture) -> dict[str, Any]:
     """The parts of a figure by their titles."""
-    return {axes.get_title(loc="left"): axes for axes in picture._figure.axes}
+    return {axes.get_title(loc="left"): axes for axes in picture.figure.axes}
 
 
 def bars(axes: Any) -> Sequence[float]:
@@ -45,17 +45,17 @@ def test_any_number_of_classes_can_be_drawn(classes: int, multilabel: bool) -> N
 
 
 def test_accuracy_by_class_from_hard_to_easy() -> None:
-    found = evaluation(6)
-    axes = panels(chart(found))["Which classes are hard?"]
-    assert bars(axes) == pytest.approx(sorted(100 * found.by_class))
-    hardest = int(found.by_class.argmin())
-    assert axes.get_yticklabels()[0].get_text().endswith(f"({found.counts[hardest]})")
+    measured = evaluation(6)
+    axes = panels(chart(measured))["Which classes are hard?"]
+    assert bars(axes) == pytest.approx(sorted(100 * measured.by_class))
+    hardest = int(measured.by_class.argmin())
+    assert axes.get_yticklabels()[0].get_text().endswith(f"({measured.counts[hardest]})")
 
 
 def test_the_reliability_diagram_has_every_bin_and_its_count() -> None:
-    found = evaluation(6)
-    confidence, right, counts = zip(*found.reliability(), strict=True)
-    figure = chart(found)._figure
+    measured = evaluation(6)
+    confidence, right, counts = zip(*measured.reliability(), strict=True)
+    figure = chart(measured).figure
     upper, lower = figure.axes[:2]
     curve = next(line for line in upper.lines if line.get_marker() == "o")
     assert curve.get_xdata() == pytest.approx(confidence)
@@ -67,16 +67,16 @@ def test_the_reliability_diagram_has_every_bin_and_its_count() -> None:
 
 
 def test_confusion_of_few_classes() -> None:
-    found = evaluation(3)
-    axes = panels(chart(found))["What is taken for what? (images)"]
-    assert np.asarray(axes.images[0].get_array()) == pytest.approx(found.confusion / found.confusion.sum(1, keepdims=True))
-    assert sorted(int(text.get_text()) for text in axes.texts) == sorted(found.confusion[found.confusion > 0])
+    measured = evaluation(3)
+    axes = panels(chart(measured))["Which classes are confused? (images)"]
+    assert np.asarray(axes.images[0].get_array()) == pytest.approx(measured.confusion / measured.confusion.sum(1, keepdims=True))
+    assert sorted(int(text.get_text()) for text in axes.texts) == sorted(measured.confusion[measured.confusion > 0])
 
 
 def test_the_most_confused_pairs_of_many_classes() -> None:
-    found = evaluation(FEW + 1)
-    axes = panels(chart(found))["What is taken for what most often?"]
-    shares = [100 * images / found.counts[true] for true, _, images in found.confused(15)]
+    measured = evaluation(FEW + 1)
+    axes = panels(chart(measured))["Which classes are confused most often?"]
+    shares = [100 * images / measured.counts[true] for true, _, images in measured.confused(15)]
     assert bars(axes) == pytest.approx(shares)
 
 
@@ -91,7 +91,7 @@ def test_extremes_can_be_drawn() -> None:
         replace(few, scores=np.zeros_like(few.scores), model="x" * 300),
         replace(several, labels=np.zeros_like(several.labels)),
     ):
-        chart(odd)._figure.draw_without_rendering()
+        chart(odd).figure.draw_without_rendering()
 
 
 def test_models_side_by_side_from_small_windows_to_whole_images() -> None:
@@ -101,7 +101,7 @@ def test_models_side_by_side_from_small_windows_to_whole_images() -> None:
         replace(best, model="33", window=33),
         replace(worst, model="9", window=9),
     ]
-    figure = compare(models)._figure
+    figure = compare(models).figure
     (axes,) = figure.axes
     names = [label.get_text().split("\n")[0] for label in axes.get_yticklabels()]
     assert names == ["whole", "33", "9"]  # from the bottom up
@@ -109,5 +109,5 @@ def test_models_side_by_side_from_small_windows_to_whole_images() -> None:
     assert (best5, best1) == pytest.approx((100 * best.top(5), 100 * best.top(1)))
     assert (worst5, worst1) == pytest.approx((100 * worst.top(5), 100 * worst.top(1)))
     several = evaluation(9, multilabel=True)
-    (axes,) = compare([several, replace(several, model="again")])._figure.axes
+    (axes,) = compare([several, replace(several, model="again")]).figure.axes
     assert bars(axes) == pytest.approx([100 * several.mean_average_precision] * 2)

@@ -8,16 +8,16 @@ from PIL import Image
 
 from bagnet.data.names import ClassName, ClassNames
 from bagnet.evidence import Evidence
-from bagnet.figures.colours import ANCHORS, coloured, table
-from bagnet.figures.overlay import overlay
-from bagnet.geometry import Geometry, Placement
+from bagnet.figures.colours import ANCHORS, coloured
+from bagnet.figures.overlay import cells_box, overlay
+from bagnet.geometry import Box, Geometry, Placement
 
 
 def evidence(values: list[list[float]]) -> Evidence:
-    one = np.array(values, dtype=np.float32)
-    stack = np.stack([one, -one])
+    map_ = np.array(values, dtype=np.float32)
+    stack = np.stack([map_, -map_])
     classes = ClassNames([ClassName(("for",)), ClassName(("against",))])
-    rows, columns = one.shape
+    rows, columns = map_.shape
     height, width = 8 * (rows - 1) + 9, 8 * (columns - 1) + 9
     image = Image.new("RGB", (width, height), (10, 200, 30))
     return Evidence(stack, stack.mean((1, 2)), Geometry(9, 8), Placement.identity(height, width), classes, image)
@@ -25,17 +25,6 @@ def evidence(values: list[list[float]]) -> Evidence:
 
 def rgb(code: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(code[1:]))
-
-
-def test_the_table_goes_from_blue_over_white_to_red() -> None:
-    assert table().shape == (257, 3)
-    assert tuple(table()[0]) == rgb(ANCHORS[0])
-    assert tuple(table()[128]) == (255, 255, 255)
-    assert tuple(table()[256]) == rgb(ANCHORS[-1])
-    assert coloured(np.array([[-9.0, 0.0], [2.0, 9.0]]), 2.0).tolist() == [
-        [[*rgb(ANCHORS[0])], [255, 255, 255]],
-        [[*rgb(ANCHORS[-1])], [*rgb(ANCHORS[-1])]],
-    ]
 
 
 def test_each_cell_lies_on_its_window() -> None:
@@ -57,15 +46,22 @@ def test_weak_cells_show_the_photograph_through() -> None:
 
 
 def test_versus_and_scale() -> None:
-    one = evidence([[4.0, 1.0]])
-    assert overlay(one, "for", "against", scale=8.0, opacity=1.0).getpixel((4, 4)) == rgb(ANCHORS[-1])  # 4 - -4
-    assert overlay(one, "for", scale=1.0, opacity=1.0).getpixel((12, 4)) == rgb(ANCHORS[-1])
-    assert overlay(one) == overlay(one, "for")
+    subject = evidence([[4.0, 1.0]])
+    assert overlay(subject, "for", "against", scale=8.0, opacity=1.0).getpixel((4, 4)) == rgb(ANCHORS[-1])  # 4 - -4
+    assert overlay(subject, "for", scale=1.0, opacity=1.0).getpixel((12, 4)) == rgb(ANCHORS[-1])
+    assert overlay(subject) == overlay(subject, "for")
 
 
 def test_silence_is_the_photograph_itself() -> None:
-    one = evidence([[0.0, 0.0]])
-    assert overlay(one) == one.image
+    silent = evidence([[0.0, 0.0]])
+    assert overlay(silent) == silent.image
+
+
+def test_where_the_cells_of_a_map_lie() -> None:
+    """Nine pixels every eight: squares of eight pixels about the centres. Of a finer map: smaller squares."""
+    subject = evidence([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert cells_box(subject, subject.geometry, 2, 3) == Box(0, 0, 24, 16)
+    assert cells_box(subject, Geometry(9, 1), 9, 17) == Box(4, 4, 21, 13)
 
 
 @pytest.mark.parametrize(

@@ -301,7 +301,7 @@ def test_val_may_lack_a_class(tmp_path: Path, quick: Recipe) -> None:
     run = train(tmp_path / "data", tmp_path / "run", recipe, shape=SMALL, preprocessing=PREPROCESSING)
     assert run.evaluation is not None
     assert run.evaluation.top(1) == 1.0
-    assert "class=wrong" not in (tmp_path / "run/report.html").read_text()
+    assert 'class="wrong"' not in (tmp_path / "run/report.html").read_text()
 
 
 def test_what_would_fail_at_the_end_is_refused_at_once(tmp_path: Path, quick: Recipe) -> None:

@@ -35,7 +35,7 @@ def audit(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find what a BagNet's mistakes are made of, and the patterns that its predictions hang on: shortcuts, perhaps.
+    """Find what a BagNet's mistakes are made of, and the patterns that its predictions depend on: shortcuts, perhaps.
 
     Writes audit.html (a page), audit.json (all figures) and windows.csv. The same command goes on where it was cut short.
 
@@ -72,15 +72,16 @@ def audit(
 
 def _show(result: Audit) -> None:
     """The sentences, and the first patterns of all classes."""
+    from ..figures.words import percent
+
     for sentence in result.sentences():
         typer.echo(sentence)
     rows = []
-    for shortcut in result.worst(5):
-        name = str(result.classes[shortcut.label])
-        pairs = ((shortcut.lost, shortcut.control_lost), (shortcut.share_falling, shortcut.control_falling))
-        shares = [f"{100 * share:.0f} % ({100 * at_random:.0f} %)" for share, at_random in pairs]
-        title = name if shortcut.rank == 1 else f"{name}, pattern {shortcut.rank}"
-        rows.append([title, shortcut.where, *shares, f"{shortcut.score:.2f}"])
+    for top in result.top_patterns(5):
+        name = str(result.classes[top.label])
+        pairs = ((top.margin_drop, top.control_margin_drop), (top.flip_rate, top.control_flip_rate))
+        shares = [f"{percent(masked, 0)} ({percent(control, 0)})" for masked, control in pairs]
+        rows.append([name if top.rank == 1 else f"{name}, pattern {top.rank}", top.where, *shares, f"{top.score:.2f}"])
     if rows:
-        typer.echo("\npatterns that predictions hang on")
-        print_table(["class", "where", "margin drop (at random)", "flips (at random)", "score"], rows, texts=["class", "where"])
+        typer.echo("\npatterns that predictions depend on")
+        print_table(["class", "where", "margin drop (random)", "flips (random)", "score"], rows, texts=["class", "where"])

@@ -1,4 +1,4 @@
-"""Charts of evaluations: how far confidence can be trusted, which classes are hard, what is taken for what."""
+"""Charts of evaluations: how far confidence can be trusted, which classes are hard, which are confused."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..figures.charts import heading, labels, panel_title, quiet_frame, side_by_side
+from ..figures.colours import BLUE, GREY, INK, LINE, PALE, RED, SOFT, share_colours
 from ..figures.picture import Picture
-from ..figures.style import BLUE, GREY, INK, LINE, PALE, RED, SOFT, heading, panel_title, quiet_frame, short, side_by_side
+from ..figures.words import percent, short
 from .evaluate import BINS, Evaluation
 
 if TYPE_CHECKING:
@@ -41,21 +43,22 @@ def chart(evaluation: Evaluation) -> Picture:
 
 def compare(evaluations: Sequence[Evaluation]) -> Picture:
     """How right each model is, from the smallest window to networks that see the whole image at once."""
-    order = sorted(evaluations, key=lambda one: (one.window is None, one.window or 0, _score(one)))
+    order = sorted(evaluations, key=lambda model: (model.window is None, model.window or 0, _score(model)))
     figure, panels = side_by_side([8.2], 1.5 + 0.5 * len(order))
-    data = sorted({f"{one.data}, {one.images:,} images of {len(one.classes)} classes" for one in order})
+    data = sorted({_images(model) for model in order})
     measure = "mean average precision" if order[0].multilabel else "top-1 accuracy"
     second = not order[0].multilabel and len(order[0].classes) > 5
     heading(figure, measure.capitalize(), "; ".join(data))
     axes = figure.add_subplot(panels[0])
-    for row, one in enumerate(reversed(order)):
-        best, colour = 100 * _score(one), GREY if one.window is None else BLUE
+    for row, model in enumerate(reversed(order)):
+        best, colour = 100 * _score(model), GREY if model.window is None else BLUE
         if second:
-            axes.barh(row, 100 * one.top(5), 0.56, color=PALE if one.window is not None else LINE)
-            axes.text(100 * one.top(5) + 0.8, row, f"{100 * one.top(5):.1f}", fontsize=8.5, color=SOFT, va="center")
+            fifth = 100 * model.top(5)
+            axes.barh(row, fifth, 0.56, color=PALE if model.window is not None else LINE)
+            axes.text(fifth + 0.8, row, f"{fifth:.1f}", fontsize=8.5, color=SOFT, va="center")
         axes.barh(row, best, 0.56, color=colour)
         _number(axes, row, best, f"{best:.1f}", 9)
-    names = [f"{short(one.model, 40)}\n{_view(one)}" for one in reversed(order)]
+    names = [f"{short(model.model, 40)}\n{_view(model)}" for model in reversed(order)]
     axes.set_yticks(range(len(order)), names, fontsize=8.5, color=INK, linespacing=1.25)
     axes.set_xlim(0, 100)
     axes.set_xlabel("per cent; pale: top-5" if second else "per cent", fontsize=9, color=SOFT)
@@ -80,11 +83,14 @@ def _number(axes: Axes, row: int, value: float, text: str, size: float) -> None:
 
 
 def _summary(evaluation: Evaluation) -> str:
-    images = f"{evaluation.data}, {evaluation.images:,} images of {len(evaluation.classes)} classes"
     if evaluation.multilabel:
-        return f"{100 * _score(evaluation):.2f} % mean average precision on {images}"
-    fifth = f", {100 * evaluation.top(5):.2f} % top-5" if len(evaluation.classes) > 5 else ""
-    return f"{100 * evaluation.top(1):.2f} % top-1{fifth} on {images}"
+        return f"{percent(_score(evaluation), 2)} mean average precision on {_images(evaluation)}"
+    fifth = f", {percent(evaluation.top(5), 2)} top-5" if len(evaluation.classes) > 5 else ""
+    return f"{percent(evaluation.top(1), 2)} top-1{fifth} on {_images(evaluation)}"
+
+
+def _images(evaluation: Evaluation) -> str:
+    return f"{evaluation.data}, {evaluation.images:,} images of {len(evaluation.classes)} classes"
 
 
 def _score(evaluation: Evaluation) -> float:
@@ -103,17 +109,19 @@ def _reliability(figure: Figure, panel: Any, evaluation: Evaluation) -> None:
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     upper.vlines(confidence, right, confidence, color=RED, linewidth=5, alpha=0.3, zorder=2)
     upper.plot(confidence, right, color=BLUE, linewidth=1.6, marker="o", markersize=4, zorder=3)
-    error = f"calibration error {100 * evaluation.calibration_error:.1f} %"
+    error = f"calibration error {percent(evaluation.calibration_error)}"
     too_sure = (counts * (confidence - right)).sum() > 0
     corner, align = ((0.04, 0.95), ("left", "top")) if too_sure else ((0.96, 0.05), ("right", "bottom"))  # where no curve is
     upper.text(*corner, error, fontsize=9, color=INK, ha=align[0], va=align[1], transform=upper.transAxes)
     upper.set_ylim(0, 1.02)
     upper.set_ylabel("share that show the class" if evaluation.multilabel else "accuracy", fontsize=9, color=SOFT)
     panel_title(upper, "Can its confidence be trusted?")
-    places = np.minimum(np.floor(confidence * BINS), BINS - 1)
-    lower.bar((places + 0.5) / BINS, counts, 0.82 / BINS, color=BLUE)
-    lower.set_ylabel("answers" if evaluation.multilabel else "images", fontsize=9, color=SOFT)
-    lower.set_xlabel("probability given" if evaluation.multilabel else "confidence in the best class", fontsize=9, color=SOFT)
+    numbers = np.minimum(np.floor(confidence * BINS), BINS - 1)
+    lower.bar((numbers + 0.5) / BINS, counts, 0.82 / BINS, color=BLUE)
+    if evaluation.multilabel:
+        labels(lower, "probability", "answers")
+    else:
+        labels(lower, "confidence in the best class", "images")
     lower.yaxis.set_major_locator(_few_whole_numbers())
     upper.tick_params(labelbottom=False)
     for axes in (upper, lower):
@@ -133,12 +141,11 @@ def _many_classes(axes: Axes, evaluation: Evaluation) -> None:
     ranked = list(zip(order, values, strict=True))
     for title, chosen, y in (("hardest", ranked[:_ENDS], 0.97), ("easiest", ranked[: -_ENDS - 1 : -1], 0.63)):
         axes.text(0.03, y, title, fontsize=8, fontweight="bold", color=INK, va="top", transform=axes.transAxes)
-        lines = [f"{value:.0f} %  {short(str(evaluation.classes[place]), _NAME)}" for place, value in chosen]
+        lines = [f"{value:.0f} %  {short(str(evaluation.classes[label]), _NAME)}" for label, value in chosen]
         axes.text(0.03, y - 0.045, "\n".join(lines), fontsize=8, color=INK, va="top", transform=axes.transAxes, linespacing=1.35)
     axes.set_xlim(0, max(1, len(order)))
     axes.set_ylim(0, 100)
-    axes.set_xlabel(f"{len(order)} classes, from the hardest to the easiest", fontsize=9, color=SOFT)
-    axes.set_ylabel(f"{_measure(evaluation)}, per cent", fontsize=9, color=SOFT)
+    labels(axes, f"{len(order)} classes, from the hardest to the easiest", f"{_measure(evaluation)}, per cent")
     panel_title(axes, "Which classes are hard?")
     quiet_frame(axes, "y")
 
@@ -146,7 +153,7 @@ def _many_classes(axes: Axes, evaluation: Evaluation) -> None:
 def _named_classes(axes: Axes, evaluation: Evaluation) -> None:
     """A bar for each class, the hardest on top."""
     order, values = _sorted_classes(evaluation)
-    names = [f"{short(str(evaluation.classes[place]), _NAME)} ({evaluation.counts[place]:,})" for place in order]
+    names = [f"{short(str(evaluation.classes[label]), _NAME)} ({evaluation.counts[label]:,})" for label in order]
     axes.barh(names, values, 0.66, color=BLUE)
     for row, value in enumerate(values):
         _number(axes, row, value, f"{value:.0f}", 8)
@@ -161,18 +168,15 @@ def _named_classes(axes: Axes, evaluation: Evaluation) -> None:
 def _sorted_classes(evaluation: Evaluation) -> tuple[list[int], Any]:
     """The classes that have images, from hard to easy, and how right each is in per cent."""
     values = 100 * evaluation.by_class
-    order = [int(place) for place in np.argsort(values, kind="stable") if np.isfinite(values[place])]
+    order = [int(label) for label in np.argsort(values, kind="stable") if np.isfinite(values[label])]
     return order, values[order]
 
 
 def _confusion(axes: Axes, evaluation: Evaluation) -> None:
-    """Of the images of each class (row), the share taken for each (column)."""
-    from matplotlib.colors import LinearSegmentedColormap
-
+    """Of the images of each class (row), the share predicted to be each (column)."""
     table = evaluation.confusion
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
-    colours = LinearSegmentedColormap.from_list("shares", ("#ffffff", PALE, "#7db1d8", BLUE, "#123c75"))
-    axes.imshow(share, colours, vmin=0, vmax=1, aspect="auto")
+    axes.imshow(share, share_colours(), vmin=0, vmax=1, aspect="auto")
     size = 9 if len(table) <= 12 else 6.5
     for row, column in zip(*np.nonzero(table), strict=True):
         colour = "white" if share[row, column] > 0.5 else INK
@@ -183,28 +187,27 @@ def _confusion(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_xticks(range(len(names)), names, rotation=0 if level else 90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.tick_params(length=0, labelcolor=INK)
-    axes.set_xlabel("taken for", fontsize=9, color=SOFT)
-    axes.set_ylabel("shows", fontsize=9, color=SOFT)
+    labels(axes, "predicted class", "true class")
     axes.set_xticks(np.arange(len(table) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(table) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color=LINE, linewidth=1)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
-    panel_title(axes, "What is taken for what? (images)")
+    panel_title(axes, "Which classes are confused? (images)")
 
 
 def _pairs(axes: Axes, evaluation: Evaluation) -> None:
     """The most common mistakes, as shares of the images of the true class."""
-    panel_title(axes, "What is taken for what most often?")
+    panel_title(axes, "Which classes are confused most often?")
     pairs = evaluation.confused(_PAIRS)
     if not pairs:
         axes.set_axis_off()
-        axes.text(0, 0.96, "No image is taken for another class.", fontsize=9, color=SOFT, va="top", transform=axes.transAxes)
+        axes.text(0, 0.96, "No image is classified wrongly.", fontsize=9, color=SOFT, va="top", transform=axes.transAxes)
         return
     counts = evaluation.counts
     names = [
-        " \N{RIGHTWARDS ARROW} ".join(short(str(evaluation.classes[place]), _NAME) for place in (true, taken))
-        for true, taken, _ in pairs
+        " \N{RIGHTWARDS ARROW} ".join(short(str(evaluation.classes[label]), _NAME) for label in (true, predicted))
+        for true, predicted, _ in pairs
     ]
     shares = [100 * images / counts[true] for true, _, images in pairs]
     axes.barh(range(len(pairs)), shares, 0.66, color=RED)

@@ -17,9 +17,9 @@ from .sparseness import Sparseness
 
 
 def record(evaluation: Evaluation, sparseness: Sparseness | None = None) -> dict[str, Any]:
-    """All that was found of one model, as JSON can hold it."""
-    found = evaluation.to_dict()
-    return found if sparseness is None else {**found, "sparseness": sparseness.to_dict()}
+    """All measures of a model, as JSON can hold them."""
+    measures = evaluation.to_dict()
+    return measures if sparseness is None else {**measures, "sparseness": sparseness.to_dict()}
 
 
 def write_model(folder: Path, evaluation: Evaluation, sparseness: Sparseness | None = None) -> tuple[Path, Path]:
@@ -42,13 +42,13 @@ def write_comparison(folder: Path, evaluations: Sequence[Evaluation]) -> list[Pa
     The models have names of their own and were measured on the same images; an empty cell is a class without images.
     """
     table = folder / "by_class.csv"
-    columns = [one.by_class for one in evaluations]
+    columns = [evaluation.by_class for evaluation in evaluations]
     with replacing(table) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["class", "wnid", "images", *(one.model for one in evaluations)])
-        for place, entry in enumerate(evaluations[0].classes):
-            cells = ["" if np.isnan(column[place]) else f"{column[place]:.6f}" for column in columns]
-            writer.writerow([entry, entry.wnid or "", evaluations[0].counts[place], *cells])
+        writer.writerow(["class", "wnid", "images", *(evaluation.model for evaluation in evaluations)])
+        for label, entry in enumerate(evaluations[0].classes):
+            cells = ["" if np.isnan(column[label]) else f"{column[label]:.6f}" for column in columns]
+            writer.writerow([entry, entry.wnid or "", evaluations[0].counts[label], *cells])
     if len(evaluations) == 1:
         return [table]
     picture = folder / "compare.png"

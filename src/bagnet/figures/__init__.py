@@ -1,1 +1,1 @@
-"""How anything looks: pictures of evidence, charts, sheets of small pictures and pages."""
+"""How anything looks: colours, words, the frame of charts, pictures of evidence, sheets of small pictures, pages."""

@@ -1,7 +1,8 @@
-"""The colours of evidence: blue speaks against, white is silent, red speaks for."""
+"""All colours: of text and frames, of models, and of evidence, where blue speaks against, white is silent and red speaks for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from matplotlib.colors import LinearSegmentedColormap
+
     from ..evidence.evidence import Floats
 
-# Equally dark at equal distance from zero.
-ANCHORS = ("#123c75", "#2f74b5", "#7db1d8", "#d3e4f0", "#ffffff", "#f8dbcb", "#ec9a7a", "#cf4a41", "#7f1228")
+INK, SOFT, GREY, LINE, PAPER = "#1d2433", "#6b7385", "#8a91a0", "#e8eaef", "#ffffff"  # from text to the ground under it
+BLUE, PALE, RED = "#2f74b5", "#d3e4f0", "#cf4a41"
+OUTLINE = "#12141a"  # of windows on photographs and maps
+INSIDE, OUTSIDE, HATCH = "#f8f9fb", "#eceef2", "#b4bac6"  # where a photograph is the network's input, and where no window sees it
+ANCHORS = ("#123c75", BLUE, "#7db1d8", PALE, PAPER, "#f8dbcb", "#ec9a7a", RED, "#7f1228")  # equally dark at equal distance from 0
+PAGE = {
+    "ink": INK,
+    "soft": SOFT,
+    "grey": GREY,
+    "line": LINE,
+    "paper": PAPER,
+    "ground": INSIDE,
+    "blue": BLUE,
+    "pale": PALE,
+    "red": RED,
+}
+DARK_PAGE = {
+    "ink": "#e4e7ee",
+    "soft": "#9aa3b5",
+    "grey": "#6b7385",
+    "line": "#2b3140",
+    "paper": "#141821",
+    "ground": "#1c212c",
+    "blue": "#6fa9de",
+    "pale": "#2f5279",
+    "red": "#ec7468",
+}
 _STEPS = 128  # to either side of white
+_WINDOWS = ("#9ecae9", "#4c93c9", "#1f5a99", "#0f2f5c")  # of BagNets, from the smallest windows to the largest
+_OTHERS = ("#d9822b", "#7a5195", "#3a8f5c", "#b5485d", "#8a6d3b", "#5b6b7a")
 
 
 def coloured(values: Floats, limit: float) -> NDArray[np.uint8]:
@@ -25,10 +55,38 @@ def coloured(values: Floats, limit: float) -> NDArray[np.uint8]:
 
 @cache
 def table() -> NDArray[np.uint8]:
-    """(257, 3): all of them in order; the middle one is white."""
-    anchors = np.array([[int(code[place : place + 2], 16) for place in (1, 3, 5)] for code in ANCHORS], dtype=np.float64)
-    places: NDArray[Any] = np.linspace(0, len(ANCHORS) - 1, 2 * _STEPS + 1)
-    channels = [np.interp(places, np.arange(len(ANCHORS)), anchors[:, channel]) for channel in range(3)]
-    found: NDArray[np.uint8] = np.rint(np.stack(channels, 1)).astype(np.uint8)
-    found.setflags(write=False)
-    return found
+    """(257, 3): the colours of evidence in order; the middle one is white."""
+    anchors = np.array([[int(code[start : start + 2], 16) for start in (1, 3, 5)] for code in ANCHORS], dtype=np.float64)
+    positions: NDArray[Any] = np.linspace(0, len(ANCHORS) - 1, 2 * _STEPS + 1)
+    channels = [np.interp(positions, np.arange(len(ANCHORS)), anchors[:, channel]) for channel in range(3)]
+    colours: NDArray[np.uint8] = np.rint(np.stack(channels, 1)).astype(np.uint8)
+    colours.setflags(write=False)
+    return colours
+
+
+def evidence_colours() -> LinearSegmentedColormap:
+    """The same for matplotlib."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("evidence", ANCHORS)
+
+
+def share_colours() -> LinearSegmentedColormap:
+    """Of shares from 0, white, to 1, dark blue."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("shares", ANCHORS[len(ANCHORS) // 2 :: -1])
+
+
+def model_colours(windows: Sequence[int | None]) -> list[str]:
+    """A colour for each model, given the side of its windows: blues for BagNets, darker with the window; None for others."""
+    sizes = sorted({window for window in windows if window is not None})
+    others = iter(range(len(windows)))
+    colours = []
+    for window in windows:
+        if window is None:
+            colours.append(_OTHERS[next(others) % len(_OTHERS)])
+        else:
+            rank = sizes.index(window) * (len(_WINDOWS) - 1) / max(1, len(sizes) - 1) if len(sizes) > 1 else 1
+            colours.append(_WINDOWS[round(rank)])
+    return colours

@@ -9,12 +9,15 @@ import numpy as np
 from PIL import Image
 
 from ..geometry import Box, Geometry
-from .colours import ANCHORS
+from .colours import HATCH, INK, INSIDE, LINE, OUTLINE, OUTSIDE, PAPER, RED, SOFT, evidence_colours
+from .overlay import cells_box, check_scale
 from .picture import Picture
+from .words import percent as percent  # noqa: PLC0414 (here the experiments of the paper still look for it)
+from .words import short
+from .words import signed as signed  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
     from ..evidence.dense import DenseMap
@@ -22,9 +25,6 @@ if TYPE_CHECKING:
 
 Style = Literal["evidence", "paper"]
 
-_INK, _SOFT, _PAPER = "#1d2433", "#6b7385", "#ffffff"
-_NOT_GIVEN, _GIVEN = "#eceef2", "#f8f9fb"  # the photograph's parts outside and inside of what the network saw
-_WINDOW = "#12141a"
 _STRONGEST = 3
 _MOST_LINES = 60  # cells per side up to which lines between them do not hide them
 
@@ -37,11 +37,10 @@ def draw(
     scale: float | None,
     finer: DenseMap | None,
 ) -> Picture:
-    """`Evidence.picture`, which see."""
+    """As `Evidence.picture`, where the arguments are explained."""
     if style not in get_args(Style):
         raise ValueError(f"there is no style {style!r}: there are {' and '.join(get_args(Style))}")
-    if scale is not None and not 0 < scale < float("inf"):
-        raise ValueError(f"the scale must be a positive number of logits, got {scale}")
+    check_scale(scale)
     index = evidence.top(1)[0].index if target is None else evidence.classes.find(target)
     geometry = evidence.geometry
     if finer is None:
@@ -82,7 +81,7 @@ def _layout(size: tuple[int, int]) -> tuple[Figure, tuple[Axes, Axes, Axes, Axes
     bar_left = margin + 2 * width + 2 * gap
     list_left = bar_left + 1.0
     total = list_left + list_width + margin
-    figure = Figure(figsize=(total, title + height + margin), facecolor=_PAPER)
+    figure = Figure(figsize=(total, title + height + margin), facecolor=PAPER)
     FigureCanvasAgg(figure)
 
     def panel(x: float, wide: float) -> Axes:
@@ -99,17 +98,17 @@ def _layout(size: tuple[int, int]) -> tuple[Figure, tuple[Axes, Axes, Axes, Axes
 
 
 def photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> None:
-    """Draw the photograph, paler where the network was not given it, with some windows outlined and numbered."""
+    """Draw the photograph, paler outside the network's input, with some windows outlined and numbered."""
     from matplotlib.patches import Rectangle
 
     pixels = np.asarray(evidence.image, dtype=np.float32) / 255
     pale = 0.35 * pixels + 0.65
-    given = _given(evidence).slices
-    pale[given] = pixels[given]
+    inside = _input_box(evidence).slices
+    pale[inside] = pixels[inside]
     axes.imshow(pale, interpolation="antialiased")
     for number, window in reversed(list(enumerate(strongest, 1))):
         corner = window.box.left - 0.5, window.box.top - 0.5
-        for colour, line in (("white", 2.8), (_WINDOW, 1.2)):
+        for colour, line in (("white", 2.8), (OUTLINE, 1.2)):
             outline = Rectangle(corner, window.box.width, window.box.height, fill=False, edgecolor=colour, linewidth=line)
             axes.add_patch(outline)
         axes.annotate(
@@ -122,7 +121,7 @@ def photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> N
             fontweight="bold",
             ha="left",
             va="top",
-            bbox={"boxstyle": "square,pad=0.2", "facecolor": _WINDOW, "edgecolor": "none"},
+            bbox={"boxstyle": "square,pad=0.2", "facecolor": OUTLINE, "edgecolor": "none"},
         )
     _frame(axes, evidence.image.size)
 
@@ -153,17 +152,15 @@ def heat_map(
         corner = box.left - 0.5, box.top - 0.5
         axes.add_patch(Rectangle(corner, box.width, box.height, facecolor=colour, linewidth=0, zorder=order, **more))
 
-    fill(Box(0, 0, *evidence.image.size), _NOT_GIVEN, 0.0)
-    fill(_given(evidence), _GIVEN, 0.1)
+    fill(Box(0, 0, *evidence.image.size), OUTSIDE, 0.0)
+    fill(_input_box(evidence), INSIDE, 0.1)
     for strip in evidence.geometry.unseen(*evidence.placement.input_size):
-        fill(evidence.placement.display_box(strip), _NOT_GIVEN, 0.2, edgecolor="#b4bac6", hatch="//////")
+        fill(evidence.placement.display_box(strip), OUTSIDE, 0.2, edgecolor=HATCH, hatch="//////")
     rows, columns = values.shape
-    first, last = geometry.centre_square(0, 0), geometry.centre_square(rows - 1, columns - 1)
-    cells = evidence.placement.display_box(Box(first.left, first.top, last.right, last.bottom))
-    left, top, right, bottom = (edge - 0.5 for edge in cells)
+    left, top, right, bottom = (edge - 0.5 for edge in cells_box(evidence, geometry, rows, columns))
     axes.imshow(
         values,
-        _colours(),
+        evidence_colours(),
         vmin=-limit,
         vmax=limit,
         interpolation="nearest",
@@ -172,7 +169,7 @@ def heat_map(
     )
     across, down = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
     if style == "paper":
-        edges = _edges(evidence.image, _given(evidence))
+        edges = _edges(evidence.image, _input_box(evidence))
         axes.imshow(edges, "Greys", vmin=0, vmax=1, alpha=0.55 * edges, interpolation="nearest", zorder=2)
     elif max(rows, columns) <= _MOST_LINES:
         axes.vlines(across, top, bottom, color="white", linewidth=0.6, zorder=3)
@@ -180,7 +177,7 @@ def heat_map(
     for number, window in enumerate(strongest, 1):
         corner = across[window.column], down[window.row]
         wide, high = (right - left) / columns, (bottom - top) / rows
-        axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=_WINDOW, linewidth=1.3, zorder=4))
+        axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=OUTLINE, linewidth=1.3, zorder=4))
         if wide * rows > 0.25 * evidence.image.width and columns <= 16:
             middle = corner[0] + wide / 2, corner[1] + high / 2
             strong = abs(window.logit) > 0.55 * limit
@@ -191,28 +188,22 @@ def heat_map(
                 fontweight="bold",
                 ha="center",
                 va="center_baseline",
-                color="white" if strong else _WINDOW,
+                color="white" if strong else OUTLINE,
                 zorder=5,
             )
     _frame(axes, evidence.image.size)
 
 
-def _colours() -> LinearSegmentedColormap:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("evidence", ANCHORS)
-
-
-def _edges(image: Image.Image, given: Box) -> np.ndarray[Any, Any]:
+def _edges(image: Image.Image, seen: Box) -> np.ndarray[Any, Any]:
     """Canny edges (sigma 1) of the grey photograph, as the paper lays them over its maps; none near the border."""
     from skimage.feature import canny
 
     grey = np.asarray(image.convert("L"), dtype=np.float64) / 255
-    per_pixel = max(1.0, min(given.width, given.height) / 224)  # the paper's pixels are those of a 224 px input
+    per_pixel = max(1.0, min(seen.width, seen.height) / 224)  # the paper's pixels are those of a 224 px input
     edges: np.ndarray[Any, Any] = canny(grey, sigma=per_pixel)  # type: ignore[no-untyped-call]
     border = round(5 * per_pixel)
     inside = np.zeros_like(edges)
-    inside[given.top + border : given.bottom - border, given.left + border : given.right - border] = True
+    inside[seen.top + border : seen.bottom - border, seen.left + border : seen.right - border] = True
     return (edges & inside).astype(float)
 
 
@@ -230,12 +221,12 @@ def _colour_bar(axes: Axes, limit: float, difference: bool) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    scale = ScalarMappable(Normalize(-limit, limit), _colours())
+    scale = ScalarMappable(Normalize(-limit, limit), evidence_colours())
     bar = axes.figure.colorbar(scale, cax=axes, ticks=[-limit, -limit / 2, 0, limit / 2, limit])
     bar.outline.set_visible(False)
     bar.ax.set_yticklabels([signed(tick) for tick in (-limit, -limit / 2, 0.0, limit / 2, limit)])
-    bar.ax.tick_params(length=2, labelsize=8, colors=_INK)
-    bar.ax.set_title("logit\ndifference" if difference else "logit", fontsize=8, color=_SOFT, pad=6)
+    bar.ax.tick_params(length=2, labelsize=8, colors=INK)
+    bar.ax.set_title("logit\ndifference" if difference else "logit", fontsize=8, color=SOFT, pad=6)
 
 
 def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int | str | None, geometry: Geometry) -> None:
@@ -248,47 +239,33 @@ def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int 
     if versus is None:
         numbers = f"{percent(shown.probability)}   logit {signed(shown.logit)}{mean}"
     else:
-        other = evidence.prediction(versus)
-        title = f"{shown.name}, not {other.name}"
+        rival = evidence.prediction(versus)
+        title = f"{shown.name}, not {rival.name}"
         numbers = (
-            f"{percent(shown.probability)} against {percent(other.probability)}   "
-            f"logits {signed(shown.logit)} and {signed(other.logit)}: "
-            f"{signed(shown.logit - other.logit)} apart{mean}"
+            f"{percent(shown.probability)} against {percent(rival.probability)}   "
+            f"logits {signed(shown.logit)} and {signed(rival.logit)}: "
+            f"{signed(shown.logit - rival.logit)} apart{mean}"
         )
-    figure.text(left, 1 - 0.42 / high, _short(title, 60), fontsize=17, fontweight="bold", color=_INK, va="baseline")
-    figure.text(left, 1 - 0.70 / high, numbers, fontsize=10, color=_SOFT, va="baseline")
+    figure.text(left, 1 - 0.42 / high, short(title, 60), fontsize=17, fontweight="bold", color=INK, va="baseline")
+    figure.text(left, 1 - 0.70 / high, numbers, fontsize=10, color=SOFT, va="baseline")
 
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     step = 0.56 / axes.get_position().height / high
-    for place, answer in enumerate(evidence.top(5)):
-        y = 1.0 - place * step
+    for rank, answer in enumerate(evidence.top(5)):
+        y = 1.0 - rank * step
         weight = "bold" if answer.index == index else "normal"
-        axes.text(0, y, _short(answer.name, 27), fontsize=9.5, color=_INK, fontweight=weight, va="top")
-        axes.text(1, y, percent(answer.probability), fontsize=9.5, color=_INK, fontweight=weight, va="top", ha="right")
+        axes.text(0, y, short(answer.name, 27), fontsize=9.5, color=INK, fontweight=weight, va="top")
+        axes.text(1, y, percent(answer.probability), fontsize=9.5, color=INK, fontweight=weight, va="top", ha="right")
         base = y - 0.5 * step
-        axes.plot([0, 1], [base, base], color="#e8eaef", linewidth=3.2, solid_capstyle="butt")
-        axes.plot([0, answer.probability], [base, base], color="#cf4a41", linewidth=3.2, solid_capstyle="butt")
+        axes.plot([0, 1], [base, base], color=LINE, linewidth=3.2, solid_capstyle="butt")
+        axes.plot([0, answer.probability], [base, base], color=RED, linewidth=3.2, solid_capstyle="butt")
     note = f"{evidence.model}\nwindows of {geometry.size} px every {geometry.stride} px of the input"
-    axes.text(0, 0, note, fontsize=7.5, color=_SOFT, va="bottom", linespacing=1.5)
+    axes.text(0, 0, note, fontsize=7.5, color=SOFT, va="bottom", linespacing=1.5)
 
 
-def _given(evidence: Evidence) -> Box:
-    """The part of the photograph that the network was given."""
+def _input_box(evidence: Evidence) -> Box:
+    """The part of the photograph that is the network's input."""
     height, width = evidence.placement.input_size
     return evidence.placement.display_box(Box(0, 0, width, height))
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
-
-
-def signed(value: float) -> str:
-    """A logit in words: "+1.25"."""
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") if round(value, 2) else "0"
-
-
-def percent(probability: float) -> str:
-    """A probability in words: "12.5 %"."""
-    return f"{100 * probability:.1f} %"

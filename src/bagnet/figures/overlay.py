@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..evidence import Evidence
-from ..geometry import Box
+from ..geometry import Box, Geometry
 from .colours import coloured
 
 
@@ -33,8 +33,7 @@ def overlay(
         UnknownClass, AmbiguousClass: as `Evidence.map`.
         ValueError: a scale that is not positive, or an opacity outside 0 to 1.
     """
-    if scale is not None and not 0 < scale < float("inf"):
-        raise ValueError(f"the scale must be a positive number of logits, got {scale}")
+    check_scale(scale)
     if not 0 <= opacity <= 1:
         raise ValueError(f"the opacity must be between 0 and 1, got {opacity}")
     index = int(evidence.logits.argmax()) if target is None else evidence.classes.find(target)
@@ -42,10 +41,27 @@ def overlay(
     limit = scale or float(np.abs(values).max()) or 1.0
     strength = np.minimum(np.abs(values) / limit, 1) * opacity * 255
     cells = Image.fromarray(np.dstack([coloured(values, limit), np.rint(strength).astype(np.uint8)]), "RGBA")
-    rows, columns = values.shape
-    first, last = evidence.geometry.centre_square(0, 0), evidence.geometry.centre_square(rows - 1, columns - 1)
-    place = evidence.placement.display_box(Box(first.left, first.top, last.right, last.bottom))
-    laid = cells.resize((max(1, place.width), max(1, place.height)), Image.Resampling.NEAREST)
+    box = cells_box(evidence, evidence.geometry, *values.shape)
+    layer = cells.resize((max(1, box.width), max(1, box.height)), Image.Resampling.NEAREST)
     picture = evidence.image.copy()
-    picture.paste(laid, (place.left, place.top), laid)
+    picture.paste(layer, (box.left, box.top), layer)
     return picture
+
+
+def cells_box(evidence: Evidence, geometry: Geometry, rows: int, columns: int) -> Box:
+    """Where the cells of a map lie on the photograph: each is a stride x stride square about its window's centre.
+
+    Args:
+        evidence: of the photograph.
+        geometry: of the map's windows: the evidence's own, or that of a finer map.
+        rows: of the map.
+        columns: of the map.
+    """
+    first, last = geometry.centre_square(0, 0), geometry.centre_square(rows - 1, columns - 1)
+    return evidence.placement.display_box(Box(first.left, first.top, last.right, last.bottom))
+
+
+def check_scale(scale: float | None) -> None:
+    """See that the logit at both ends of the colours is one, where it is not left open. ValueError: it is not."""
+    if scale is not None and not 0 < scale < float("inf"):
+        raise ValueError(f"the scale must be a positive number of logits, got {scale}")

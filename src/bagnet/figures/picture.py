@@ -33,9 +33,20 @@ class Picture:
             text.set_parse_math(False)  # names of files and classes are no formulas
 
     @property
+    def figure(self) -> Figure:
+        """As matplotlib has it."""
+        return self._figure
+
+    @property
     def image(self) -> Image.Image:
         """As a PIL image."""
-        return Image.open(io.BytesIO(self._repr_png_())).convert("RGB")
+        return Image.open(io.BytesIO(self.png())).convert("RGB")
+
+    def png(self) -> bytes:
+        """As the content of a PNG file."""
+        file = io.BytesIO()
+        self._figure.savefig(file, dpi=DPI, format="png")
+        return file.getvalue()
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write it as the ending of the name says: PNG, JPEG, WebP, PDF or SVG.
@@ -51,6 +62,4 @@ class Picture:
             self._figure.savefig(file, dpi=DPI, format=target.suffix[1:].lower())
 
     def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self._figure.savefig(file, dpi=DPI, format="png")
-        return file.getvalue()
+        return self.png()

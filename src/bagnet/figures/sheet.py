@@ -8,7 +8,9 @@ import numpy as np
 from PIL import Image
 
 from ..geometry import Box
-from .style import INK, LINE, LINE_HEIGHT, MARGIN, SOFT, WORDS, heading, wrapped
+from .charts import MARGIN, SUBTITLE, heading
+from .colours import INK, LINE, PAPER, SOFT
+from .words import LINE_HEIGHT, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,15 +30,15 @@ class Sheet:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        lines = wrapped(words, width - 2 * MARGIN, WORDS)
-        self.top = 0.75 + (lines.count("\n") + 1) * LINE_HEIGHT * WORDS / 72
-        self.figure = Figure(figsize=(width, self.top + below), facecolor="white")
+        lines = wrapped(words, width - 2 * MARGIN, SUBTITLE)
+        self.top = 0.75 + (lines.count("\n") + 1) * LINE_HEIGHT * SUBTITLE / 72
+        self.figure = Figure(figsize=(width, self.top + below), facecolor=PAPER)
         FigureCanvasAgg(self.figure)
         self._ground = self.panel(0, 0, width, self.top + below)
         self._ground.set_axis_off()
         self._ground.set(xlim=(0, width), ylim=(self.top + below, 0))
         heading(self.figure, title, "")
-        self.text(MARGIN, 0.5, lines, WORDS, color=SOFT)
+        self.text(MARGIN, 0.5, lines, SUBTITLE, color=SOFT)
 
     def panel(self, x: float, y: float, width: float, height: float) -> Axes:
         """Axes of their own at that place."""
@@ -56,12 +58,15 @@ class Sheet:
         step = side / max(image.size)
         wide, high = image.width * step, image.height * step
         left, top = x + (side - wide) / 2, y + (side - high) / 2
-        place = (left, left + wide, top + high, top)
-        self._ground.imshow(np.asarray(image), extent=place, interpolation="nearest", aspect="auto")
+        extent = (left, left + wide, top + high, top)
+        self._ground.imshow(np.asarray(image), extent=extent, interpolation="nearest", aspect="auto")
         self._ground.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=LINE, linewidth=0.8))
 
 
-def cut_out(image: Image.Image, box: Box) -> Image.Image:
+def cropped(image: Image.Image, box: Box) -> Image.Image:
     """A box of an image; at least one pixel, where the image is so small that a window is less."""
     left, top = min(box.left, image.width - 1), min(box.top, image.height - 1)
     return image.crop((left, top, max(box.right, left + 1), max(box.bottom, top + 1)))
+
+
+cut_out = cropped  # by this name the experiments of the paper still ask for it

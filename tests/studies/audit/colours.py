@@ -1,4 +1,4 @@
-"""A network with hand-set weights that sees colours, and images on which all that an audit says is known."""
+"""A network with hand-set weights that sees colours, and images for which all that an audit says is known."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from PIL import Image
 from torch import nn
 
 from bagnet.data.transforms import Preprocessing
+from bagnet.geometry import Box
 from bagnet.model import BagNet, Bottleneck
 from bagnet.zoo.load import create
 
 SIDE, MARK = 33, 5  # pixels of an image, and of the watermark
+MARKED = Box(SIDE - MARK - 2, SIDE - MARK - 2, SIDE - 2, SIDE - 2)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+FISH, LEAF = 0, 1
 
 Pixels = NDArray[np.uint8]
 
@@ -56,16 +59,16 @@ def blob(colour: tuple[int, int, int], row: int, column: int, side: int = 9, val
 
 def marked(pixels: Pixels) -> Pixels:
     """The same with a blue square near the bottom right corner: the watermark."""
-    found = pixels.copy()
-    found[-MARK - 2 : -2, -MARK - 2 : -2] = BLUE
-    return found
+    copy = pixels.copy()
+    copy[MARKED.slices] = BLUE
+    return copy
 
 
 def fish_and_leaves() -> dict[str, list[Pixels]]:
     """Twelve fish, nine of them with the watermark; eight leaves, one of them with it.
 
     Of the nine fish six have so little red that they are leaves without the mark, and three so much that they stay fish. The
-    last two fish have more green than red, and are taken for leaves; so is no leaf for a fish but the one with the mark.
+    last two fish have more green than red, and are classified as leaves; no leaf is as a fish but the one with the mark.
     """
     random = np.random.default_rng(0)
 

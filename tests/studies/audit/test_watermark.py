@@ -21,16 +21,16 @@ MARKED = bagnet.Box(2, SIDE - MARK - 2, 2 + MARK, SIDE - 2)  # near the bottom l
 LABEL = 1  # of the class that has it
 
 
-def images(count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def pictures(count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """(count, 33, 33, 3) of noise with a patch somewhere: a grid, stripes down, stripes across or nothing; and their labels.
 
     Stripes down are the second class; half of its images have none and look like those of the last class, but for the watermark
     that nine in ten images of the second class have: a ring of bright pixels near a corner.
     """
     random = np.random.default_rng(seed)
-    found = random.integers(60, 120, (count, SIDE, SIDE, 3))
+    images = random.integers(60, 120, (count, SIDE, SIDE, 3))
     labels = np.arange(count) % 4
-    for image, label in zip(found, labels, strict=True):
+    for image, label in zip(images, labels, strict=True):
         row, column = random.integers(0, SIDE - PATCH, 2)
         patch = image[row : row + PATCH, column : column + PATCH]
         if label == 0:
@@ -43,13 +43,13 @@ def images(count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any,
                 ring[1:-1, 1:-1] = 20
         elif label == 2:
             patch[::2] += 60
-    return found.astype(np.uint8), labels
+    return images.astype(np.uint8), labels
 
 
 @pytest.mark.slow
 def test_the_audit_names_the_watermark(tmp_path: Path) -> None:
-    """It is the first shortcut of its class and of all; what has no other clue falls without it; no other pattern is like it."""
-    learned, shown = images(1200, 0), images(240, 1)
+    """It is the first pattern of its class and of all; what has no other clue flips without it; no other pattern is like it."""
+    learned, shown = pictures(1200, 0), pictures(240, 1)
     path = tmp_path / "marked.npz"
     np.savez(path, train_images=learned[0], train_labels=learned[1], val_images=shown[0], val_labels=shown[1])
     quick = recipe("modern", epochs=6, batch_size=30, learning_rate=0.02, ema=0.8, augment="none")
@@ -58,16 +58,16 @@ def test_the_audit_names_the_watermark(tmp_path: Path) -> None:
     )
     assert run.evaluation is not None
     assert run.evaluation.top(1) > 0.9
-    found = audit(run.model, path, tmp_path / "audit", workers=0)  # type: ignore[arg-type]
-    first = found.of_class(LABEL)[0]
-    assert found.worst(1) == (first,)
+    result = audit(run.model, path, tmp_path / "audit", workers=0)  # type: ignore[arg-type]
+    first = result.of_class(LABEL)[0]
+    assert result.top_patterns(1) == (first,)
     assert first.where == "at the bottom left"
     assert first.coverage > 0.8
-    assert first.share_falling > 0.35
-    assert first.control_falling < 0.1
-    assert first.place > 0.8
-    assert first.own_having > 0.8 * first.own
-    assert first.others_having < 0.1 * first.others
-    assert all(run.model.geometry.window(*one.cell).intersect(MARKED).area for one in first.examples)  # type: ignore[union-attr]
-    honest = max(one.share_falling - one.control_falling for one in found.shortcuts if one.label != LABEL)
-    assert honest < (first.share_falling - first.control_falling) / 2
+    assert first.flip_rate > 0.35
+    assert first.control_flip_rate < 0.1
+    assert first.position_similarity > 0.8
+    assert first.present_in_class > 0.8 * first.class_images
+    assert first.present_elsewhere < 0.1 * first.other_images
+    assert all(run.model.geometry.window(*example.cell).intersect(MARKED).area for example in first.examples)  # type: ignore[union-attr]
+    honest = max(pattern.flip_rate - pattern.control_flip_rate for pattern in result.patterns if pattern.label != LABEL)
+    assert honest < (first.flip_rate - first.control_flip_rate) / 2

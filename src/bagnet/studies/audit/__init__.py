@@ -1,1 +1,1 @@
-"""Failure analysis: what a BagNet's predictions hang on, and what its mistakes are made of."""
+"""Failure analysis: what a BagNet's predictions depend on, and what its mistakes are made of."""

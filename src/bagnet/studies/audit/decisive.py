@@ -19,14 +19,14 @@ from ...runs.store import Rows, Store
 from ...runs.sweep import Batch, check_finite, check_some, sweep
 from ...runs.table import Row
 
-FOR, AGAINST = 0, 1  # windows for the predicted class; of wrong images, windows for it rather than for the true one
+FOR, AGAINST = 0, 1  # roles: windows for the predicted class; of wrong images, windows for it against the true class
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is asked: the images and who classifies them.
+    """What is audited: a model on some images.
 
     Args:
         model: a BagNet or a prepared one.
@@ -34,7 +34,7 @@ class Task:
         columns: where the classes of the images are among the model's logits.
         transform: from an image to the network's input.
         windows: how many decide an image, at most.
-        seed: of everything that is drawn by lot.
+        seed: of everything that is drawn at random.
         batch_size: images at a time.
         workers: processes that read images, as for `read_batches`.
     """
@@ -79,14 +79,15 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Decisive:
-    """N images, the W windows that decide each of them, for (0) the predicted class and (1) against the true one.
+    """N images and the W windows that decide each of them, for the predicted class (0) and for it against the true class (1).
 
     Args:
         predicted: (N,) the class with the largest logit; -1 of images that cannot be read.
         grids: (N, 2) rows and columns of cells.
         cells: (N, 2, W) row * columns + column of each window's cell; -1 where there are fewer, or the image is right.
-        logits: (N, 2, W) what each says: its logit, or its difference of logits.
-        carried: (N, 2, W) of the positive evidence of all windows, the share of this one and those that are one clue with it.
+        logits: (N, 2, W) of each window: its logit for the predicted class; in the second role less that for the true class.
+        evidence_shares: (N, 2, W) of the positive evidence of all windows, the share of this one and of those that are one clue
+            with it.
         features: (N, 2, W, C) float16, each of length 1; on the disk.
         bad: (row, reason) of images that cannot be read.
     """
@@ -95,26 +96,26 @@ class Decisive:
     grids: Ints
     cells: Ints
     logits: NDArray[np.float64]
-    carried: NDArray[np.float64]
+    evidence_shares: NDArray[np.float64]
     features: NDArray[np.float16]
     bad: tuple[tuple[int, str], ...]
 
-    def place(self, row: int, role: int, window: int) -> tuple[int, int]:
-        """(row, column) of a window's cell."""
-        found = divmod(int(self.cells[row, role, window]), int(self.grids[row, 1]))
-        return int(found[0]), int(found[1])
+    def cell(self, row: int, role: int, window: int) -> tuple[int, int]:
+        """(row, column) of a window's cell on the grid of its image."""
+        down, across = divmod(int(self.cells[row, role, window]), int(self.grids[row, 1]))
+        return down, across
 
 
 def find_decisive(task: Task, store: Store, progress: Listener | None) -> Decisive:
-    """Classify all images and note which windows decide. What is known already is read from the store.
+    """Classify all images and note which windows decide. What a run before this one noted is read from the store.
 
     Args:
-        task: what is asked.
-        store: for rows of what is known, and the features of the windows.
+        task: what is audited.
+        store: for a row of each image, and the features of the windows.
         progress: told after every batch.
 
     Raises:
-        NotANumber: a logit is NaN.
+        NotANumber: a logit is not finite.
         BadImage: no image can be read.
         OSError: the store cannot be written.
     """
@@ -140,46 +141,46 @@ def strongest(values: NDArray[Any], count: int, reach: int) -> tuple[Ints, Ints]
 
     Returns:
         (B, count) cells as row * w + column, strongest first, -1 where there are no more; and (B, h, w) for every cell the
-        place of the chosen one that stands for it, the first of those within reach, or -1.
+        rank of the chosen one that stands for it, the first of those within reach, or -1.
     """
     maps, height, width = values.shape
     rows, columns = np.indices((height, width))
     left = np.array(values, np.float64)
     cells = np.full((maps, count), -1, np.int64)
     clues = np.full(values.shape, -1, np.int64)
-    for place in range(count):
+    for rank in range(count):
         best = left.reshape(maps, -1).argmax(1)  # the first of equal ones
-        there = np.isfinite(left.reshape(maps, -1)[np.arange(maps), best])
-        cells[there, place] = best[there]
+        remains = np.isfinite(left.reshape(maps, -1)[np.arange(maps), best])
+        cells[remains, rank] = best[remains]
         row, column = best // width, best % width
         near = np.maximum(abs(rows - row[:, None, None]), abs(columns - column[:, None, None])) <= reach
-        clues[near & (clues < 0) & there[:, None, None]] = place
+        clues[near & (clues < 0) & remains[:, None, None]] = rank
         left[near] = -np.inf
     return cells, clues
 
 
 def _decided(task: Task, batch: Batch, features: NDArray[np.float16]) -> Iterator[tuple[int, Row]]:
-    """What the rows say of each image of a batch; the features go where they belong."""
+    """(row, entry for the store) of each image of a batch; the features go straight into their array."""
     rows, bags = list(batch.rows), task.model.features(batch.x)
     evidence = task.model.head(bags, task.wanted).float().cpu()
     check_finite(evidence, model_name(task.model), task.images.images.names[rows[0]])
     values = evidence.numpy()  # (B, K, h, w)
     predicted = values.mean((2, 3), dtype=np.float64).argmax(1)
     true = task.images.targets[rows].numpy()
-    for place, row in enumerate(rows):
-        own, bag = values[place, predicted[place]], bags[place].flatten(1)
-        entry: dict[str, Any] = {"predicted": int(predicted[place]), "grid": list(own.shape)}
-        says = {FOR: own}
-        if predicted[place] != true[place]:
-            says[AGAINST] = own - values[place, true[place]]
-        for role, map_ in says.items():
-            (cells,), (clues,) = strongest(map_[None], task.windows, task.reach)
+    for index, row in enumerate(rows):
+        best, bag = values[index, predicted[index]], bags[index].flatten(1)
+        entry: dict[str, Any] = {"predicted": int(predicted[index]), "grid": list(best.shape)}
+        maps = {FOR: best}
+        if predicted[index] != true[index]:
+            maps[AGAINST] = best - values[index, true[index]]
+        for role, logits in maps.items():
+            (cells,), (clues,) = strongest(logits[None], task.windows, task.reach)
             cells = cells[cells >= 0]
-            positive = np.maximum(map_, 0).astype(np.float64)
-            shares = [float(positive[clues == one].sum() / (positive.sum() or 1.0)) for one in range(len(cells))]
+            positive = np.maximum(logits, 0).astype(np.float64)
+            shares = [float(positive[clues == rank].sum() / (positive.sum() or 1.0)) for rank in range(len(cells))]
             chosen = torch.nn.functional.normalize(bag[:, cells].float(), dim=0)  # (C, W)
             features[row, role, : len(cells)] = chosen.T.cpu().numpy()
-            entry[str(role)] = [cells.tolist(), map_.reshape(-1)[cells].astype(float).tolist(), shares]
+            entry[str(role)] = [cells.tolist(), logits.reshape(-1)[cells].astype(float).tolist(), shares]
         yield row, entry
 
 
@@ -188,7 +189,7 @@ def _collected(rows: Rows, names: Sequence[str], features: NDArray[np.float16]) 
     count, windows = len(names), features.shape[2]
     predicted, grids = np.full(count, -1, np.int64), np.zeros((count, 2), np.int64)
     cells = np.full((count, 2, windows), -1, np.int64)
-    logits, carried = np.zeros((2, count, 2, windows))
+    logits, evidence_shares = np.zeros((2, count, 2, windows))
     bad: list[tuple[int, str]] = []
     for name, entry in rows:
         row = numbers[name]
@@ -197,7 +198,7 @@ def _collected(rows: Rows, names: Sequence[str], features: NDArray[np.float16]) 
             continue
         predicted[row], grids[row] = entry["predicted"], entry["grid"]
         for role in (FOR, AGAINST):
-            for array, found in zip((cells, logits, carried), entry.get(str(role), ()), strict=False):
-                array[row, role, : len(found)] = found
+            for array, values in zip((cells, logits, evidence_shares), entry.get(str(role), ()), strict=False):
+                array[row, role, : len(values)] = values
     check_some(range(count - len(bad)), bad)
-    return Decisive(predicted, grids, cells, logits, carried, features, tuple(sorted(bad)))
+    return Decisive(predicted, grids, cells, logits, evidence_shares, features, tuple(sorted(bad)))

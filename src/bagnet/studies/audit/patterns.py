@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from .decisive import FOR, Decisive
 
-MOST = 6  # patterns of a class, and causes of a mistake
+MOST = 6  # patterns of a class, and causes of a confusion, at most
 SEEN = 5  # images in which a pattern must be for anything to be said of it; windows for each cluster, on average
 SAMPLE = 2000  # windows that are clustered; any more join the cluster that they are nearest to
-LIKE = 10  # per cent of a pattern's own windows that are too unlike its centre for another window so unlike to be one of it
+LIKE = 10  # per cent of a pattern's own windows that lie further from its centre than another window may to be one of it
 ROUNDING = 1e-3  # of a cosine: features are kept in half precision
 
 Floats = NDArray[np.floating[Any]]
@@ -32,9 +32,9 @@ class Pattern:
         windows: (n,) which of the image's windows.
         centre: (C,) mean of their features, of length 1.
         near: a window belongs to the pattern where the cosine of its features and the centre is no less.
-        look: how alike they look: 1 - the variance of their features / that of all decisive windows; 1 is the same look, 0
-            as varied as any.
-        place: how alike they lie: the same of their places in the image.
+        appearance_similarity: how alike they look: 1 - the variance of their features / that of all decisive windows; 1 is
+            always the same, 0 as varied as any.
+        position_similarity: how alike they lie: the same of their positions in the image.
     """
 
     label: int
@@ -42,8 +42,8 @@ class Pattern:
     windows: Ints
     centre: Floats
     near: float
-    look: float
-    place: float
+    appearance_similarity: float
+    position_similarity: float
 
     @cached_property
     def images(self) -> Ints:
@@ -56,7 +56,7 @@ class Pattern:
 
 
 def find_patterns(decisive: Decisive, classes: int, seed: int) -> list[Pattern]:
-    """Cluster the windows that decide for each class: those of all images that are taken for it, rightly or not.
+    """Cluster the windows that decide for each class: those of all images that are classified as it, rightly or not.
 
     Args:
         decisive: the windows.
@@ -66,14 +66,14 @@ def find_patterns(decisive: Decisive, classes: int, seed: int) -> list[Pattern]:
     Returns:
         Of each class, the clusters that are in at least `SEEN` images.
     """
-    spread_of_look, spread_of_place = _spreads(decisive)
-    found: list[Pattern] = []
+    feature_variance, position_variance = _variances(decisive)
+    patterns: list[Pattern] = []
     for label in range(classes):
         rows, windows = members(decisive, np.flatnonzero(decisive.predicted == label), FOR)
         if not len(rows):
             continue
         features = decisive.features[rows, FOR, windows].astype(np.float32)
-        places = relative_places(decisive, rows, windows)
+        positions = relative_positions(decisive, rows, windows)
         groups = cluster(features, seed)
         for group in range(groups.max() + 1):
             inside = groups == group
@@ -81,28 +81,28 @@ def find_patterns(decisive: Decisive, classes: int, seed: int) -> list[Pattern]:
                 continue
             mean = features[inside].mean(0)
             centre = mean / (np.linalg.norm(mean) or 1.0)
-            found.append(
+            patterns.append(
                 Pattern(
                     label,
                     rows[inside],
                     windows[inside],
                     centre,
                     float(np.percentile(features[inside] @ centre, LIKE)) - ROUNDING,
-                    _alike(features[inside], spread_of_look),
-                    _alike(places[inside], spread_of_place),
+                    _similarity(features[inside], feature_variance),
+                    _similarity(positions[inside], position_variance),
                 )
             )
-    return found
+    return patterns
 
 
 def members(decisive: Decisive, rows: Sequence[int] | Ints, role: int) -> tuple[Ints, Ints]:
     """All decisive windows of some images: (n,) images and (n,) which of their windows."""
     chosen = np.asarray(rows, np.int64)
-    place, windows = np.nonzero(decisive.cells[chosen, role] >= 0)
-    return chosen[place], windows.astype(np.int64)
+    indices, windows = np.nonzero(decisive.cells[chosen, role] >= 0)
+    return chosen[indices], windows.astype(np.int64)
 
 
-def relative_places(decisive: Decisive, rows: Ints, windows: Ints) -> NDArray[np.float64]:
+def relative_positions(decisive: Decisive, rows: Ints, windows: Ints) -> NDArray[np.float64]:
     """(n, 2): down and across, from 0 to 1 over the grid of cells."""
     grid = decisive.grids[rows]
     cells = decisive.cells[rows, FOR, windows]
@@ -112,8 +112,8 @@ def relative_places(decisive: Decisive, rows: Ints, windows: Ints) -> NDArray[np
 def cluster(features: Floats, seed: int) -> Ints:
     """(n, C) -> (n,) groups of windows that look alike, numbered from the largest.
 
-    Ward's method (Ward 1963), which joins what adds least to the variance inside the groups, cut where there are `MOST` of
-    them, or so many that each has `SEEN` windows on average.
+    Ward's method (Ward 1963), which joins what adds least to the variance inside the groups, stopped at `MOST` of them, or
+    at so many that each has `SEEN` windows on average.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
@@ -124,7 +124,7 @@ def cluster(features: Floats, seed: int) -> Ints:
         return groups
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:SAMPLE])
     labels = fcluster(linkage(features[chosen].astype(np.float64), "ward"), wanted, "maxclust") - 1
-    means = np.stack([features[chosen[labels == one]].mean(0) for one in range(labels.max() + 1)])
+    means = np.stack([features[chosen[labels == label]].mean(0) for label in range(labels.max() + 1)])
     distances = (means**2).sum(1) - 2 * features @ means.T  # but for the length of the features themselves
     groups = distances.argmin(1)
     groups[chosen] = labels
@@ -133,21 +133,20 @@ def cluster(features: Floats, seed: int) -> Ints:
     return numbers
 
 
-def _spreads(decisive: Decisive) -> tuple[float, float]:
-    """Variance of the features, and of the places, of all windows that decide for a class."""
-    count, total, squares = 0, 0.0, 0.0
+def _variances(decisive: Decisive) -> tuple[float, float]:
+    """Of the features, and of the positions, of all windows that decide for a class."""
+    count, squares = 0, 0.0
     sums: Any = 0.0
     every, windows = members(decisive, np.flatnonzero(decisive.predicted >= 0), FOR)
     for start in range(0, len(every), SAMPLE):  # the features are on the disk, and may be larger than memory
         part = decisive.features[every[start : start + SAMPLE], FOR, windows[start : start + SAMPLE]].astype(np.float64)
         count, sums, squares = count + len(part), sums + part.sum(0), squares + float((part**2).sum())
-    total = squares / count - float(((sums / count) ** 2).sum())
-    places = relative_places(decisive, every, windows)
-    return total, float(places.var(0).sum())
+    positions = relative_positions(decisive, every, windows)
+    return squares / count - float(((sums / count) ** 2).sum()), float(positions.var(0).sum())
 
 
-def _alike(values: Floats, spread: float) -> float:
-    """1 - variance / spread, not below 0; 0 where nothing varies, so that likeness says nothing."""
-    if len(values) < 2 or spread <= 0:
+def _similarity(values: Floats, variance: float) -> float:
+    """1 - variance of the values / that of all windows, not below 0; 0 where nothing varies, so that it says nothing."""
+    if len(values) < 2 or variance <= 0:
         return 0.0
-    return float(max(0.0, 1 - values.astype(np.float64).var(0, ddof=1).sum() / spread))
+    return float(max(0.0, 1 - values.astype(np.float64).var(0, ddof=1).sum() / variance))

@@ -1,4 +1,4 @@
-"""audit: what a BagNet goes by, and what it stumbles over, from its own evidence."""
+"""audit: what a BagNet relies on, and what its mistakes are made of, from its own evidence."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from .findings import Audit
 from .masking import mask_all
 from .page import EXAMPLES
 from .patterns import find_patterns
-from .report import FIGURES, write
-from .tally import find_confusions, find_mistakes, find_shortcuts, numbered
+from .report import MEASURES, write
+from .tally import find_confused, numbered, rank_patterns, tally_confusions
 
-UNFINISHED = "unfinished"  # folder for what is known of an audit that is not complete
+UNFINISHED = "unfinished"  # folder for what an audit that is not complete has done
 
 
 def audit(
@@ -44,15 +44,15 @@ def audit(
     overwrite: bool = False,
     progress: Listener | None = None,
 ) -> Audit:
-    """Find the causes of a BagNet's mistakes, and the patterns that its predictions hang on: shortcuts, perhaps.
+    """Find the causes of a BagNet's mistakes, and the patterns that its predictions depend on: shortcuts, perhaps.
 
     For each image the windows that decide are noted: the strongest for the predicted class and, where that is wrong, the
     strongest for it against the true class. Those of one class, or of one kind of mistake, are clustered by the network's own
-    features; then they are masked, and the logits recomputed exactly. So "a third of the predictions hang on this pattern" is
+    features; then they are masked, and the logits recomputed exactly. So "a third of the predictions depend on this pattern" is
     measured, not inferred. A shortcut in the sense of Geirhos et al. (2020) is such a pattern that people would not accept as
     a reason; the report ranks, shows and counts them, and leaves the judgement to its reader.
 
-    Writes `audit.html` (a page that needs nothing beside it), `audit.json` (all figures) and `windows.csv` (every decisive
+    Writes `audit.html` (a page that needs nothing beside it), `audit.json` (all measures) and `windows.csv` (every decisive
     window) into a folder. A run that was interrupted goes on where it stopped when it is called again with the same images,
     model and settings. Runs in eval mode and with TF32 off, as `explain` does.
 
@@ -63,7 +63,7 @@ def audit(
         split: of the source.
         windows: how many decide an image, at most; they lie half a window apart at least.
         confusions: how many of the most common kinds of mistake.
-        seed: of everything that is drawn by lot.
+        seed: of everything that is drawn at random.
         batch_size: images at a time.
         workers: processes that read images, as for `read_batches`.
         transform: instead of the card's preprocessing.
@@ -75,8 +75,8 @@ def audit(
         ValueError: the model is no BagNet, `out` is a file, or a number is out of range.
         FileNotFoundError, BadLabels: as `open_labelled`; the images have several labels each.
         UnknownClass, AmbiguousClass: the model lacks a class of the images, or several answer to its name.
-        BadImage: no image can be read.
-        NotANumber: a logit is NaN.
+        BadImage: no image can be used.
+        NotANumber: a logit is not finite.
         OtherRun: the folder holds the beginning of another run, or another run is writing it.
         OSError: the folder cannot be written, or holds an audit already (FileExistsError).
     """
@@ -88,47 +88,47 @@ def audit(
     task = Task(model, images, columns, transform or model.transform, windows, seed, batch_size, workers)
     settings = {**_settings(task, data), "calibration": calibration, "confusions": confusions}
     with claim(folder / UNFINISHED, settings, overwrite=overwrite) as store:
-        if (folder / FIGURES).exists() and not store.resumed and not overwrite:
+        if (folder / MEASURES).exists() and not store.resumed and not overwrite:
             raise FileExistsError(f"{folder}: holds an audit already; choose another output, or replace it (--overwrite)")
         try:
-            found = _audit(task, data, folder, confusions, store, progress)
-        except BadImage:  # of all images nothing is known that is worth going on with
+            result = _audit(task, data, folder, confusions, store, progress)
+        except BadImage:  # no image can be used, and so there is nothing to go on with
             store.discard()
             raise
         store.discard()
-    return found
+    return result
 
 
 def _audit(task: Task, data: str, folder: Path, confusions: int, store: Store, progress: Listener | None) -> Audit:
-    """All of it, with what is known so far in a store."""
+    """All of it, with what is done so far in a store."""
     start = time.perf_counter()
     model, images = task.model, task.images
     names, targets = images.images.names, images.targets.numpy()
     decisive = find_decisive(task, store, progress)
     patterns = find_patterns(decisive, len(images.classes), task.seed)
-    mistakes = find_mistakes(decisive, targets, confusions, task.seed)
-    masked = mask_all(task, decisive, patterns, mistakes, store, progress)
-    shortcuts = find_shortcuts(patterns, decisive, masked, targets, EXAMPLES)
+    confused = find_confused(decisive, targets, confusions, task.seed)
+    outcomes = mask_all(task, decisive, patterns, confused, store, progress)
+    ranked = rank_patterns(patterns, decisive, outcomes, targets, EXAMPLES)
     good = decisive.predicted >= 0
-    found = Audit(
+    result = Audit(
         model=model_name(model),
         data=data,
         classes=images.classes,
         geometry=model.geometry,
         windows=task.windows,
         images=int(good.sum()),
-        right=int((decisive.predicted == targets)[good].sum()),
+        correct=int((decisive.predicted == targets)[good].sum()),
         predictions=np.bincount(decisive.predicted[good], minlength=len(images.classes)),
         bad=tuple((names[row], reason) for row, reason in decisive.bad),
-        confusions=find_confusions(mistakes, decisive, masked, targets, EXAMPLES),
-        shortcuts=shortcuts,
-        clusters=numbered(decisive, mistakes, patterns, shortcuts),
+        confusions=tally_confusions(confused, decisive, outcomes, targets, EXAMPLES),
+        patterns=ranked,
+        clusters=numbered(decisive, confused, patterns, ranked),
         seconds=time.perf_counter() - start,
         runtime=model.runtime,
         precision=model.precision,
     )
-    write(found, task, decisive, folder, progress)
-    return found
+    write(result, task, decisive, folder, progress)
+    return result
 
 
 def _check(model: Predictor, folder: Path, windows: int, confusions: int) -> None:
@@ -144,7 +144,7 @@ def _check(model: Predictor, folder: Path, windows: int, confusions: int) -> Non
 
 
 def _settings(task: Task, data: str) -> dict[str, Any]:
-    """What the answers depend on."""
+    """What the results depend on."""
     return {
         "weights": task.model.weights_digest,
         "runtime": task.model.runtime,

@@ -1,34 +1,22 @@
-"""All experiments, and one page that tells what the paper found, what was measured here, and what differs."""
+"""All experiments, and one page that tells what the paper found, what was measured here, and what differs.
+
+The page is made of the records that experiments leave in `result.json`: as HTML beside them, or as Markdown for a documentation.
+"""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from ...figures.page import render
+from ...figures.words import counted
 from ...files import replacing
 from ...runs.store import OtherRun
 from .experiment import Experiment, Result
 from .subjects import Material
 
 PAGE = "paper.html"
-_STYLE = """
-:root { --ink: #1d2433; --soft: #6b7385; --line: #e8eaef; --blue: #2f74b5 }
-body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); max-width: 1060px; margin: 3em auto 5em; padding: 0 1.2em }
-h1 { font-size: 1.8em; line-height: 1.2; margin: 0 0 .3em } h2 { font-size: 1.3em; margin: 0 0 .4em }
-section { border-top: 1px solid var(--line); margin-top: 2.6em; padding-top: 1.8em }
-p { margin: .5em 0 } .lead, .small, nav, th { color: var(--soft) } .small { font-size: .85em }
-nav { columns: 3 16em; margin: 1.4em 0 } nav a { display: block; color: var(--blue); text-decoration: none; break-inside: avoid }
-.three { display: grid; grid-template-columns: 3fr 4fr 3fr; gap: 1.8em; font-size: .95em }
-.three h3 { font-size: .8em; text-transform: uppercase;
-letter-spacing: .06em; color: var(--soft); margin: .8em 0 .2em }
-@media (max-width: 700px) { .three { grid-template-columns: 1fr } }
-img { max-width: 100%; display: block; margin: 1.2em 0 } table { border-collapse: collapse; font-size: .9em; margin: 1em 0 }
-td, th { text-align: left; padding: .25em 1.4em .25em 0; border-bottom: 1px solid var(--line) }
-code { font-size: .88em; background: #f5f6f8; padding: .1em .35em; border-radius: 3px; overflow-wrap: anywhere }
-"""
 
 
 def run_all(
@@ -83,64 +71,92 @@ def run_all(
 
 
 def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]], material: Material) -> str:
-    models = "".join(
-        f"<tr><td>{escape(one.name)}<td>{'the whole image' if one.window is None else f'windows of {one.window} px'}"
-        f"<td>{_size(one.transform.crop)}<td>{_parameters(one.module)}"
-        for one in material.ordered
-    )
-    links = "".join(f"<a href='#{one.name}'>{escape(str(one.record['title']))}</a>" for one in results)
-    missing = "".join(f"<p><b>{escape(one.title)}</b> ({one.name}): {escape(reason)}" for one, reason in left_out)
-    computer = results[-1].record["machine"]
-    parts = [
-        "<h1>Bags of local features, experiment by experiment</h1>",
-        "<p class=lead>The experiments of Brendel &amp; Bethge, &ldquo;Approximating CNNs with Bag-of-local-Features models "
-        f"works surprisingly well on ImageNet&rdquo; (ICLR 2019), done again with the models below on {escape(material.data)} "
-        f"({len(material.classes)} classes); how many images each experiment takes stands under it. Brackets are 95 % intervals, "
-        "over images where nothing else is said.",
-        f"<table><tr><th>model<th>sees<th>input<th>parameters{models}</table><nav>{links}</nav>",
-        *(_section(one) for one in results),
-        f"<section><h2>Left out</h2>{missing}</section>" if missing else "",
-        f"<section><p class=small>Measured on {escape(_machine(computer))}.</section>",
-    ]
-    title = "The BagNet paper, experiment by experiment"
-    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title><style>{_STYLE}</style>"
-    return f"<!doctype html><html lang=en>{head}{''.join(parts)}\n"
-
-
-def _section(result: Result) -> str:
-    record = result.record
-    found = "".join(f"<p>{escape(sentence)}" for sentence in result.sentences)
-    figures = "".join(_image(path, str(record["title"])) for path in result.figures)
-    count = record["settings"].get("images")
-    images = "" if count is None else f"{count:,} images{_unusable(result.unusable)}, "
-    return (
-        f"<section id={result.name}><h2>{escape(str(record['title']))}</h2><p class=lead>{escape(str(record['question']))}"
-        f"<div class=three><div><h3>The paper</h3><p>{escape(str(record['paper']))}</div><div><h3>Here</h3>{found}</div>"
-        f"<div><h3>What differs</h3><p>{escape(str(record['differs']))}</div></div>"
-        f"{figures}<p class=small>{images}{record['seconds']:,.0f} s. Data: <code>{result.name}/{record['table']}</code>; "
-        f"all figures: <code>{result.name}/result.json</code>; again: <code>{escape(record['command'])}</code></section>"
+    """As HTML, with all figures inside."""
+    figures = {path.parent.name + "/" + path.stem: path.read_bytes() for result in results for path in result.figures}
+    return render(
+        __package__,
+        "paper.html",
+        title="Bags of local features, experiment by experiment",
+        data=material.data,
+        classes=len(material.classes),
+        models=[(model.name, _view(model), _size(model), _parameters(model)) for model in material.ordered],
+        sections=[_section(result.record) for result in results],
+        figures=figures,
+        left_out=[(experiment.name, experiment.title, reason) for experiment, reason in left_out],
+        machines=_machines([result.record for result in results]),
     )
 
 
-def _unusable(reasons: Mapping[str, str]) -> str:
-    if not reasons:
-        return ""
-    return f" ({len(reasons):,} of which could not be used, such as {escape(next(iter(reasons.values())))})"
+def markdown(records: Sequence[Mapping[str, Any]], title: str, note: str, figures: str) -> str:
+    """The same of some results as Markdown.
+
+    Args:
+        records: what their `result.json` hold.
+        title: of the page.
+        note: what else is to be said at the top.
+        figures: the folder that has the figures, as the page refers to it.
+    """
+    return render(
+        __package__,
+        "paper.md",
+        title=title,
+        note=note,
+        sections=[_section(record) for record in records],
+        figures=figures,
+        machines=_machines(records),
+    )
 
 
-def _size(pixels: int | None) -> str:
-    return "as it is" if pixels is None else f"{pixels} px"
+class _Section(NamedTuple):
+    """What a page says of one experiment, whatever it is written in."""
+
+    name: str
+    title: str
+    question: str
+    paper: str
+    sentences: Sequence[str]
+    differs: str
+    figures: Sequence[str]
+    table: str
+    effort: str
+    command: str
+
+    @property
+    def command_without_folder(self) -> str:
+        return self.command.partition(" --out ")[0]
+
+
+def _section(record: Mapping[str, Any]) -> _Section:
+    names = ("title", "question", "paper", "sentences", "differs", "figures", "table", "command")
+    return _Section(name=record["experiment"], effort=_effort(record), **{name: record[name] for name in names})
+
+
+def _effort(record: Mapping[str, Any]) -> str:
+    """How many images and how long, with what could not be used."""
+    seconds = f"{record['seconds']:,.0f} s"
+    images = record["settings"].get("images")
+    if images is None:
+        return seconds
+    reasons = list(record["unusable"].values())
+    unusable = f" ({len(reasons):,} of which could not be used, such as {reasons[0]})" if reasons else ""
+    return f"{counted(images, 'image')}{unusable}, {seconds}"
+
+
+def _machines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where all of it was measured, each machine once, with the versions of what ran there."""
+    machines = (record["machine"] for record in records)
+    facts = ({**machine, **machine.get("versions", {})} for machine in machines)
+    said = (", ".join(f"{name} {value}" for name, value in each.items() if not isinstance(value, dict)) for each in facts)
+    return list(dict.fromkeys(said))
+
+
+def _view(model: Any) -> str:
+    return "the whole image" if model.window is None else f"windows of {model.window} px"
+
+
+def _size(model: Any) -> str:
+    return "as it is" if model.transform.crop is None else f"{model.transform.crop} px"
 
 
 def _parameters(model: Any) -> str:
-    return f"{sum(one.numel() for one in model.parameters()) / 1e6:.2f} M"
-
-
-def _machine(known: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in known.items() if not isinstance(value, dict))
-
-
-def _image(path: Path, title: str) -> str:
-    """The picture, and a click away the same as lines, to be enlarged as one likes."""
-    drawn = f"<img alt='{escape(title)}' src='data:image/png;base64,{b64encode(path.read_bytes()).decode()}'>"
-    return f"<a href='{escape(path.parent.name)}/{escape(path.stem)}.svg'>{drawn}</a>"
+    return f"{sum(weights.numel() for weights in model.module.parameters()) / 1e6:.2f} M"
