@@ -29,10 +29,10 @@ WORDS = ("ape", "bee", "cow", "dog", "elk")
 @cache
 def small_bagnet(padded: bool = False, seed: int = 0) -> BagNet:
     """Windows of 17 pixels, every 8 pixels; not to be changed."""
-    with torch.random.fork_rng([]):
+    with torch.inference_mode(False), torch.random.fork_rng([]):
         torch.manual_seed(seed)
         model = create(kernel3=(1, 1, 1, 0), layers=(1, 1, 1, 1), width=8, padded=padded, classes=WORDS)
-    return randomised(model).eval()
+        return randomised(model).eval()
 
 
 @cache
@@ -45,7 +45,7 @@ def small_prepared(runtime: str) -> Prepared:
 @cache
 def small_external(seed: int = 0) -> ExternalNetwork:
     """A network that sees the whole image at once."""
-    with torch.random.fork_rng([]):
+    with torch.inference_mode(False), torch.random.fork_rng([]):
         torch.manual_seed(seed)
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
     shape = ExternalArchitecture("tests.engine:pooled", num_classes=5)

@@ -186,8 +186,9 @@ class TestClassifier:
 
     def test_an_image_smaller_than_a_window_is_refused_by_each_call(self, classifier: Classifier) -> None:
         least = classifier.geometry.smallest_input
-        if least == 1:
-            pytest.skip("a padded network takes any image")
+        if least == 1:  # the padded family, whose smallest windows are nearly all padding
+            classifier.check(torch.zeros(1, 3, 1, 1))
+            return
         x = torch.zeros(1, 3, 40, least - 1)
         for call in (classifier.check, classifier, classifier.features, classifier.evidence, classifier.logits_and_evidence):
             with pytest.raises(ValueError, match=f"smallest size is {least} x {least}"):
