@@ -17,6 +17,7 @@ from bagnet.data.transforms import Preprocessing
 from bagnet.engine.classifier import Predictor
 from bagnet.engine.prepare import Prepared, prepare
 from bagnet.engine.runtimes import RUNTIMES
+from bagnet.engine.runtimes.runner import CannotRun
 from bagnet.model import BagNet
 from bagnet.zoo.external import ExternalNetwork
 from bagnet.zoo.load import create
@@ -36,10 +37,17 @@ def small_bagnet(padded: bool = False, seed: int = 0) -> BagNet:
 
 
 @cache
-def small_prepared(runtime: str) -> Prepared:
-    """`small_bagnet()` on a runtime; skips the test where its package is missing."""
+def small_prepared(runtime: str, precision: str = "float32") -> Prepared:
+    """`small_bagnet()` on a runtime; skips the test where a package or the processor cannot do it."""
     pytest.importorskip(runtime)
-    return prepare(small_bagnet(), runtime)
+    calibration = None
+    if precision == "int8":
+        pytest.importorskip("nncf")
+        calibration = torch.randn((4, 3, 40, 40), generator=torch.Generator().manual_seed(0))
+    try:
+        return prepare(small_bagnet(), runtime, precision, calibration=calibration)
+    except CannotRun as error:
+        pytest.skip(str(error))
 
 
 @cache
