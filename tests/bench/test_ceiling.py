@@ -42,7 +42,11 @@ def test_on_cuda_each_precision_goes_by_the_name_that_is_asked_for(monkeypatch: 
         settings.append(f"{torch.get_float32_matmul_precision()} {left.dtype}")
         return product(left, right)
 
-    monkeypatch.setattr(torch, "randn", lambda *shape, device: random(*shape))
+    def on_the_processor(*shape: int, device: str) -> torch.Tensor:
+        assert device == "cuda"
+        return random(*shape)
+
+    monkeypatch.setattr(torch, "randn", on_the_processor)
     monkeypatch.setattr(torch, "matmul", noted)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     assert ceilings("cuda") == {"torch float32": 60.0, "torch tf32": 60.0, "torch bf16": 60.0}

@@ -1,4 +1,4 @@
-"""Everything that satisfies a protocol of `engine.classifier`, each built once; what comes new is one more entry of `SUBJECTS`."""
+"""Everything that satisfies a protocol of `engine.classifier`, each built once; a new kind is one more of `SUBJECTS`."""
 
 from __future__ import annotations
 
