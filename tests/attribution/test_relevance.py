@@ -66,7 +66,9 @@ def test_nothing_is_lost(network: nn.Module) -> None:
     assert values.shape == x.shape
     assert absorbed.shape == (3,)
     logits = network(x)[range(3), targets].detach()
-    torch.testing.assert_close(values.detach().flatten(1).sum(1) + absorbed, logits, rtol=0, atol=1e-8 * float(logits.abs().max()))
+    torch.testing.assert_close(
+        values.detach().flatten(1).sum(1) + absorbed, logits, rtol=0, atol=1e-8 * float(logits.abs().max())
+    )
 
 
 class Ratio(torch.autograd.Function):
