@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from bagnet.training.module import learning_rate
 from bagnet.training.recipe import RECIPES, Recipe, finetuning, recipe
 
 
@@ -78,20 +77,3 @@ def test_names_that_are_none() -> None:
         recipe("best")
     with pytest.raises(FileNotFoundError):
         recipe("missing.toml")
-
-
-def test_the_learning_rate_rises_and_falls() -> None:
-    cosine = Recipe(warm_up=0.1)
-    rates = [learning_rate(cosine, step, 100) for step in range(101)]
-    assert rates[0] == pytest.approx(1 / 11)
-    assert rates[10] == 1.0
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0.0)
-    assert rates[:11] == sorted(rates[:11])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-
-
-def test_the_learning_rate_falls_in_steps() -> None:
-    steps = RECIPES["paper"]
-    rates = [learning_rate(steps, step, 900) for step in (0, 299, 300, 599, 600, 899)]
-    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
