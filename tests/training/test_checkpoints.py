@@ -47,9 +47,7 @@ def full(_: int) -> None:
 class TestWholeFiles:
     """A checkpoint is written beside the old one, on the same disk, and not by way of the temporary folder."""
 
-    def test_it_is_whole_before_it_takes_the_place_of_the_old_one(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_it_is_whole_before_it_takes_the_place_of_the_old_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "run/last.ckpt"
         WholeFiles().save_checkpoint({"step": 1}, path)
         monkeypatch.setattr("tempfile.mkstemp", None)
