@@ -101,28 +101,6 @@ def test_other_tensors_are_refused(sibling: BagNet, shape: tuple[int, ...]) -> N
         sibling(torch.zeros(shape))
 
 
-@pytest.mark.parametrize(
-    ("shape", "name", "size", "stride"),
-    [
-        ({"kernel3": (1, 1, 0, 0)}, "bagnet9", 9, 8),
-        ({"kernel3": (1, 1, 1, 1)}, "bagnet33", 33, 8),
-        ({"kernel3": (1, 2, 1, 0)}, "bagnet25", 25, 8),
-        ({"kernel3": (2, 2, 1, 0)}, "bagnet29", 29, 8),
-        ({"kernel3": (2, 2, 2, 0)}, "bagnet45", 45, 8),
-        ({"kernel3": (1, 1, 1, 3)}, "bagnet65", 65, 8),
-        ({"kernel3": (2, 2, 2, 2)}, "bagnet77", 77, 8),
-        ({"kernel3": (3, 4, 6, 3)}, "bagnet177", 177, 8),
-        ({"kernel3": (1, 1, 1, 0), "strides": (2, 2, 1, 1)}, "bagnet17s4", 17, 4),
-        ({"kernel3": (0, 0, 0, 0), "strides": (1, 1, 1, 1)}, "bagnet3s1", 3, 1),
-        ({"kernel3": (1, 1, 1, 1), "padded": True}, "bagnet33_padded", 33, 8),
-    ],
-)
-def test_names_state_the_true_window(shape: dict[str, object], name: str, size: int, stride: int) -> None:
-    architecture = Architecture(**shape)  # type: ignore[arg-type]
-    assert architecture.name == name
-    assert (architecture.geometry.size, architecture.geometry.stride) == (size, stride)
-
-
 def test_the_shortcuts_gradient_keeps_its_layout(sibling: BagNet) -> None:
     """In another layout than its map's, the batch norm of the shortcut takes ten times as long to train."""
     model = sibling.train().to(memory_format=torch.channels_last)
@@ -154,21 +132,6 @@ def test_gradient_reaches_exactly_the_window() -> None:
     expected = torch.zeros_like(reached)
     expected[model.geometry.window(1, 1).slices] = True
     assert torch.equal(reached, expected)
-
-
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        ({"kernel3": (1, 1, 1)}, "kernel3 must be four whole numbers"),
-        ({"strides": (2, 2, 0, 1)}, "strides must be four whole numbers"),
-        ({"kernel3": (4, 1, 1, 1)}, "more 3x3 blocks than layers"),
-        ({"width": 0}, "width must be a whole number"),
-        ({"num_classes": 2.5}, "num_classes must be a whole number"),
-    ],
-)
-def test_impossible_shapes_are_refused(fields: dict[str, object], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        Architecture(**fields)  # type: ignore[arg-type]
 
 
 def test_head_stays_in_float32_under_autocast(sibling: BagNet) -> None:

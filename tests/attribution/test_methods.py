@@ -122,39 +122,6 @@ def test_maps_of_every_network_add_up(network: nn.Module, method: str) -> None:
     torch.testing.assert_close(found.values.double().sum((1, 2)) + kept, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
 
 
-class Ratio(torch.autograd.Function):
-    """ReLU, with the ratio of output to input for its derivative (Ancona et al. 2018, proposition 1)."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
-        ctx.save_for_backward(z)
-        return z.clamp(min=0)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        (z,) = ctx.saved_tensors
-        return gradient * z.clamp(min=0) / (z + torch.where(z < 0, -1e-4, 1e-4))
-
-
-def test_relevance_is_the_image_times_a_gradient_with_ratios_for_derivatives(
-    network: nn.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if any(isinstance(module, nn.ReLU6) for module in network.modules()):
-        pytest.skip("the formula's other form is not written here")
-    x = images().requires_grad_()
-    found = attribute("epsilon_lrp", network, x, [2, 0]).values
-
-    def ratio(z: Tensor, inplace: bool = False) -> Any:
-        return Ratio.apply(z)
-
-    for place in (F, torch):
-        monkeypatch.setattr(place, "relu", ratio)
-    monkeypatch.setattr(Tensor, "relu_", ratio)
-    monkeypatch.setattr(nn.ReLU, "forward", lambda _, z: Ratio.apply(z))
-    gradient = torch.autograd.grad(network(x)[[0, 1], [2, 0]].sum(), x)[0]
-    torch.testing.assert_close(found, (gradient * x).sum(1).float().detach(), rtol=1e-4, atol=1e-6 * float(found.abs().max()))
-
-
 class Chord(torch.autograd.Function):
     """ReLU on images and, behind them, their baselines; with the slope between the two for its derivative."""
 

@@ -63,14 +63,13 @@ def test_padded_networks_have_their_evidence_on_the_grid(sibling: BagNet) -> Non
         dense(model, x, padded=False)
 
 
-@pytest.mark.parametrize("tile", [1, 30, 200, 1000])
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @torch.inference_mode()
-def test_tiles_leave_no_seam(sibling: BagNet, stride: int, tile: int) -> None:
-    if tile == 1 and stride < 4:
-        tile = 7
-    model, x = sibling.double(), image(37, 52)
-    assert close(dense(model, x, [1], stride, tile=tile).values, dense(model, x, [1], stride).values)
+def test_tiles_leave_no_seam(sibling: BagNet, stride: int) -> None:
+    model, x = sibling.double(), image(17, 26)
+    whole = dense(model, x, [1], stride).values
+    for tile in (1 if stride == 4 else 7, 30, 200, 1000):
+        assert close(dense(model, x, [1], stride, tile=tile).values, whole), tile
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bagnet.geometry import Box, Geometry, ceil_div
+from bagnet.geometry import Box, Geometry
 
 Pixels = set[tuple[int, int]]
 
@@ -205,24 +205,3 @@ def test_impossible_geometries_are_refused(fields: tuple[int, int, int]) -> None
 def test_overlap_is_what_neighbours_share(size: int, stride: int) -> None:
     geometry = Geometry(size, stride)
     assert geometry.overlap == geometry.window(0, 0).intersect(geometry.window(0, 1)).width
-
-
-@given(boxes, boxes)
-def test_boxes_behave_as_sets_of_pixels(one: Box, other: Box) -> None:
-    assert one.area == len(pixels_of(one))
-    assert pixels_of(one.intersect(other)) == pixels_of(one) & pixels_of(other)
-    assert one.contains(other) == (pixels_of(other) <= pixels_of(one))
-
-
-def test_box_literals() -> None:
-    box = Box(2, 3, 7, 5)
-    assert (box.width, box.height, box.area) == (5, 2, 10)
-    assert box.slices == (slice(3, 5), slice(2, 7))
-    assert Box(7, 5, 2, 3).slices == (slice(5, 5), slice(7, 7))
-    assert box.shift(10, -3) == Box(12, 0, 17, 2)
-
-
-@given(st.integers(-100, 100), st.integers(1, 20))
-def test_ceil_div_is_the_least_integer_not_below_the_quotient(numerator: int, denominator: int) -> None:
-    quotient = ceil_div(numerator, denominator)
-    assert (quotient - 1) * denominator < numerator <= quotient * denominator

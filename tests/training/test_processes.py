@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from bagnet.training.processes import rank, ranks, trainer_options
+
 from .conftest import PREPROCESSING, SMALL
 
 _SCRIPT = """
@@ -47,6 +49,28 @@ def trained(data: Path, out: Path, processes: int, workers: int) -> dict[str, to
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, torch.Tensor] = torch.load(out / "float64.pt", weights_only=True)
     return found
+
+
+@pytest.mark.parametrize(
+    ("environment", "place", "options"),
+    [
+        ({}, (0, 1), {"devices": 1}),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, (0, 1), {"devices": 1}),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, (1, 2), {"devices": 2, "num_nodes": 1}),
+        ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, (5, 8), {"devices": 4, "num_nodes": 2}),
+    ],
+)
+def test_what_torchrun_says_of_the_processes(
+    environment: dict[str, str], place: tuple[int, int], options: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert (rank(), ranks()) == place
+    together = {"strategy": "ddp", "sync_batchnorm": False} if place[1] > 1 else {}
+    assert trainer_options() == {**options, **together}
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from bagnet.training.module import learning_rate
 from bagnet.training.recipe import RECIPES, Recipe, finetuning, recipe
 
 
@@ -79,42 +78,6 @@ def test_names_that_are_none() -> None:
         recipe("best")
     with pytest.raises(FileNotFoundError):
         recipe("missing.toml")
-
-
-def test_the_learning_rate_rises_and_falls() -> None:
-    cosine = Recipe(warm_up=0.1)
-    rates = [learning_rate(cosine, step, 100) for step in range(101)]
-    assert rates[0] == pytest.approx(1 / 11)
-    assert rates[10] == 1.0
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0.0)
-    assert rates[:11] == sorted(rates[:11])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-
-
-def test_the_learning_rate_falls_in_steps() -> None:
-    steps = RECIPES["paper"]
-    rates = [learning_rate(steps, step, 900) for step in (0, 299, 300, 599, 600, 899)]
-    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-
-
-def test_the_learning_rate_falls_late() -> None:
-    late = Recipe(schedule="late", epochs=10, fall_epochs=2, warm_up=0.1)
-    rates = [learning_rate(late, step, 100) for step in range(101)]
-    assert rates[:10] == [learning_rate(Recipe(warm_up=0.1), step, 100) for step in range(10)]
-    assert rates[10:81] == [1.0] * 71
-    assert rates[80:] == pytest.approx([1 - step / 20 for step in range(21)])
-
-
-def test_which_runs_can_be_lengthened() -> None:
-    short = Recipe(schedule="late", epochs=10, fall_epochs=2, final_epochs=3)
-    assert (short.steady_epochs, Recipe().steady_epochs) == (7, 0)
-    assert short.changed(epochs=20, fall_epochs=5).lengthens(short)
-    assert not short.changed(epochs=9).lengthens(short)
-    assert not short.changed(epochs=20, seed=1).lengthens(short)
-    assert not Recipe(epochs=40).lengthens(Recipe(epochs=30))
-    with pytest.raises(ValueError, match="fall_epochs=11 are more than epochs=10"):
-        short.changed(fall_epochs=11)
 
 
 @pytest.mark.parametrize(

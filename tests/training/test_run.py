@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,9 @@ from PIL import Image
 
 import bagnet
 from bagnet.architecture import ExternalArchitecture
-from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
 from bagnet.runs.store import OtherRun
 from bagnet.training.checkpoints import read_log
-from bagnet.training.fitting import memory_format
-from bagnet.training.module import Diverged
 from bagnet.training.recipe import Recipe, recipe
 from bagnet.training.run import Run, finetune, train
 from bagnet.zoo.external import ExternalNetwork
@@ -30,9 +26,18 @@ from .conftest import PREPROCESSING, SMALL, textures
 @pytest.fixture(scope="session")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """By the modern recipe."""
+    return again(data, tmp_path_factory.mktemp("trained"))
+
+
+def again(data: Path, folder: Path) -> Run:
     quick = recipe("modern", epochs=4, batch_size=24, select=0.05, learning_rate=0.02, augment="none")
-    folder = tmp_path_factory.mktemp("trained")
     return train(data, folder, quick, shape=SMALL, preprocessing=PREPROCESSING, tag="textures", command="bagnet train textures")
+
+
+@pytest.fixture
+def _without_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its charts take as long as a short run; see `test_report.py`."""
+    monkeypatch.setattr("bagnet.training.run.report", lambda *_: None)
 
 
 def accuracy(run: Run) -> float:
@@ -51,6 +56,7 @@ def test_the_modern_recipe(trained: Run) -> None:
     assert bagnet.load(trained.path).card == card
     steps = [int(row["step"]) for row in read_log(trained.folder / "log.csv") if row["loss"]]
     assert steps == list(range(1, 37))  # 228 images in batches of 24, four times
+    assert (trained.folder / "report.html").is_file()
 
 
 @pytest.mark.slow
@@ -74,16 +80,21 @@ def test_a_run_that_learns_nothing_says_so(tmp_path: Path, caplog: pytest.LogCap
     assert "nothing was learnt" in (run.folder / "report.html").read_text()
 
 
-def test_the_paper_recipe(data: Path, tmp_path: Path) -> None:
-    paper = recipe("paper", epochs=6, batch_size=12, step_epochs=5, learning_rate=0.05, scale=0.5)
-    assert accuracy(train(data, tmp_path, paper, shape=SMALL, preprocessing=PREPROCESSING)) > 0.95
+@pytest.mark.usefixtures("_without_page")
+def test_a_finished_run_is_not_run_again(trained: Run, data: Path) -> None:
+    log = (trained.folder / "log.csv").read_text()
+    assert again(data, trained.folder).card == trained.card
+    assert (trained.folder / "log.csv").read_text() == log
 
 
-def test_mixed_images(data: Path, tmp_path: Path, quick: Recipe) -> None:
-    mixed = quick.changed(mixup=0.2, cutmix=1.0, epochs=6)
-    assert accuracy(train(data, tmp_path, mixed, shape=SMALL, preprocessing=PREPROCESSING)) > 0.95
+def test_a_folder_that_does_not_say_any_more_what_run_it_holds(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"")
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json: does not say any more what run this is"):
+        again(data, tmp_path)
 
 
+@pytest.mark.usefixtures("_without_page")
 def test_fine_tuning_a_new_head(trained: Run, tmp_path: Path) -> None:
     """Other classes, frozen backbone: the head alone changes."""
     images, labels = textures(120, 2)
@@ -99,133 +110,48 @@ def test_fine_tuning_a_new_head(trained: Run, tmp_path: Path) -> None:
     assert changed == {"fc.weight", "fc.bias"}
 
 
+@pytest.mark.usefixtures("_without_page")
 def test_fine_tuning_all_of_it_at_two_rates(trained: Run, data: Path, tmp_path: Path, quick: Recipe) -> None:
     assert isinstance(trained.model, BagNet)
     run = finetune(trained.model, data, tmp_path, quick.changed(learning_rate=1e-3, epochs=1), backbone_rate=0.1)
     assert accuracy(run) > 0.95
 
 
-@pytest.mark.parametrize("what", ["probabilities", "logits"])
-def test_distillation(what: str, trained: Run, data: Path, tmp_path: Path, quick: Recipe) -> None:
+@pytest.mark.usefixtures("_without_page")
+def test_distillation(trained: Run, data: Path, tmp_path: Path, quick: Recipe) -> None:
     """From a teacher alone, whose answers are kept and asked for once."""
-    told = quick.changed(distil=1.0, distil_on=what, temperature=2.0, epochs=5)
+    told = quick.changed(distil=1.0, temperature=2.0, epochs=5)
     arguments = {"shape": SMALL, "preprocessing": PREPROCESSING, "teacher": str(trained.path)}
     assert accuracy(train(data, tmp_path, told, **arguments)) > 0.95  # type: ignore[arg-type]
     (kept,) = (tmp_path / "teacher").rglob("*.npy")
     assert np.load(kept).shape == (228, 3)
 
 
-def test_sparse_evidence(trained: Run, data: Path, tmp_path: Path, quick: Recipe) -> None:
-    """With the L1 term the maps hold far less evidence for as many right answers."""
-    run = train(data, tmp_path, quick.changed(sparsity=1e-2, epochs=8), shape=SMALL, preprocessing=PREPROCESSING)
-    assert accuracy(run) > 0.95
-    x = torch.stack([PREPROCESSING.of_pixels(image) for image in textures(30, 3)[0]])
-    assert isinstance(run.model, BagNet)
-    assert isinstance(trained.model, BagNet)
-    with torch.inference_mode():
-        sparse, plain = (float(model.evidence(x).abs().mean()) for model in (run.model, trained.model))
-    assert sparse < plain / 2
-
-
-def test_several_labels_an_image(tmp_path: Path, quick: Recipe) -> None:
-    """Stripes above, a grid below, both or neither."""
-    random = np.random.default_rng(0)
-    images = random.integers(60, 120, (320, 20, 20, 3))
-    labels = random.integers(0, 2, (320, 2))
-    images[labels[:, 0] == 1, :9, ::2] += 100
-    for image in np.flatnonzero(labels[:, 1]):
-        images[image, 9::3, ::3] += 130
-    images = images.astype(np.uint8)
-    arrays = {"train_images": images[:240], "train_labels": labels[:240], "val_images": images[240:], "val_labels": labels[240:]}
-    np.savez(tmp_path / "both.npz", **arrays)
-    run = train(tmp_path / "both.npz", tmp_path / "run", quick.changed(epochs=8), shape=SMALL, preprocessing=PREPROCESSING)
-    assert run.evaluation is not None
-    assert run.card.multilabel
-    assert ((run.evaluation.scores > 0) == run.evaluation.labels).mean() > 0.95
-    evidence = bagnet.explain(run.model, torch.from_numpy(images[0]).permute(2, 0, 1).float() / 255)
-    assert evidence.top(1)[0].probability == pytest.approx(1 / (1 + np.exp(-evidence.logits.max())))
-
-
+@pytest.mark.usefixtures("_without_page")
 def test_a_yes_or_no_has_one_logit(tmp_path: Path, quick: Recipe) -> None:
     images, labels = textures(240, 0)
     np.savez(tmp_path / "two.npz", train_images=images, train_labels=labels == 1)
     run = train(tmp_path / "two.npz", tmp_path / "run", quick.changed(head="sigmoid"), shape=SMALL, preprocessing=PREPROCESSING)
     assert [str(entry) for entry in run.model.classes] == ["class 1"]
+    assert run.card.multilabel
     assert run.evaluation is None  # there is no val
     x = torch.stack([PREPROCESSING.of_pixels(image) for image in images])
     with torch.inference_mode():
-        assert ((run.model(x)[:, 0] > 0).numpy() == (labels == 1)).mean() > 0.95
+        logits = run.model(x)[:, 0]
+    assert ((logits > 0).numpy() == (labels == 1)).mean() > 0.95
+    assert isinstance(run.model, BagNet)
+    assert bagnet.explain(run.model, x[0]).top(1)[0].probability == pytest.approx(float(logits[0].sigmoid()))
 
 
-@pytest.mark.parametrize("channels", [1, 5])
-def test_other_channels(channels: int, tmp_path: Path, quick: Recipe) -> None:
-    images, labels = textures(240, 0)
-    images = images[..., [place % 3 for place in range(channels)]]
-    np.savez(tmp_path / "channels.npz", train_images=images, train_labels=labels, val_images=images, val_labels=labels)
-    preprocessing = Preprocessing(None, 17, mean=(0.5,) * channels, std=(0.25,) * channels)
-    run = train(tmp_path / "channels.npz", tmp_path / "run", quick, shape=SMALL, preprocessing=preprocessing)
-    assert run.card.bagnet.in_channels == channels
-    assert accuracy(run) > 0.95
-
-
+@pytest.mark.usefixtures("_without_page")
 def test_another_network_by_the_same_recipe(data: Path, tmp_path: Path, quick: Recipe) -> None:
-    run = train(data, tmp_path, quick, shape=ExternalArchitecture("bagnet.zoo.comparison:small_vgg"), preprocessing=PREPROCESSING)
+    shape = ExternalArchitecture("tests.training.conftest:plain")
+    run = train(data, tmp_path, quick, shape=shape, preprocessing=PREPROCESSING)
     assert isinstance(run.model, ExternalNetwork)
-    assert run.path.name == "small_vgg.mine.safetensors"
+    assert run.path.name == "plain.mine.safetensors"
     assert accuracy(run) > 0.95
-    with pytest.raises(ValueError, match=r"is not a BagNet but a bagnet\.zoo\.comparison:small_vgg"):
+    with pytest.raises(ValueError, match=r"is not a BagNet but a tests\.training\.conftest:plain"):
         bagnet.load(run.path)
-
-
-@pytest.mark.parametrize("balance", ["loss", "sampler"])
-def test_rare_classes_count_as_much(balance: str, tmp_path: Path, quick: Recipe) -> None:
-    """One image in nine shows stripes; both classes are found."""
-    images, labels = textures(720, 0)
-    keep = np.flatnonzero((labels == 0) | ((labels == 1) & (np.arange(720) % 8 == 1)))
-    val, val_labels = textures(60, 1)
-    only = val_labels < 2
-    np.savez(
-        tmp_path / "rare.npz",
-        train_images=images[keep],
-        train_labels=labels[keep],
-        val_images=val[only],
-        val_labels=val_labels[only],
-    )
-    run = train(
-        tmp_path / "rare.npz",
-        tmp_path / "run",
-        quick.changed(balance=balance, epochs=5),
-        shape=SMALL,
-        preprocessing=PREPROCESSING,
-    )
-    assert run.evaluation is not None
-    assert run.evaluation.by_class.min() > 0.95
-
-
-def test_early_stopping_keeps_the_best(data: Path, tmp_path: Path, quick: Recipe) -> None:
-    run = train(data, tmp_path, quick.changed(epochs=30, patience=2), shape=SMALL, preprocessing=PREPROCESSING)
-    losses = [float(row["select_loss"]) for row in read_log(tmp_path / "log.csv") if row["select_loss"]]
-    assert len(losses) < 30
-    assert losses.index(min(losses)) == len(losses) - 3
-    assert accuracy(run) > 0.95
-
-
-def test_a_loss_that_is_no_number(data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stops with the step; the checkpoint before it is there, and a run with what went wrong mended goes on from it."""
-    from bagnet.training import module
-
-    calls = 0
-
-    def sometimes(*given: object, **named: object) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        return real(*given, **named) * (float("nan") if calls == 15 else 1)  # type: ignore[arg-type]
-
-    real = module.classification
-    monkeypatch.setattr(module, "classification", sometimes)
-    with pytest.raises(Diverged, match=r"the loss is nan at step 13.*the last good checkpoint is .*last\.ckpt"):
-        train(data, tmp_path, quick, shape=SMALL, preprocessing=PREPROCESSING)
-    assert accuracy(train(data, tmp_path, quick, shape=SMALL, preprocessing=PREPROCESSING)) > 0.95
 
 
 def test_the_folder_of_another_run(trained: Run, data: Path) -> None:
@@ -237,50 +163,6 @@ def test_the_folder_of_another_run(trained: Run, data: Path) -> None:
         train(data, trained.folder, same, shape=SMALL, preprocessing=PREPROCESSING.with_crop(12))
     with pytest.raises(OtherRun, match="other weights to start from"):
         train(data, trained.folder, same, start=trained.model, preprocessing=PREPROCESSING)  # type: ignore[arg-type]
-
-
-def test_weights_that_are_no_numbers_are_not_kept(
-    data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A step to infinity at the end of the second epoch, after its loss: the checkpoint of the first stays."""
-    real = torch.optim.AdamW.step
-    steps = 0
-
-    def leaping(self: torch.optim.AdamW, **given: object) -> object:
-        nonlocal steps
-        steps += 1
-        result = real(self, **given)  # type: ignore[arg-type]
-        if steps == 18:
-            with torch.no_grad():
-                self.param_groups[0]["params"][0].fill_(float("inf"))
-        return result
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", leaping)
-    with pytest.raises(Diverged, match=r"after step 18: try a lower learning_rate than 0\.02.*the last good checkpoint"):
-        train(data, tmp_path, quick.changed(ema=0.0), shape=SMALL, preprocessing=PREPROCESSING)
-    kept = torch.load(tmp_path / "last.ckpt", weights_only=False)
-    assert kept["global_step"] == 9
-    assert all(tensor.isfinite().all() for tensor in kept["state_dict"].values())
-
-
-def test_an_interruption_is_one(data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C, of which Lightning makes an exit with no word."""
-    from bagnet.training import module
-
-    def pressed(*_: object, **__: object) -> torch.Tensor:
-        raise KeyboardInterrupt
-
-    handler = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(module, "classification", pressed)
-    with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path, quick, shape=SMALL, preprocessing=PREPROCESSING)
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_narrow_networks_are_trained_channels_first() -> None:
-    """There oneDNN's backward pass of maps with channels last writes outside its memory and ends the process."""
-    assert memory_format(BagNet(SMALL)) == torch.contiguous_format
-    assert memory_format(BagNet(replace(SMALL, width=16))) == torch.channels_last
 
 
 def pictures(folder: Path, names: Sequence[str], count: int, side: int = 20) -> Path:
@@ -318,6 +200,7 @@ def test_what_would_fail_at_the_end_is_refused_at_once(tmp_path: Path, quick: Re
         train(tmp_path / "data/train", tmp_path / "file", quick, **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("_without_page")
 def test_unreadable_images_of_several_sizes_end_a_run_early(
     tmp_path: Path, quick: Recipe, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -346,6 +229,7 @@ def test_what_only_bagnets_can_do(data: Path, tmp_path: Path, quick: Recipe) -> 
         train(data, tmp_path, quick.changed(freeze=True), shape=SMALL, preprocessing=PREPROCESSING)
 
 
+@pytest.mark.usefixtures("_without_page")
 def test_a_folder_that_holds_no_checkpoint_is_no_run(tmp_path: Path, quick: Recipe) -> None:
     """What failed at once may be begun again in another way."""
     images, labels = textures(40, 0)
@@ -359,6 +243,7 @@ def test_a_folder_that_holds_no_checkpoint_is_no_run(tmp_path: Path, quick: Reci
     assert run.card.preprocessing.mean == (0.5,) * 5
 
 
+@pytest.mark.usefixtures("_without_page")
 def test_too_many_unreadable_images(tmp_path: Path, quick: Recipe) -> None:
     """One of two classes has a broken file: skipped and listed, or refused, as the recipe says."""
     for name, shade in (("dark", 40), ("light", 200)):

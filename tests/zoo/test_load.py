@@ -18,10 +18,8 @@ from bagnet.data.names import imagenet1k
 from bagnet.data.transforms import IMAGENET_MEAN
 from bagnet.model import BagNet
 from bagnet.weights import BadCheckpoint, storable, write
-from bagnet.zoo.catalogue import UnknownModel, card_at, published
-from bagnet.zoo.fetch import WrongFile
+from bagnet.zoo.catalogue import UnknownModel, published
 from bagnet.zoo.load import create, load
-from bagnet.zoo.verify import verify
 
 Small = Callable[..., BagNet]
 
@@ -29,14 +27,6 @@ Small = Callable[..., BagNet]
 @pytest.fixture
 def image() -> torch.Tensor:
     return torch.randn((2, 3, 49, 57), generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture
-def stored(small: Small, tmp_path: Path) -> Path:
-    """A small storable network with 5 classes, windows of 17 px."""
-    path = tmp_path / "stored.safetensors"
-    write(path, *storable(small(kernel3=(1, 1, 1, 0))))
-    return path
 
 
 @pytest.mark.parametrize("name", ["bagnet9", "bagnet17", "bagnet33", "bagnet9_padded", "bagnet17_padded", "bagnet33_padded"])
@@ -250,24 +240,6 @@ def test_from_one_channel_to_three_answers_alike(small: Small, tmp_path: Path, i
     torch.testing.assert_close(three(grey.expand(-1, 3, -1, -1)), one(grey), rtol=1e-5, atol=1e-6)
 
 
-@pytest.fixture
-def publication(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that lies in the cache as one of a small network published with all that the real ones lack and have."""
-    model = small()
-    old = {f"module.{key}": value for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    path = tmp_path / "cache" / "small-00000000.pth.tar"
-    path.parent.mkdir()
-    torch.save({"state_dict": old}, path, _use_new_zipfile_serialization=False)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert model.card is not None
-    source = Source("http://127.0.0.1:9/small-00000000.pth.tar", sha256=sha256[:8])
-    card = replace(model.card, name="bagnet33.small", source=source, licence="MIT")
-    for room in ("catalogue", "load", "verify"):
-        monkeypatch.setattr(f"bagnet.zoo.{room}.published", lambda: {"bagnet33.small": card})
-    monkeypatch.setenv("BAGNET_CACHE", str(path.parent))
-    return path
-
-
 @pytest.mark.parametrize("way", ["name", "path"])
 @torch.inference_mode()
 def test_published_weights_by_name_and_by_path(publication: Path, way: str, small: Small, image: torch.Tensor) -> None:
@@ -279,30 +251,3 @@ def test_published_weights_by_name_and_by_path(publication: Path, way: str, smal
     assert model.card.name == "bagnet33.small"
     assert model.card.licence == "MIT"
     assert model.card.source_sha256 == hashlib.sha256(publication.read_bytes()).hexdigest()
-
-
-@pytest.mark.parametrize("way", ["name", "path"])
-def test_damaged_published_file_is_refused_either_way(publication: Path, way: str) -> None:
-    publication.write_bytes(publication.read_bytes()[:-1])
-    name = "bagnet33.small" if way == "name" else str(publication)
-    for use in (load, verify) if way == "name" else (load, verify, card_at):
-        with pytest.raises(WrongFile, match=re.escape(f"{publication}: is not the published file, its sha256 begins ")):
-            use(name)
-
-
-@pytest.mark.parametrize("way", ["name", "path"])
-def test_verify_a_published_file(publication: Path, way: str) -> None:
-    result = verify("bagnet33.small" if way == "name" else str(publication))
-    assert result.name == "bagnet33.small"
-    assert "as published (sha256, only the first 32 bits)" in result.checks[0]
-    assert hashlib.sha256(publication.read_bytes()).hexdigest() in result.checks[0]
-
-
-def test_verify_a_converted_file(stored: Path) -> None:
-    result = verify(str(stored))
-    model = load(stored)
-    assert model.card is not None
-    assert (result.name, result.digest) == (model.card.name, model.card.digest)
-    assert "the digest on the card inside" in result.checks[1]
-    with pytest.raises(UnknownModel):
-        verify("none.safetensors")

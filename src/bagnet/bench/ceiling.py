@@ -22,7 +22,7 @@ def ceilings(device: str) -> dict[str, float]:
     """Multiply-adds a second of the best matrix product over several shapes, for each runtime and precision."""
     speeds: dict[str, float] = {}
     half = ["bf16"] if device == "cuda" or cpu_has_bf16() else []
-    for precision in ("float32", *(["tf32_products"] if device == "cuda" else []), *half):
+    for precision in ("float32", *(["tf32"] if device == "cuda" else []), *half):
         speeds[f"torch {precision}"] = max(_torch_product(*shape, precision, device) for shape in _SHAPES)
     if device == "cpu":
         with suppress(ImportError):
@@ -43,7 +43,7 @@ def _torch_product(rows: int, inner: int, columns: int, precision: str, device: 
         torch.matmul(left, right)
         wait(device)
 
-    with tf32_products(precision == "tf32_products"):
+    with tf32_products(precision == "tf32"):
         return rows * inner * columns / _fastest(product)
 
 

@@ -1,0 +1,90 @@
+"""Everything that satisfies a protocol of `engine.classifier`, each built once; a new kind is one more of `SUBJECTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from bagnet.architecture import ExternalArchitecture
+from bagnet.card import Card
+from bagnet.data.names import ClassNames
+from bagnet.data.transforms import Preprocessing
+from bagnet.engine.classifier import Predictor
+from bagnet.engine.prepare import Prepared, prepare
+from bagnet.engine.runtimes import RUNTIMES
+from bagnet.engine.runtimes.runner import CannotRun
+from bagnet.model import BagNet
+from bagnet.zoo.external import ExternalNetwork
+from bagnet.zoo.load import create
+
+from ..conftest import randomised
+
+WORDS = ("ape", "bee", "cow", "dog", "elk")
+
+
+@cache
+def small_bagnet(padded: bool = False, seed: int = 0) -> BagNet:
+    """Windows of 17 pixels, every 8 pixels; not to be changed."""
+    with torch.inference_mode(False), torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        model = create(kernel3=(1, 1, 1, 0), layers=(1, 1, 1, 1), width=8, padded=padded, classes=WORDS)
+        return randomised(model).eval()
+
+
+@cache
+def small_prepared(runtime: str, precision: str = "float32") -> Prepared:
+    """`small_bagnet()` on a runtime; skips the test where a package or the processor cannot do it."""
+    pytest.importorskip(runtime)
+    calibration = None
+    if precision == "int8":
+        pytest.importorskip("nncf")
+        calibration = torch.randn((4, 3, 40, 40), generator=torch.Generator().manual_seed(0))
+    try:
+        return prepare(small_bagnet(), runtime, precision, calibration=calibration)
+    except CannotRun as error:
+        pytest.skip(str(error))
+
+
+@cache
+def small_external(seed: int = 0) -> ExternalNetwork:
+    """A network that sees the whole image at once."""
+    with torch.inference_mode(False), torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    shape = ExternalArchitecture("tests.engine:pooled", num_classes=5)
+    return ExternalNetwork(network, Card("pooled.test", shape, ClassNames.from_words(WORDS), Preprocessing())).eval()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something to hold to the contract.
+
+    Args:
+        build: it; built once.
+        other_weights: the same thing with other weights.
+        windows: where its windows lie, as (size, stride, origin); None where it has no evidence.
+        runtime: who runs it.
+    """
+
+    build: Callable[[], Predictor]
+    other_weights: Callable[[], Predictor]
+    windows: tuple[int, int, int] | None = (17, 8, 0)
+    runtime: str = "torch"
+
+
+SUBJECTS: Mapping[str, Subject] = {
+    "bagnet": Subject(small_bagnet, lambda: small_bagnet(seed=1)),
+    "bagnet_padded": Subject(lambda: small_bagnet(padded=True), lambda: small_bagnet(padded=True, seed=1), (17, 8, -8)),
+    **{  # its weights are known again whatever runs them
+        f"prepared_{name}": Subject(
+            lambda name=name: small_prepared(name), lambda: prepare(small_bagnet(seed=1), "torch"), runtime=name
+        )
+        for name in RUNTIMES
+    },
+    "external": Subject(small_external, lambda: small_external(seed=1), windows=None),
+}

@@ -1,0 +1,78 @@
+"""A file is written wholly or not at all, and a model's name becomes one that any system takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bagnet.files import file_stem, replacing
+
+
+def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with replacing(path) as part:
+        part.write_text("new")
+        assert part.parent == path.parent, "on the same disk, where a rename is one step"
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_folder_is_made(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a" / "b" / "c.txt") as part:
+        part.write_text("x")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+def test_after_a_failure_all_is_as_it_was(error: type[BaseException], tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+
+    def fail() -> None:
+        with replacing(path) as part:
+            part.write_text("half")
+            raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+
+    def full() -> None:
+        with replacing(path) as part:
+            part.write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"^\S*table\.csv: cannot be written \(No space left on device\)$"):
+        full()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OSError, match=r"file/table\.csv: cannot be written \((Not a directory|File exists)\)"),
+        replacing(tmp_path / "file" / "table.csv"),
+    ):
+        pytest.fail("there is nowhere to write to")
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("bagnet33.orig_in1k", "bagnet33.orig_in1k"),
+        ("bagnet.zoo.comparison:small_vgg", "bagnet.zoo.comparison_small_vgg"),
+        ("hf-hub:user/repo", "hf-hub_user_repo"),
+        ("a  b\\c*?", "a_b_c"),
+        ("../secret", "secret"),
+        ("größe+1", "größe+1"),
+        ("...", "model"),
+        ("", "model"),
+    ],
+)
+def test_names_of_models_as_names_of_files(name: str, stem: str) -> None:
+    assert file_stem(name) == stem

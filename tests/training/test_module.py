@@ -1,0 +1,212 @@
+"""One step of training, of selection and of the moving average, on weights and logits that are set by hand."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bagnet.data.decode import BadImage
+from bagnet.data.order import Order
+from bagnet.data.samples import Batch
+from bagnet.model import BagNet
+from bagnet.training.losses import classification, distillation, logit_distance, sparsity
+from bagnet.training.module import Diverged, Training, check_unreadable, learning_rate
+from bagnet.training.recipe import RECIPES, Recipe
+
+from .conftest import SMALL
+
+
+class Fixed(nn.Module):
+    """Gives the logits that it holds, whatever it is shown."""
+
+    def __init__(self, logits: Any) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.as_tensor(logits, dtype=torch.float32))
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.logits
+
+
+def training(model: nn.Module, **fields: Any) -> tuple[Training, dict[str, Tensor]]:
+    """The module, on 100 images in ten steps an epoch, and what it logs."""
+    keywords = {name: fields.pop(name) for name in ("multilabel", "class_weights") if name in fields}
+    module = Training(model, Recipe(**{"label_smoothing": 0.0, "ema": 0.0, **fields}), Order(100, 10, 0), 100, **keywords)
+    logged: dict[str, Tensor] = {}
+    module.log = lambda name, value, **_: logged.update({name: value})  # type: ignore[assignment,method-assign]
+    return module, logged
+
+
+def batch(images: Tensor, targets: Any, teacher: Tensor | None = None, unreadable: Any = ()) -> Batch:
+    targets = torch.as_tensor(targets, dtype=torch.float32)
+    return Batch(images, targets, targets[:, :0] if teacher is None else teacher, list(unreadable))
+
+
+def step(module: Training, batch: Batch) -> float:
+    return float(module.training_step(batch, 0).detach())
+
+
+IMAGES = torch.zeros(2, 3, 17, 17)
+LOGITS = torch.tensor([[0.0, log(3.0)], [log(4.0), 0.0]])  # probabilities 1/4, 3/4 and 4/5, 1/5
+FIRST = [[1.0, 0.0], [1.0, 0.0]]
+
+
+def test_the_loss_of_a_step() -> None:
+    module, logged = training(Fixed(LOGITS))
+    loss = step(module, batch(IMAGES, FIRST))
+    assert loss == pytest.approx((log(4) + log(5 / 4)) / 2)
+    assert {name: float(value.detach()) for name, value in logged.items()} == {"train/loss": loss}
+    weighted, _ = training(Fixed(LOGITS), class_weights=torch.tensor([3.0, 1.0]))
+    targets = [[1.0, 0.0], [0.0, 1.0]]
+    expected = classification(LOGITS, torch.tensor(targets), class_weights=torch.tensor([3.0, 1.0]))
+    assert step(weighted, batch(IMAGES, targets)) == float(expected)
+
+
+@pytest.mark.parametrize("compared", ["probabilities", "logits"])
+def test_a_teacher_has_its_share_of_the_loss(compared: str) -> None:
+    teacher = torch.tensor([[0.5, 0.5], [0.25, 0.75]])
+    taught = logit_distance(LOGITS, teacher) if compared == "logits" else distillation(LOGITS, teacher, temperature=2.0)
+    module, _ = training(Fixed(LOGITS), distil=0.25, distil_on=compared, temperature=2.0)
+    loss = step(module, batch(IMAGES, FIRST, teacher))
+    assert loss == pytest.approx(0.75 * (log(4) + log(5 / 4)) / 2 + 0.25 * float(taught))
+
+
+def test_sparsity_adds_the_evidence_of_all_windows() -> None:
+    model = BagNet(SMALL)
+    x, targets = torch.randn(2, 3, 17, 17), torch.eye(1000)[:2]
+    (plain, _), (sparse, logged) = training(model), training(model, sparsity=0.5)
+    difference = step(sparse, batch(x, targets)) - step(plain, batch(x, targets))
+    absolute = sparsity(model.train().evidence(x).detach())
+    assert float(absolute) > 0.1
+    assert difference == pytest.approx(0.5 * float(absolute), rel=1e-4)
+    assert float(logged["train/evidence"].detach()) == pytest.approx(float(absolute), rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_run(value: float) -> None:
+    module, _ = training(Fixed([[0.0, value], [0.0, 0.0]]), learning_rate=0.02)
+    with pytest.raises(
+        Diverged, match=r"^the loss is nan at step 0: try a lower learning_rate than 0\.02, or clip, in another folder$"
+    ):
+        module.training_step(batch(IMAGES, FIRST), 0)
+    with pytest.raises(Diverged, match=r"^the loss on images to select on is nan after step 0"):
+        module.validation_step((IMAGES, torch.tensor(FIRST)), 0)
+
+
+def test_weights_that_are_not_finite_are_named() -> None:
+    module, _ = training(BagNet(SMALL))
+    module.check_weights()
+    with torch.no_grad():
+        module.model.layer2[0].bn1.running_var[3] = float("inf")  # type: ignore[union-attr,index]
+    with pytest.raises(Diverged, match=r"^layer2\.0\.bn1\.running_var is not finite any more after step 0"):
+        module.check_weights()
+
+
+def test_unreadable_images_are_counted_once_and_up_to_a_share() -> None:
+    check_unreadable({3: "broken"}, 100, Recipe(unreadable=0.01))
+    with pytest.raises(
+        BadImage, match=r"^2 of 100 images cannot be read, more than 1% \(unreadable in the recipe\); the first: broken$"
+    ):
+        check_unreadable({3: "broken", 5: "empty"}, 100, Recipe(unreadable=0.01))
+    module, _ = training(Fixed(LOGITS))
+    for _ in range(2):
+        module.training_step(batch(IMAGES, FIRST, unreadable=[(3, "broken")]), 0)
+    assert module.unreadable == {3: "broken"}
+    with pytest.raises(BadImage, match="2 of 100 images"):
+        module.training_step(batch(IMAGES, FIRST, unreadable=[(5, "empty")]), 0)
+
+
+def test_measures_of_selection() -> None:
+    """Of seven classes the label is the first, the second and the sixth best of the three images."""
+    logits = torch.tensor([[9.0, 8, 7, 6, 5, 4, 3]] * 3)
+    module, logged = training(Fixed(logits))
+    module.validation_step((IMAGES, torch.eye(7)[[0, 1, 5]]), 0)
+    assert {name: pytest.approx(float(value)) for name, value in logged.items()} == {
+        "select/loss": float(classification(logits, torch.eye(7)[[0, 1, 5]])),
+        "select/top1": 1 / 3,
+        "select/top5": 2 / 3,
+    }
+    module, logged = training(Fixed([[1.0, -1.0], [2.0, 3.0]]), multilabel=True)
+    module.validation_step((IMAGES, torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 0)
+    assert logged.keys() == {"select/loss", "select/right"}
+    assert float(logged["select/right"]) == 0.75
+
+
+def groups(**fields: Any) -> set[tuple[float, float, int]]:
+    """(learning rate, weight decay, tensors) of each group of parameters."""
+    optimiser = training(BagNet(SMALL), **fields)[0].configure_optimizers()["optimizer"]
+    return {(group["initial_lr"], group["weight_decay"], len(group["params"])) for group in optimiser.param_groups}
+
+
+def test_head_and_normalisation_have_their_own_rates() -> None:
+    """18 convolutions, 17 normalisations of two vectors, and the head's matrix and vector."""
+    shape = {"learning_rate": 0.5, "weight_decay": 0.25}
+    assert groups(**shape) == {(0.5, 0.25, 18), (0.5, 0.0, 34), (0.5, 0.25, 1), (0.5, 0.0, 1)}
+    assert groups(**shape, decay_all=True, backbone_rate=0.5) == {(0.25, 0.25, 52), (0.5, 0.25, 2)}
+    assert groups(**shape, freeze=True) == {(0.5, 0.25, 1), (0.5, 0.0, 1)}
+
+
+def test_what_is_frozen_has_no_gradient() -> None:
+    module, _ = training(BagNet(SMALL), freeze=True)
+    module.configure_optimizers()
+    assert [name for name, value in module.model.named_parameters() if value.requires_grad] == ["fc.weight", "fc.bias"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kinds"), [({}, set()), ({"freeze_norm": True}, {nn.BatchNorm2d}), ({"freeze": True}, {nn.BatchNorm2d, nn.Conv2d})]
+)
+def test_what_is_frozen_keeps_its_statistics(fields: dict[str, bool], kinds: set[type]) -> None:
+    module, _ = training(BagNet(SMALL), **fields)
+    module.train()
+    for part in module.model.modules():
+        if isinstance(part, (nn.BatchNorm2d, nn.Conv2d)):
+            assert part.training == (type(part) not in kinds)
+
+
+def test_running_statistics_have_the_recipes_momentum() -> None:
+    module, _ = training(BagNet(SMALL), batchnorm_momentum=0.25)
+    assert {part.momentum for part in module.modules() if isinstance(part, nn.BatchNorm2d)} == {0.25}
+
+
+def test_the_moving_average_warms_up() -> None:
+    """The first weights as they are; then with decays 2/11 and 3/12; later with the recipe's."""
+    model = Fixed([[0.0]])
+    module, _ = training(model, ema=0.5)
+    assert module.averaged is not None
+    seen = []
+    for value in (0.0, 11.0, 1.0, *[3.0] * 20):
+        with torch.no_grad():
+            model.logits.fill_(value)
+        module.averaged.update_parameters(model)
+        seen.append(float(module.result(IMAGES)))
+    assert seen[:3] == pytest.approx([0.0, 9.0, 3.0])
+    with torch.no_grad():
+        model.logits.fill_(7.0)
+    module.averaged.update_parameters(model)
+    assert float(module.result(IMAGES)) == pytest.approx(5.0)
+    assert module.result is not model
+
+
+def test_without_a_moving_average_the_weights_are_the_result() -> None:
+    model = Fixed(LOGITS)
+    assert training(model)[0].result is model
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    cosine = Recipe(warm_up=0.1)
+    rates = [learning_rate(cosine, step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.0)
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_the_learning_rate_falls_in_steps() -> None:
+    steps = RECIPES["paper"]
+    rates = [learning_rate(steps, step, 900) for step in (0, 299, 300, 599, 600, 899)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
