@@ -105,6 +105,9 @@ def test_another_run_is_refused_and_replaced_when_asked_only(tmp_path: Path) -> 
     with claim(folder, wanted, overwrite=True) as store:
         assert not store.resumed
         assert held_settings(folder) != wanted  # nothing was kept yet
+        rows = store.rows("answers")
+        assert not rows.done
+        assert list(rows) == []
         store.rows("other answers").append(ROWS[:1])
     assert sorted(path.name for path in folder.iterdir()) == ["other answers.jsonl", MANIFEST]
     with claim(folder, wanted) as store:

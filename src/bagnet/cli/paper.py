@@ -107,7 +107,7 @@ def paper(
             batch_size=batch_size,
             workers=workers,
             progress=progress,
-            given=_given(model or (), data, split, seed, trust or ()),
+            request=_given(model or (), data, split, seed, trust or ()),
         )
         if name == "all":
             results, left_out, page = run_all(experiments, material, out, counts, overwrite)

@@ -89,7 +89,7 @@ class Store:
 
     def rows(self, name: str) -> Rows:
         """Rows that are appended one by one, kept under a name. To be opened once."""
-        rows = Rows(self.folder / f"{name}.jsonl", self.begin)
+        rows = Rows(self.folder / f"{name}.jsonl", self.begin, resumed=self.resumed)
         self._opened.callback(rows.close)
         return rows
 
@@ -143,14 +143,15 @@ class Rows:
     Args:
         path: of the file.
         begin: called before the first row is written.
+        resumed: whether rows that the file holds are of this run.
     """
 
-    def __init__(self, path: Path, begin: Any) -> None:
+    def __init__(self, path: Path, begin: Any, *, resumed: bool) -> None:
         self.path, self._begin = path, begin
         self._file: BinaryIO | None = None
         self._offsets: dict[str, int] = {}
         self._end = 0
-        if path.exists():
+        if resumed and path.exists():
             self._index()
 
     @property

@@ -7,16 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 from torch.nn import functional as F
 
 from bagnet.data.decode import BadImage
-from bagnet.model import BagNet
-from bagnet.studies.paper import heatmaps
 from bagnet.studies.paper.heatmaps import Heatmaps
 from bagnet.studies.paper.subjects import gather
 
-from .material import images_of, noise, saying, small_bagnet
+from .material import findings_of, images_of, measures_of, noise, saying, small_bagnet
 from .planted import black, detector, folder_of
 
 
@@ -32,7 +29,7 @@ def test_maps_of_planted_squares(tmp_path: Path) -> None:
         {"class 0/plain": black(3, 3, {(0, 0): 51}), "class 1/square": black(3, 3, {(1, 2): 255, (0, 0): 102})},
     )
     network = saying(lambda x: x.mean((2, 3)), 2, 25)
-    result = Heatmaps().run(gather([("bag", detector()), ("net", network)], data), tmp_path)
+    findings = findings_of(Heatmaps(), gather([("bag", detector()), ("net", network)], data), tmp_path)
     plain, square = _rows(tmp_path)
     assert (plain["class"], plain["answer"], square["class"], square["answer"]) == ("class 0", "class 1", "class 1", "class 1")
     assert float(square["largest"]) == pytest.approx(10, abs=1e-5)
@@ -43,79 +40,49 @@ def test_maps_of_planted_squares(tmp_path: Path) -> None:
     logit = float(square["logit"])
     assert logit > 14 / 9  # the two windows themselves; their neighbours see a little of them
     assert float(square["probability"]) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
-    assert result.record["measures"]["right"] == {"bag": 1}
-    assert [path.name for path in result.figures] == ["heatmaps.png", "heatmaps_official.png"]
-    assert all(Image.open(path).width > 400 for path in result.figures)
+    assert findings.measures.right == {"bag": 1}
+    assert list(findings.figures) == ["heatmaps", "heatmaps_official"]
 
 
 def test_the_official_map_is_the_network_on_a_padded_window_about_every_pixel(tmp_path: Path) -> None:
     """What the published code does, window by window."""
-    model = small_bagnet(21)
-    pictures = noise(4, 21)
-    Heatmaps(count=2).run(gather([("bag", model)], images_of(tmp_path / "data.npz", pictures, [0, 0, 0, 1])), tmp_path)
+    model = small_bagnet(15)
+    pictures = noise(4, 15)
+    material = gather([("bag", model)], images_of(tmp_path / "data.npz", pictures, [0, 0, 0, 1]))
+    findings_of(Heatmaps(count=2), material, tmp_path)
     rows = _rows(tmp_path)
     assert [row["class"] for row in rows] == ["class 0", "class 1"], "as many classes as there are"
     for row in rows:
         x = F.pad(model.transform(Image.fromarray(pictures[int(row["image"][-1])]))[None], (4, 4, 4, 4))
         windows = x.unfold(2, 9, 1).unfold(3, 9, 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
         with torch.inference_mode():
-            expected = model(windows)[:, int(row["class_index"])].view(21, 21)
-        found = np.load(tmp_path / "heatmaps" / row["map"])
-        np.testing.assert_allclose(found, expected, atol=2e-6 * float(expected.abs().max()))
+            expected = model(windows)[:, int(row["class_index"])].view(15, 15)
+        kept = np.load(tmp_path / "heatmaps" / row["map"])
+        np.testing.assert_allclose(kept, expected, atol=2e-6 * float(expected.abs().max()))
 
 
 def test_without_labels_it_is_the_answer(tmp_path: Path) -> None:
+    (data := tmp_path / "images").mkdir()
     for name, level in (("a", 0), ("b", 255)):
-        Image.fromarray(black(2, 2, {(0, 1): level})).save(tmp_path / f"{name}.png")
-    data = tmp_path / "images"
-    data.mkdir()
-    for name in "ab":
-        (tmp_path / f"{name}.png").rename(data / f"{name}.png")
-    result = Heatmaps().run(gather([("bag", detector(biases=(1.0, 0.0)))], data), tmp_path)
+        Image.fromarray(black(2, 2, {(0, 1): level})).save(data / f"{name}.png")
+    measures = measures_of(Heatmaps(), gather([("bag", detector(biases=(1.0, 0.0)))], data), tmp_path)
     assert [(row["image"], row["class"]) for row in _rows(tmp_path)] == [("a.png", "class 0"), ("b.png", "class 1")]
-    assert "right" not in result.record["measures"]
-
-
-def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[str] = []
-    original = heatmaps.finer
-
-    def counted(model: BagNet, *rest: object, **more: object) -> object:
-        drawn.append(model.name)
-        if len(drawn) == 2:
-            raise KeyboardInterrupt
-        return original(model, *rest, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(heatmaps, "finer", counted)
-    material = gather([("bag", small_bagnet(17))], images_of(tmp_path / "d.npz", noise(3, 17), [0, 1, 2]), batch_size=2)
-    folder = tmp_path / "heatmaps"
-    folder.mkdir()
-    with pytest.raises(KeyboardInterrupt):
-        Heatmaps().find(material, folder)
-    Heatmaps().find(material, folder)
-    assert len(drawn) == 4, "one before, the one that was cut short twice, and the last one"
-    assert len(_rows(tmp_path)) == 3
+    assert measures["right"] is None
 
 
 def test_images_that_cannot_be_shown(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "data", {"class 0/good": black(2, 2), "class 1/small": np.zeros((8, 30, 3), np.uint8)})
     (data / "val/class 1/broken.png").write_bytes(b"no image")
-    Heatmaps().run(gather([("bag", detector())], data), tmp_path)
+    findings_of(Heatmaps(), gather([("bag", detector())], data), tmp_path)
     errors = {row["image"].rsplit("/", 1)[-1]: row["error"] for row in _rows(tmp_path)}
     assert errors["good.png"] == ""
     assert "too small for windows of 9 pixels" in errors["small.png"]
     assert "broken.png: not an image" in errors["broken.png"]
     (data / "val/class 0/good.png").write_bytes(b"")
     with pytest.raises(BadImage, match="none of 3 images"):
-        Heatmaps().run(gather([("bag", detector())], data), tmp_path / "none")
+        findings_of(Heatmaps(), gather([("bag", detector())], data), tmp_path / "none")
 
 
-def test_bad_requests(tmp_path: Path) -> None:
-    def answer(x: Tensor) -> Tensor:
-        return x.mean((2, 3))
-
-    data = images_of(tmp_path / "d.npz", noise(2, 9), [0, 1])
-    with pytest.raises(ValueError, match="heatmaps draws the evidence of windows, which only BagNets have"):
-        Heatmaps().run(gather([("net", saying(answer, 3, 9))], data), tmp_path)
+def test_bad_requests() -> None:
     with pytest.raises(ValueError, match="count=0"):
         Heatmaps.with_options({"count": "0"})

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from bagnet.engine.classifier import Predictor
 from bagnet.geometry import Box
 from bagnet.studies.paper.interactions import Interactions, Masks
-from bagnet.studies.paper.subjects import Material, gather
+from bagnet.studies.paper.subjects import gather
 
-from .material import images_of, noise, saying, small_bagnet
+from .material import findings_of, images_of, measures_of, noise, saying, small_bagnet
 
-SIZE = 33
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    return images_of(tmp_path / "images.npz", noise(12, SIZE), [0, 1, 2] * 4)
+SIZE = 17  # room for four masks of 4 px, 4 px apart
 
 
-def found(model: Any, images: Path, out: Path, sides: tuple[int, ...] = (8,)) -> dict[str, Any]:
-    result = Interactions(sides).run(gather([("it", model)], images), out)
-    (one,) = result.record["measures"]["comparisons"]
-    return dict(one)
+def comparison(model: Predictor, out: Path, sides: tuple[int, ...] = (4,), images: int = 5, size: int = SIZE) -> dict[str, Any]:
+    data = images_of(out / "images.npz", noise(images, size), [0] * (images - 1) + [1])
+    (result,) = measures_of(Interactions(sides), gather([("it", model)], data), out)["comparisons"]
+    return dict(result)
 
 
 def linear(x: Tensor) -> Tensor:
@@ -36,44 +31,42 @@ def linear(x: Tensor) -> Tensor:
 
 def product(x: Tensor) -> Tensor:
     """What two places far apart show, multiplied; an empty place reads 2."""
-    one, other = (x[:, 0, place, place] for place in (slice(0, 8), slice(16, 24)))
-    read = [place[:, 3, 3] - 0.5 + 2.5 * (place.std((1, 2)) < 1e-4) for place in (one, other)]
-    both = read[0] * read[1]
-    return torch.stack([both + 1000, both * 0, both * 0], 1)
+    squares = [x[:, 0, span, span] for span in (slice(0, 4), slice(8, 12))]
+    first, second = (square[:, 3, 3] - 0.5 + 2.5 * (square.std((1, 2)) < 1e-4) for square in squares)
+    return torch.stack([first * second + 1000, first * 0, first * 0], 1)
 
 
-def test_a_linear_model_has_none(images: Path, tmp_path: Path) -> None:
-    one = found(saying(linear, 3, SIZE), images, tmp_path / "out")
-    assert one["correlation"]["value"] > 1 - 1e-6
-    assert not one["exact"]
+def test_a_linear_model_has_none(tmp_path: Path) -> None:
+    result = comparison(saying(linear, 3, SIZE), tmp_path)
+    assert result["correlation"]["value"] > 1 - 1e-6
+    assert not result["exact"]
 
 
 def test_a_product_of_two_places_has_many(tmp_path: Path) -> None:
-    data = images_of(tmp_path / "many.npz", noise(100, SIZE), [0] * 99 + [1])
-    one = found(saying(product, 3, SIZE), data, tmp_path / "out")
+    result = comparison(saying(product, 3, SIZE), tmp_path, images=60)
     # With readings a and b of about 0 +- 0.3 the sum is 2ab - 2(a + b), the joint change ab - 4: hardly correlated.
-    assert one["correlation"]["high"] < 0.6
-    assert one["relative_error"]["value"] > 0.5
+    assert result["correlation"]["high"] < 0.6
+    assert result["relative_error"]["value"] > 0.5
 
 
-def test_bagnets_add_up_where_masks_are_a_window_apart(images: Path, tmp_path: Path) -> None:
-    one = found(small_bagnet(SIZE), images, tmp_path / "out")  # windows of 9 px, masks 8 px apart
-    assert one["exact"]
-    assert one["correlation"]["value"] >= 1 - 1e-9
-    assert one["relative_error"]["value"] < 1e-9
+def test_bagnets_add_up_where_masks_are_a_window_apart(tmp_path: Path) -> None:
+    result = comparison(small_bagnet(25), tmp_path, (8,), size=25)  # windows of 9 px, masks 8 px apart
+    assert result["exact"]
+    assert result["correlation"]["value"] >= 1 - 1e-9
+    assert result["relative_error"]["value"] < 1e-9
 
 
-def test_bagnets_do_not_where_they_are_closer(images: Path, tmp_path: Path) -> None:
-    one = found(small_bagnet(SIZE, kernel3=(1, 1, 1, 1)), images, tmp_path / "out", (4,))
-    assert not one["exact"]
-    assert one["relative_error"]["value"] > 1e-3
+def test_bagnets_do_not_where_they_are_closer(tmp_path: Path) -> None:
+    result = comparison(small_bagnet(33, kernel3=(1, 1, 1, 1)), tmp_path, size=33)
+    assert not result["exact"]
+    assert result["relative_error"]["value"] > 1e-3
 
 
-def test_small_masks_far_apart(images: Path, tmp_path: Path) -> None:
+def test_small_masks_far_apart(tmp_path: Path) -> None:
     """Windows of 17 px on images with no room for larger masks; as near as they are long, they do interact."""
-    model = small_bagnet(SIZE, kernel3=(1, 1, 1, 0))
-    result = Interactions((4, 4), (4, 16)).run(gather([("it", model)], images), tmp_path)
-    near, far = result.record["measures"]["comparisons"]
+    data = images_of(tmp_path / "images.npz", noise(4, 25), [0, 1] * 2)
+    material = gather([("it", small_bagnet(25, kernel3=(1, 1, 1, 0)))], data)
+    near, far = measures_of(Interactions((4, 4), (4, 16)), material, tmp_path)["comparisons"]
     assert (near["masks"], far["masks"], far["count"]) == ("4", "4, 16 apart", 4)
     assert not near["exact"]
     assert near["relative_error"]["value"] > 1e-3
@@ -87,52 +80,28 @@ def test_where_masks_lie() -> None:
     assert Interactions((8, 8, 4), (8, 8, 2)).masks == [Masks(8, 8), Masks(4, 2)]
 
 
-def test_an_interrupted_run_goes_on(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-
-    def counted(x: Tensor) -> Tensor:
-        asked.append(len(x))
-        if len(asked) == 8:
-            raise KeyboardInterrupt
-        return linear(x)
-
-    def material(function: Any) -> Material:
-        return gather([("it", saying(function, 3, SIZE))], images, batch_size=1)
-
-    with pytest.raises(KeyboardInterrupt):
-        Interactions((8,)).run(material(counted), tmp_path / "cut")
-    before = len(asked)
-    result = Interactions((8,)).run(material(counted), tmp_path / "cut")
-    whole = Interactions((8,)).run(material(linear), tmp_path / "whole")
-    assert result.record["measures"] == whole.record["measures"]
-    assert len(asked) - before < 2 * 12 + 3, "what was measured is not measured again"
-    rows = list(csv.DictReader((tmp_path / "cut/interactions/interactions.csv").open()))
-    assert len({row["image"] for row in rows}) == len(rows) == 12
-    assert Interactions((8,)).run(material(linear), tmp_path / "cut").there_already
-
-
 def test_one_image_says_nothing_of_a_correlation(tmp_path: Path) -> None:
     data = images_of(tmp_path / "two.npz", noise(2, SIZE), [0, 1])
-    result = Interactions((8,)).run(gather([("it", small_bagnet(SIZE, classes=2))], data).sample(1), tmp_path)
-    assert result.sentences == ["So few images say nothing of a correlation."]
+    findings = findings_of(Interactions((4,)), gather([("it", saying(linear, 3, SIZE))], data).sample(1), tmp_path)
+    assert findings.sentences == ["So few images say nothing of a correlation."]
 
 
 def test_masks_without_room_are_said(tmp_path: Path) -> None:
-    """Of 8 px there is room on 33 px, and of 16 px on 48 px alone."""
-    data = images_of(tmp_path / "data.npz", noise(12, 48), [0, 1, 2] * 4)
-    models = [("small", small_bagnet(33)), ("linear", saying(linear, 3, 33)), ("large", saying(linear, 3, 48))]
-    findings = Interactions((8, 16)).find(gather(models, data), tmp_path)
-    measures = findings.measures
-    assert measures["no_room"] == [{"side": 16, "gap": 16, "input": 33, "models": ["small", "linear"], "images": 12}]
-    assert {one["model"] for one in measures["comparisons"] if one["side"] == 16} == {"large"}
+    """Of 4 px there is room on 17 px, and of 8 px on 24 px alone."""
+    data = images_of(tmp_path / "data.npz", noise(3, 24), [0, 1, 2])
+    models = [("small", small_bagnet(SIZE)), ("linear", saying(linear, 3, SIZE)), ("large", saying(linear, 3, 24))]
+    findings = findings_of(Interactions((4, 8)), gather(models, data), tmp_path)
+    (entry,) = findings.measures.no_room
+    assert (entry.side, entry.gap, entry.input, entry.models, entry.images) == (8, 8, 17, ["small", "linear"], 3)
+    assert {each.model for each in findings.measures.comparisons if each.side == 8} == {"large"}
     assert findings.sentences[-1] == (
-        "There is no room for 4 masks of 16 px, 16 px apart, on inputs of 33 px (small, linear): left out there."
+        "There is no room for 4 masks of 8 px, 8 px apart, on inputs of 17 px (small, linear): left out there."
     )
 
 
-def test_no_room_for_masks(images: Path, tmp_path: Path) -> None:
+def test_no_room_for_masks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no room for 4 masks"):
-        found(small_bagnet(SIZE), images, tmp_path / "out", (16,))
+        comparison(small_bagnet(SIZE), tmp_path, (16,), images=2)
     with pytest.raises(ValueError, match="one pixel at least"):
         Interactions((0,))
     with pytest.raises(ValueError, match="one for each of sides"):

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bagnet.architecture import ExternalArchitecture
-from bagnet.card import Card
-from bagnet.data.names import ClassNames
+from bagnet.engine.classifier import Predictor
 from bagnet.studies.paper.texture_synthesis import TextureNetwork, gram, minimised, synthesise, texture_error
 from bagnet.zoo.comparison import small_resnet, small_vgg
-from bagnet.zoo.external import ExternalNetwork
 
-from .material import plain, small_bagnet
-
-
-def wrapped(network: nn.Module, classes: int = 5) -> ExternalNetwork:
-    card = Card("network", ExternalArchitecture("tests:network", classes), ClassNames.numbered(classes), plain(8))
-    return ExternalNetwork(network, card).eval()
-
-
-def colour_network() -> nn.Sequential:
-    """A 1 x 1 convolution whose channels are red, green, blue and one, so that its Gram matrix holds the mean colour."""
-    first = nn.Conv2d(3, 4, 1)
-    with torch.no_grad():
-        first.weight.zero_()
-        first.weight[[0, 1, 2], [0, 1, 2]] = 1.0
-        first.bias.copy_(torch.tensor([0.0, 0, 0, 1]))  # type: ignore[union-attr]
-    return nn.Sequential(first, nn.ReLU(), nn.AvgPool2d(2))
+from .material import colour_network, network_of, small_bagnet
 
 
 def texture(network: nn.Module) -> TextureNetwork:
-    found = TextureNetwork.of("it", wrapped(network))
-    assert found is not None
-    return found
+    made = TextureNetwork.of("it", network_of(network, 5, 8))
+    assert made is not None
+    return made
 
 
 def noise(count: int, size: int = 8) -> Tensor:
@@ -51,31 +31,31 @@ def test_a_gram_matrix_by_hand() -> None:
 
 def test_the_error_is_a_share() -> None:
     wanted = [torch.tensor([[[3.0, 0.0], [0.0, 4.0]]]), torch.tensor([[[2.0]]])]
-    found = [torch.tensor([[[3.0, 0.0], [0.0, 0.0]]]), torch.tensor([[[1.0]]])]
-    assert texture_error(found, wanted).item() == pytest.approx((16 / 25 + 1 / 4) / 2)
-    assert texture_error(wanted, [0 * one for one in wanted]).item() == (25 + 4) / 2, "where there is nothing to be a share of"
+    grams = [torch.tensor([[[3.0, 0.0], [0.0, 0.0]]]), torch.tensor([[[1.0]]])]
+    assert texture_error(grams, wanted).item() == pytest.approx((16 / 25 + 1 / 4) / 2)
+    assert texture_error(wanted, [0 * gram for gram in wanted]).item() == (25 + 4) / 2, "where there is nothing to be a share of"
 
 
 def test_a_synthesised_image_has_the_statistics_and_not_the_places() -> None:
     image = torch.rand(1, 3, 8, 8, dtype=torch.float64) * torch.tensor([0.9, 0.5, 0.2])[:, None, None]
     network = texture(colour_network().double())
     start = noise(1)
-    found = synthesise(network, image, start, 60)
+    made = synthesise(network, image, start, 60)
     wanted = network.grams(image)
-    before, after = (texture_error(network.grams(pixels), wanted).item() for pixels in (start.sigmoid(), found))
+    before, after = (texture_error(network.grams(pixels), wanted).item() for pixels in (start.sigmoid(), made))
     assert after < 1e-6 * before
-    assert torch.allclose(found.mean((2, 3)), image.mean((2, 3)), atol=1e-3)
-    assert (found - image).abs().mean() > 0.05
-    assert found.min() >= 0
-    assert found.max() <= 1
+    assert torch.allclose(made.mean((2, 3)), image.mean((2, 3)), atol=1e-3)
+    assert (made - image).abs().mean() > 0.05
+    assert made.min() >= 0
+    assert made.max() <= 1
 
 
 def test_gram_matrices_say_nothing_of_where() -> None:
     chain = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, padding="same"))
     network = texture(nn.Sequential(*chain, nn.ReLU(), nn.MaxPool2d(2)).double())
     image = torch.rand(1, 3, 8, 8, dtype=torch.float64)
-    for one, other in zip(network.grams(image), network.grams(image.roll((4, -4), (2, 3))), strict=True):
-        assert torch.allclose(one, other, rtol=1e-12)
+    for still, rolled in zip(network.grams(image), network.grams(image.roll((4, -4), (2, 3))), strict=True):
+        assert torch.allclose(still, rolled, rtol=1e-12)
 
 
 def test_an_image_goes_its_own_way() -> None:
@@ -97,9 +77,9 @@ def test_minima_by_hand() -> None:
     assert torch.allclose(quadratic, torch.full((1, 2), 2.0), atol=1e-3)
 
 
-def test_what_is_no_number_is_not_gone_to() -> None:
-    found = minimised(lambda rows: rows[:, 0] - rows[:, 0].log(), torch.tensor([[0.001]]), 20)
-    assert found.item() == pytest.approx(1, abs=1e-3)
+def test_where_the_function_is_not_finite_is_not_gone_to() -> None:
+    lowest = minimised(lambda rows: rows[:, 0] - rows[:, 0].log(), torch.tensor([[0.001]]), 20)
+    assert lowest.item() == pytest.approx(1, abs=1e-3)
 
 
 class WithFeatures(nn.Module):
@@ -114,7 +94,11 @@ def test_which_networks_make_textures() -> None:
     vgg = texture(small_vgg(5))
     assert list(vgg.layers.values()) == ["conv1_1", "pool1", "pool2", "pool3", "pool4"]
     assert texture(WithFeatures()).layers == {1: "conv1_1", 4: "pool1"}
-    models: list[Any] = [wrapped(small_resnet(5)), wrapped(nn.Sequential(nn.Flatten(), nn.Linear(12, 5))), small_bagnet(9)]
+    models: list[Predictor] = [
+        network_of(small_resnet(5), 5, 8),
+        network_of(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), 5, 8),
+        small_bagnet(9),
+    ]
     assert [TextureNetwork.of("it", model) for model in models] == [None] * 3
 
 

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from bagnet.data.decode import BadImage
-from bagnet.data.labels import BadLabels
 from bagnet.data.names import ClassNames
 from bagnet.model import BagNet
+from bagnet.progress import Progress
+from bagnet.runs.sweep import NotANumber
 from bagnet.studies.paper.subjects import gather
 from bagnet.studies.paper.thresholds import Thresholds, ranks
 
 from ...evidence.detector import magenta_detector
-from .material import images_of, plain, saying, small_bagnet
+from .material import findings_of, images_of, measures_of, noise, plain, prepared_by, small_bagnet, stopping_after
 
 SIZE = 33
 MAGENTA, GREEN = (255, 0, 255), (0, 255, 0)
 
 
-def places(levels: list[float], label: int) -> list[int]:
+def ranks_of(levels: list[float], label: int) -> list[int]:
     """Of one class among three at four windows, with means 1, 0.75 and 0.25."""
     values = torch.tensor([[4.0, 0, 0, 0], [1, 1, 1, 0], [-8, 3, 3, 3]], dtype=torch.float64)
     return ranks(values, levels, label).tolist()
@@ -34,19 +34,19 @@ def places(levels: list[float], label: int) -> list[int]:
 
 def test_a_threshold_below_everything_clips_nothing() -> None:
     for label in range(3):
-        whole, clipped, binarised = places([-8.5], label)
+        whole, clipped, binarised = ranks_of([-8.5], label)
         assert whole == clipped == label
         assert binarised == label, "all are 1: of equal logits the first counts as the best"
 
 
 def test_winners_by_hand() -> None:
     # Clipped at 0: 1, 0.75, 2.25. Binarised: 1/4, 3/4, 3/4. At 2 clipped: 2.5, 2, 2.75; binarised: 1/4, 0, 3/4.
-    assert places([0.0, 2.0], 0) == [0, 1, 1, 2, 1]
-    assert places([0.0, 2.0], 1) == [1, 2, 2, 0, 2]
-    assert places([0.0, 2.0], 2) == [2, 0, 0, 1, 0]
+    assert ranks_of([0.0, 2.0], 0) == [0, 1, 1, 2, 1]
+    assert ranks_of([0.0, 2.0], 1) == [1, 2, 2, 0, 2]
+    assert ranks_of([0.0, 2.0], 2) == [2, 0, 0, 1, 0]
     # At 3 clipped: 3.25, 3, 3; binarised: 1/4, 0, 0, as what is equal to the threshold is not above it.
-    assert places([3.0], 1) == [1, 1, 1]
-    assert places([3.0], 2) == [2, 2, 2]
+    assert ranks_of([3.0], 1) == [1, 1, 1]
+    assert ranks_of([3.0], 2) == [2, 2, 2]
 
 
 def detector() -> BagNet:
@@ -67,84 +67,59 @@ def images(tmp_path: Path) -> Path:
     return images_of(tmp_path / "images.npz", pixels, [1, 1, 1, 0, 0, 0])
 
 
-def accuracies(model: Any, images: Path, out: Path, percentiles: tuple[float, ...]) -> dict[str, Any]:
-    (out / "thresholds").mkdir(parents=True)
-    findings = Thresholds(percentiles).find(gather([("it", model)], images), out / "thresholds")
-    (one,) = findings.measures["models"]
-    return dict(one)
+def accuracies(model: BagNet, images: Path, out: Path, percentiles: tuple[float, ...]) -> dict[str, Any]:
+    (result,) = measures_of(Thresholds(percentiles), gather([("it", model)], images), out)["models"]
+    return dict(result)
 
 
 def test_a_detector_of_known_evidence(images: Path, tmp_path: Path) -> None:
-    one = accuracies(detector(), images, tmp_path / "out", (0.0, 75.0, 100.0))
-    lowest, middle, highest = one["thresholds"]
+    result = accuracies(detector(), images, tmp_path / "out", (0.0, 75.0, 100.0))
+    lowest, middle, highest = result["thresholds"]
     assert [lowest["threshold"], middle["threshold"]] == pytest.approx([-2, 0], abs=1e-5)
     assert highest["threshold"] == pytest.approx(8, abs=1e-5)
-    assert one["unchanged"]["top1"]["value"] == 0.5, "one window of sixteen does not outweigh the others"
+    assert result["unchanged"]["top1"]["value"] == 0.5, "one window of sixteen does not outweigh the others"
     assert lowest["clipped"]["top1"]["value"] == 0.5, "nothing is below the lowest"
     assert middle["clipped"]["top1"]["value"] == 1, "what speaks against it counts no more; of equal ones the first is right"
     assert middle["binarised"]["top1"]["value"] == 1
     assert highest["clipped"]["top1"]["value"] == highest["binarised"]["top1"]["value"] == 0.5, "all are equal"
-    assert "top5" not in one["unchanged"], "of two classes"
+    assert result["unchanged"]["top5"] is None, "of two classes"
 
 
-def test_an_interrupted_run_goes_on(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = detector()
-    material = gather([("it", model)], images, batch_size=1)
-    own, asked = model.evidence, [0]
-
-    def counted(x: Tensor, classes: Any = None) -> Tensor:
-        asked[0] += 1
-        if asked[0] == 6 + 4:  # after the sample that says where the percentiles lie
-            raise KeyboardInterrupt
-        return own(x, classes)
-
-    monkeypatch.setattr(model, "evidence", counted)
+def test_an_interrupted_run_goes_on(images: Path, tmp_path: Path) -> None:
+    """With the same thresholds, and what was measured is not measured again."""
+    material = gather([("it", detector())], images, batch_size=1)
     with pytest.raises(KeyboardInterrupt):
-        Thresholds((75.0,)).run(material, tmp_path / "cut")
-    result = Thresholds((75.0,)).run(material, tmp_path / "cut")
-    assert asked[0] == 10 + 6 + 3, "what was measured is not measured again"
-    assert result.record["measures"]["models"] == [accuracies(detector(), images, tmp_path / "whole", (75.0,))]
-    rows = list(csv.DictReader((tmp_path / "cut/thresholds/thresholds.csv").open()))
+        measures_of(Thresholds((75.0,)), replace(material, progress=stopping_after(6 + 4)), tmp_path / "cut")
+    told: list[Progress] = []
+    findings = findings_of(Thresholds((75.0,)), replace(material, progress=told.append), tmp_path / "cut")
+    assert [progress.done for progress in told if progress.stage == "it"] == [5, 6]
+    assert findings.measures == findings_of(Thresholds((75.0,)), material, tmp_path / "whole").measures
+    with (tmp_path / "cut/thresholds/thresholds.csv").open() as file:
+        rows = list(csv.DictReader(file))
     assert [row["rank clipped at 75 %"] for row in rows] == ["0"] * 6
     assert [row["rank"] for row in rows] == ["1"] * 3 + ["0"] * 3
-    assert all(path.stat().st_size for path in result.figures)
 
 
 def test_batches_do_not_matter(tmp_path: Path) -> None:
-    data = images_of(
-        tmp_path / "noise.npz", np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), np.uint8), [0, 1, 2, 0, 1]
-    )
+    data = images_of(tmp_path / "noise.npz", noise(5, SIZE), [0, 1, 2, 0, 1])
     model = small_bagnet(SIZE)
-    found = []
+    result = []
     for size in (1, 4):
-        (tmp_path / str(size)).mkdir()
         material = gather([("it", model)], data, batch_size=size)
-        found.append(Thresholds((10.0, 50.0)).find(material, tmp_path / str(size)).measures)
-    assert found[0] == found[1]
+        result.append(findings_of(Thresholds((10.0, 50.0)), material, tmp_path / str(size)).measures)
+    assert result[0] == result[1]
 
 
 def test_what_does_not_suit_is_said(images: Path, tmp_path: Path) -> None:
-    network = saying(lambda x: x.mean((2, 3))[:, :2], 2, SIZE)
-    with pytest.raises(ValueError, match="none of the models is a BagNet"):
-        Thresholds().run(gather([("it", network)], images), tmp_path)
-    with pytest.raises(ValueError, match="between 0 and 100"):
-        Thresholds((50.0, 101.0)).run(gather([("it", detector())], images), tmp_path)
+    for percentiles in ((50.0, 101.0), ()):
+        with pytest.raises(ValueError, match="between 0 and 100"):
+            Thresholds(percentiles)
     small = images_of(tmp_path / "small.npz", np.zeros((2, 5, 5, 3), np.uint8), [0, 1])
-    tiny = detector()
-    assert tiny.card is not None
-    tiny.card = replace(tiny.card, preprocessing=replace(plain(5), resize=None, crop=None))
+    tiny = prepared_by(detector(), plain(None))
     with pytest.raises(BadImage, match=r"small\.npz.*5 x 5 pixels .* too small for windows of 9 pixels"):
-        Thresholds().run(gather([("it", tiny)], small), tmp_path)
+        findings_of(Thresholds(), gather([("it", tiny)], small), tmp_path)
     broken = detector()
     with torch.no_grad():
         broken.fc.bias[1] = torch.nan
-    with pytest.raises(BadImage, match="it answers with NaN"):
-        Thresholds().run(gather([("it", broken)], images), tmp_path)
-
-
-def test_labels_are_needed(photograph: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "loose"
-    folder.mkdir()
-    photograph.rename(folder / "one.jpg")
-    with pytest.raises(BadLabels, match="loose: has no labels"):
-        Thresholds().run(gather([("it", detector())], folder), tmp_path / "out")
+    with pytest.raises(NotANumber, match="it answers with evidence that is not finite"):
+        findings_of(Thresholds(), gather([("it", broken)], images), tmp_path)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,33 @@ from ...evaluation.evaluate import rank_of_label
 from ...figures.charts import finished, of_images
 from ...figures.picture import Picture
 from ...figures.style import BLUE, GREY, INK, abridged, labels, panel_title, quiet_frame, side_by_side
+from ...runs.table import Row
 from ...statistics import Estimate, bootstrap, correlation, kappa
 from .experiment import Experiment, Findings, Workplace
+from .needs import Needs
 from .scores import all_scores
 from .subjects import Material
 
 _PANELS = 3  # in a row of the figure
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How alike two models err."""
+
+    first: str
+    second: str
+    correlation: Estimate  # of their accuracies for each class; the interval is over classes
+    kappa: Estimate  # error consistency; the interval is over images
+
+
+@dataclass(frozen=True)
+class Measures:
+    """All that was measured."""
+
+    images: int
+    top: int  # right is an answer among the best so many
+    pairs: Sequence[Pair]
 
 
 @dataclass(frozen=True)
@@ -29,7 +50,6 @@ class Errors(Experiment):
         top: an answer is right if the true class is among so many; 1 where there are no more classes than that.
     """
 
-    name = "errors"
     title = "Do models find the same classes hard?"
     question = "How alike are the accuracies of two models, class by class, and do they err on the same images?"
     paper = (
@@ -40,6 +60,7 @@ class Errors(Experiment):
         "Right is an answer among the best five. The interval of a correlation is over classes, that of a kappa over images; "
         "kappa (Geirhos et al. 2020) is not in the paper."
     )
+    needs = Needs(labels=True, several=True)
 
     top: int = 5
 
@@ -48,62 +69,30 @@ class Errors(Experiment):
             raise ValueError(f"top={self.top}: at least the best answer counts")
 
     def find(self, material: Material, work: Workplace) -> Findings:
-        """As `Experiment.find`. ValueError: there are fewer than two models."""
-        if len(material.subjects) < 2:
-            raise ValueError("errors compares models: name two at least")
+        """As `Experiment.find`."""
         readable, logits = all_scores(material, work)
         shown = material.labels.numpy()[readable]
         top = self.top if self.top < len(material.classes) else 1
         right = {name: rank_of_label(values, shown) < top for name, values in logits.items()}
-        pairs = list(combinations([one.name for one in material.ordered], 2))
-        found = {pair: self._pair(right[pair[0]], right[pair[1]], shown, material.seed) for pair in pairs}
-        closest, consistent = (max(pairs, key=lambda pair: np.nan_to_num(found[pair][which].value, nan=-2)) for which in (0, 1))
-        counts = np.unique(shown, return_counts=True)[1]
-        sentences = [
-            f"Most alike class by class are {closest[0]} and {closest[1]}: correlation of top-{top} accuracy "
-            f"{found[closest][0].text()} over {len(counts)} classes of {int(np.median(counts))} images each (median); the fewer "
-            "these are, the noisier the accuracies, and the lower their correlation.",
-            f"{consistent[0]} and {consistent[1]} err on the same images most: kappa {found[consistent][1].text()}.",
+        pairs = [
+            _pair(first.name, second.name, right, shown, material.seed) for first, second in combinations(material.ordered, 2)
         ]
-        rows = [_class_row(material, shown, right, int(place)) for place in np.unique(shown)]
-        measures = {
-            "images": len(shown),
-            "top": top,
-            "pairs": [
-                {"first": one, "second": other, "correlation": pair[0].to_dict(), "kappa": pair[1].to_dict()}
-                for (one, other), pair in found.items()
-            ],
-        }
-        return Findings(measures, sentences, {self.name: self._picture(material, len(shown), top, rows, found)}, rows)
+        rows = [_row(material, label, shown == label, right) for label in np.unique(shown).tolist()]
+        measures = Measures(len(shown), top, pairs)
+        return Findings(measures, _sentences(measures, shown), {self.name: self._picture(material, measures, rows)}, rows)
 
-    def _pair(
-        self, one: NDArray[np.bool_], other: NDArray[np.bool_], shown: NDArray[Any], seed: int
-    ) -> tuple[Estimate, Estimate]:
-        """(correlation of class-conditional accuracy, its interval over classes; kappa, its interval over images)"""
-        return (
-            correlation(*_by_class(one, other, shown), seed),
-            bootstrap(np.stack([one, other], 1), lambda rows: kappa(rows[:, 0], rows[:, 1]), seed),
-        )
-
-    def _picture(
-        self,
-        material: Material,
-        images: int,
-        top: int,
-        rows: list[dict[str, Any]],
-        found: dict[tuple[str, str], tuple[Estimate, Estimate]],
-    ) -> Picture:
-        columns = min(_PANELS, len(found))
-        lines = -(-len(found) // columns)
+    def _picture(self, material: Material, measures: Measures, rows: Sequence[Row]) -> Picture:
+        columns = min(_PANELS, len(measures.pairs))
+        lines = -(-len(measures.pairs) // columns)
         figure, (whole,) = side_by_side([max(3.6 * columns, 6.4)], 0.8 + 4.1 * lines)
         grid = whole.subgridspec(lines, columns)
-        for place, ((one, other), (alike, same)) in enumerate(found.items()):
-            axes = figure.add_subplot(grid[place // columns, place % columns])
+        for number, pair in enumerate(measures.pairs):
+            axes = figure.add_subplot(grid[number // columns, number % columns])
             axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
-            points = np.array([(100 * row[one], 100 * row[other]) for row in rows])
+            points = np.array([(100 * row[pair.first], 100 * row[pair.second]) for row in rows])
             axes.scatter(points[:, 0], points[:, 1], s=14, color=BLUE, alpha=0.55, linewidths=0)
-            panel_title(axes, f"r {alike.text(2)}\n\N{GREEK SMALL LETTER KAPPA} {same.text(2)}")
-            labels(axes, abridged(one, 40), abridged(other, 40))
+            panel_title(axes, f"r {pair.correlation.text(2)}\n\N{GREEK SMALL LETTER KAPPA} {pair.kappa.text(2)}")
+            labels(axes, abridged(pair.first, 40), abridged(pair.second, 40))
             axes.set_xlim(-3, 103)
             axes.set_ylim(-3, 103)
             axes.set_aspect("equal")
@@ -111,23 +100,34 @@ class Errors(Experiment):
             axes.tick_params(labelcolor=INK)
         words = of_images(
             material.data,
-            images,
-            f"top-{top} accuracy in per cent, a point a class",
+            measures.images,
+            f"top-{measures.top} accuracy in per cent, a point a class",
             "95\N{NO-BREAK SPACE}% intervals (bootstrap), of r over classes, of \N{GREEK SMALL LETTER KAPPA} over images",
         )
         return finished(figure, self.title, words)
 
 
-def _by_class(
-    one: NDArray[np.bool_], other: NDArray[np.bool_], shown: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N,) right answers of two models, and the classes shown -> accuracy of both for each class that has images."""
-    _, places, counts = np.unique(shown, return_inverse=True, return_counts=True)
-    return np.bincount(places, one) / counts, np.bincount(places, other) / counts
+def _pair(first: str, second: str, right: Mapping[str, NDArray[np.bool_]], shown: NDArray[np.int64], seed: int) -> Pair:
+    _, members, counts = np.unique(shown, return_inverse=True, return_counts=True)
+    by_class = {name: np.bincount(members, right[name]) / counts for name in (first, second)}
+    both = np.stack([right[first], right[second]], 1)
+    consistency = bootstrap(both, lambda rows: kappa(rows[:, 0], rows[:, 1]), seed)
+    return Pair(first, second, correlation(by_class[first], by_class[second], seed), consistency)
 
 
-def _class_row(material: Material, shown: NDArray[Any], right: dict[str, NDArray[np.bool_]], place: int) -> dict[str, Any]:
-    members = shown == place
-    entry = material.classes[place]
+def _row(material: Material, label: int, members: NDArray[np.bool_], right: Mapping[str, NDArray[np.bool_]]) -> Row:
+    entry = material.classes[label]
     accuracies = {name: float(values[members].mean()) for name, values in right.items()}
     return {"class": str(entry), "wnid": entry.wnid or "", "images": int(members.sum()), **accuracies}
+
+
+def _sentences(measures: Measures, shown: NDArray[np.int64]) -> list[str]:
+    counts = np.unique(shown, return_counts=True)[1]
+    closest = max(measures.pairs, key=lambda pair: np.nan_to_num(pair.correlation.value, nan=-2))
+    consistent = max(measures.pairs, key=lambda pair: np.nan_to_num(pair.kappa.value, nan=-2))
+    return [
+        f"Most alike class by class are {closest.first} and {closest.second}: correlation of top-{measures.top} accuracy "
+        f"{closest.correlation.text()} over {len(counts)} classes of {int(np.median(counts))} images each (median); the fewer "
+        "these are, the noisier the accuracies, and the lower their correlation.",
+        f"{consistent.first} and {consistent.second} err on the same images most: kappa {consistent.kappa.text()}.",
+    ]

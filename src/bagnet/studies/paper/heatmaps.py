@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...evidence import Evidence, explain
@@ -19,10 +19,10 @@ from ...figures.sheet import Sheet
 from ...figures.style import MARGIN, SOFT, short
 from ...files import file_stem, replacing
 from ...geometry import Geometry
-from ...runs.table import Row
 from .experiment import Experiment, Findings, Workplace
-from .measured import measured
-from .subjects import Material, Subject, drawable
+from .measured import Columns, Measurements, measured
+from .needs import Needs
+from .subjects import Material, Subject
 
 _PART = "evidence"
 _SIDE, _GAP, _TITLES, _CAPTION = 2.15, 0.22, 0.45, 0.78  # inches
@@ -39,6 +39,35 @@ _HOW: dict[Style, str] = {
 
 
 @dataclass(frozen=True)
+class ImageMap(Columns):
+    """What a model says of one image: of its true class, or of the answer where that is not known, and which the answer is."""
+
+    class_: str
+    wnid: str
+    class_index: int
+    logit: float
+    probability: float
+    mean: float  # over the map of the class
+    largest: float  # logit of a window
+    smallest: float
+    answer: str
+    answer_index: int
+    answer_probability: float
+    map: str  # file of the full-resolution map
+
+
+@dataclass(frozen=True)
+class Measures:
+    """All that was measured of the images that are shown."""
+
+    images: int
+    maps: int
+    largest_difference: float  # of the mean of a map from its logit
+    largest_logit: float  # of a map
+    right: Mapping[str, int] | None  # name of each model -> right answers; None where the true classes are not known
+
+
+@dataclass(frozen=True)
 class Heatmaps(Experiment):
     """See `question`. Where the images have no labels, the evidence is that for the class which each model answers.
 
@@ -46,7 +75,6 @@ class Heatmaps(Experiment):
         count: images that are shown, drawn by the seed, of as many classes as there are.
     """
 
-    name = "heatmaps"
     title = "Where the evidence lies"
     question = "Which places of an image speak for its class, and which against it, as the windows grow?"
     paper = (
@@ -54,10 +82,10 @@ class Heatmaps(Experiment):
         "of the object, little on the background (recalled, and told alike by others)."
     )
     differs = (
-        "The images are drawn by lot. Each map is drawn twice: as the official code draws it, and as signed logits of which "
+        "The images are drawn at random. Each map is drawn twice: as the official code draws it, and as signed logits of which "
         "none is cut off."
     )
-    labels = False
+    needs = Needs(bagnets=True, pictures=True)
 
     count: int = 6
 
@@ -67,134 +95,139 @@ class Heatmaps(Experiment):
 
     def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`. BadImage: no image can be shown."""
-        subjects = drawable(material, self.name)
         shown = material.sample(self.count)
 
-        def measure(subject: Subject, place: int, _: Tensor) -> Mapping[str, Row]:
-            return {_PART: _measure(shown, work.folder, subject, place)}
+        def measure(subject: Subject, row: int, _: Tensor) -> Mapping[str, ImageMap]:
+            return {_PART: _measure(shown, work.folder, subject, row)}
 
-        rows = measured(work, shown, subjects, lambda _: [_PART], measure)
-        error = max(abs(row["mean"] - row["logit"]) for row in rows)
-        largest = max(abs(row["logit"]) for row in rows)
-        images = len({row["image"] for row in rows})
-        sentences = [
-            f"The mean of each of {len(rows)} maps of {images} images is the logit of its class: the largest difference is "
-            f"{error:.1g}, of logits up to {largest:.1f}."
-        ]
-        measures: dict[str, Any] = {
-            "images": images,
-            "maps": len(rows),
-            "largest_difference": error,
-            "largest_logit": largest,
-        }
-        if material.targets is not None:
-            measures["right"] = {
-                one.name: sum(row["answer_index"] == row["class_index"] for row in rows if row["model"] == one.name)
-                for one in subjects
-            }
-            counted = ", ".join(f"{name} {right} of {images}" for name, right in measures["right"].items())
-            sentences.append(f"Right answers among the images shown: {counted}.")
+        maps = measured(work, shown, shown.bagnets, lambda _: [_PART], measure, ImageMap.of_row)
+        measures = _measures(shown, maps)
         pictures = {
-            self.name: self._picture(shown, subjects, rows, work.folder, "evidence"),
-            f"{self.name}_official": self._picture(shown, subjects, rows, work.folder, "paper"),
+            self.name: self._picture(shown, maps, work.folder, "evidence"),
+            f"{self.name}_official": self._picture(shown, maps, work.folder, "paper"),
         }
-        return Findings(measures, sentences, pictures)
+        return Findings(measures, _sentences(measures), pictures)
 
-    def _picture(
-        self, shown: Material, subjects: Sequence[Subject], rows: Sequence[Mapping[str, Any]], folder: Path, style: Style
-    ) -> Picture:
-        found = {(row["image"], row["model"]): row for row in rows}
-        names = shown.images.names
-        places = [place for place, name in enumerate(names) if any((name, one.name) in found for one in subjects)]
+    def _picture(self, shown: Material, maps: Measurements[ImageMap], folder: Path, style: Style) -> Picture:
+        by_image = {(measurement.image, measurement.model): measurement.value for measurement in maps.rows}
+        names, bagnets = shown.images.names, shown.bagnets
+        rows = [row for row, name in enumerate(names) if any((name, bagnet.name) in by_image for bagnet in bagnets)]
         across, down = _SIDE + _GAP, _SIDE + _CAPTION
         sheet = Sheet(
-            2 * MARGIN + across * (1 + len(subjects)) - _GAP,
-            _TITLES + down * len(places) + 0.1,
+            2 * MARGIN + across * (1 + len(bagnets)) - _GAP,
+            _TITLES + down * len(rows) + 0.1,
             self.title,
             f"{shown.data}. {_HOW[style]}",
         )
-        for column, one in enumerate(subjects, 1):
-            sheet.text(MARGIN + column * across, sheet.top, short(one.name, 25), 9, fontweight="bold")
-            sheet.text(MARGIN + column * across, sheet.top + 0.18, f"windows of {one.window} px", color=SOFT)
-        for line, place in enumerate(places):
+        for column, bagnet in enumerate(bagnets, 1):
+            sheet.text(MARGIN + column * across, sheet.top, short(bagnet.name, 25), 9, fontweight="bold")
+            sheet.text(MARGIN + column * across, sheet.top + 0.18, f"windows of {bagnet.window} px", color=SOFT)
+        for line, row in enumerate(rows):
             y = sheet.top + _TITLES + line * down
             photographed = False
-            for column, one in enumerate(subjects, 1):
+            for column, bagnet in enumerate(bagnets, 1):
                 x = MARGIN + column * across
-                row = found.get((names[place], one.name))
-                if row is None:
+                measurement = by_image.get((names[row], bagnet.name))
+                if measurement is None:
                     sheet.text(x, y, "cannot be shown:\nthe table says why", color=SOFT)
                     continue
-                evidence = _evidence(shown, one, place)
+                evidence = _evidence(shown, bagnet, row)
                 if not photographed:
                     photograph(sheet.panel(MARGIN, y, _SIDE, _SIDE), evidence, [])
                     photographed = True
-                values, geometry = _map(evidence, one, row, folder, style)
+                values, geometry = _map(evidence, bagnet, measurement, folder, style)
                 limit = _limit(values, style)
                 heat_map(sheet.panel(x, y, _SIDE, _SIDE), evidence, values, geometry, limit, style, [])
-                _caption(sheet, x, y + _SIDE + 0.07, row, limit, shown.targets is not None)
+                _caption(sheet, x, y + _SIDE + 0.07, measurement, limit, shown.targets is not None)
             below = y + _SIDE + 0.07
             if shown.targets is not None:
-                sheet.text(MARGIN, below, short(str(shown.classes[int(shown.targets[place])]), 25), 9, fontweight="bold")
+                sheet.text(MARGIN, below, short(str(shown.classes[int(shown.targets[row])]), 25), 9, fontweight="bold")
                 below += 0.19
-            sheet.text(MARGIN, below, short(names[place], 40), 7, color=SOFT)
+            sheet.text(MARGIN, below, short(names[row], 40), 7, color=SOFT)
         return Picture(sheet.figure)
 
 
-def _measure(shown: Material, folder: Path, subject: Subject, place: int) -> Row:
+def _measure(shown: Material, folder: Path, subject: Subject, row: int) -> ImageMap:
     """What a model says of an image; the full-resolution map goes to a file of its own."""
-    evidence = _evidence(shown, subject, place)
+    evidence = _evidence(shown, subject, row)
     logits = torch.from_numpy(evidence.logits[list(subject.columns)].astype(np.float64))
     probabilities = logits.softmax(0)
     answer = int(logits.argmax())
-    index = answer if shown.targets is None else int(shown.targets[place])
+    index = answer if shown.targets is None else int(shown.targets[row])
     values = evidence.map(subject.columns[index])
-    full = finer(subject.model, evidence, subject.transform, [subject.columns[index]], padded=True).values[0, 0]
-    file = f"maps/{file_stem(subject.name)}-{place}.npy"
+    full = finer(subject.classifier, evidence, subject.transform, [subject.columns[index]], padded=True).values[0, 0]
+    file = f"maps/{file_stem(subject.name)}-{row}.npy"
     with replacing(folder / file) as part, part.open("wb") as opened:
         np.save(opened, full.float().numpy())
-    return {
-        "class": str(shown.classes[index]),
-        "wnid": shown.classes[index].wnid or "",
-        "class_index": index,
-        "logit": float(logits[index]),
-        "probability": float(probabilities[index]),
-        "mean": float(values.mean(dtype=np.float64)),
-        "largest": float(values.max()),
-        "smallest": float(values.min()),
-        "answer": str(shown.classes[answer]),
-        "answer_index": answer,
-        "answer_probability": float(probabilities[answer]),
-        "map": file,
+    return ImageMap(
+        str(shown.classes[index]),
+        shown.classes[index].wnid or "",
+        index,
+        float(logits[index]),
+        float(probabilities[index]),
+        float(values.mean(dtype=np.float64)),
+        float(values.max()),
+        float(values.min()),
+        str(shown.classes[answer]),
+        answer,
+        float(probabilities[answer]),
+        file,
+    )
+
+
+def _measures(shown: Material, maps: Measurements[ImageMap]) -> Measures:
+    values = [measurement.value for measurement in maps.rows]
+    right = {
+        bagnet.name: sum(value.answer_index == value.class_index for value in maps.of(bagnet, _PART)) for bagnet in shown.bagnets
     }
+    return Measures(
+        len({measurement.image for measurement in maps.rows}),
+        len(values),
+        max(abs(value.mean - value.logit) for value in values),
+        max(abs(value.logit) for value in values),
+        None if shown.targets is None else right,
+    )
 
 
-def _evidence(shown: Material, subject: Subject, place: int) -> Evidence:
-    return explain(subject.model, shown.images.photo(place).image)
+def _evidence(shown: Material, subject: Subject, row: int) -> Evidence:
+    return explain(subject.classifier, shown.images.photo(row).image)
 
 
-def _map(evidence: Evidence, subject: Subject, row: Mapping[str, Any], folder: Path, style: Style) -> tuple[Any, Geometry]:
+def _map(
+    evidence: Evidence, subject: Subject, measurement: ImageMap, folder: Path, style: Style
+) -> tuple[NDArray[np.float32], Geometry]:
     """What is drawn, and of which windows it is."""
     if style == "evidence":
-        return evidence.map(subject.columns[row["class_index"]]), evidence.geometry
+        return evidence.map(subject.columns[measurement.class_index]), evidence.geometry
     # The official map has its windows centred on the pixels, whether the image was padded for it or by the network itself.
     size = evidence.geometry.size
-    return np.load(folder / row["map"]), Geometry(size, 1, -((size - 1) // 2))
+    return np.load(folder / measurement.map), Geometry(size, 1, -((size - 1) // 2))
 
 
-def _limit(values: Any, style: Style) -> float:
+def _limit(values: NDArray[np.float32], style: Style) -> float:
     size = np.abs(values)
     return float(size.max() if style == "evidence" else np.percentile(size, 99)) or 1.0
 
 
-def _caption(sheet: Sheet, x: float, y: float, row: Mapping[str, Any], limit: float, labelled: bool) -> None:
+def _caption(sheet: Sheet, x: float, y: float, measurement: ImageMap, limit: float, labelled: bool) -> None:
     if not labelled:
-        answer = str(row["class"])
-    elif row["answer_index"] == row["class_index"]:
+        answer = measurement.class_
+    elif measurement.answer_index == measurement.class_index:
         answer = "its answer"
     else:
-        answer = f"it answers {short(str(row['answer']), 22)}, {percent(row['answer_probability'])}"
-    words = f"logit {signed(row['logit'])}, probability {percent(row['probability'])}"
+        answer = f"it answers {short(measurement.answer, 22)}, {percent(measurement.answer_probability)}"
+    words = f"logit {signed(measurement.logit)}, probability {percent(measurement.probability)}"
     sheet.text(x, y, words, 8.5, fontweight="bold")
     sheet.text(x, y + 0.19, short(answer, 40))
     sheet.text(x, y + 0.36, f"colours from {signed(-limit)} to {signed(limit)}", 7, color=SOFT)
+
+
+def _sentences(measures: Measures) -> list[str]:
+    sentences = [
+        f"The mean of each of {measures.maps} maps of {measures.images} images is the logit of its class: the largest difference "
+        f"is {measures.largest_difference:.1g}, of logits up to {measures.largest_logit:.1f}."
+    ]
+    if measures.right is not None:
+        counted = ", ".join(f"{name} {right} of {measures.images}" for name, right in measures.right.items())
+        sentences.append(f"Right answers among the images shown: {counted}.")
+    return sentences

@@ -7,30 +7,18 @@ from dataclasses import dataclass
 from math import lcm
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...data.decode import BadImage
 from ...engine.inference import exact
-from ...figures.charts import BOOTSTRAP, finished, of_images
+from ...figures.charts import BOOTSTRAP, finished, intervals, of_images
 from ...figures.picture import Picture
-from ...figures.style import (
-    GREY,
-    INK,
-    SOFT,
-    labels,
-    model_colours,
-    panel_title,
-    quiet_frame,
-    short,
-    side_by_side,
-)
+from ...figures.style import GREY, INK, SOFT, labels, model_colours, panel_title, quiet_frame, short, side_by_side
 from ...geometry import Box, Geometry, ceil_div
-from ...runs.table import Row
 from ...statistics import Estimate, mean
 from .experiment import Experiment, Findings, Workplace
-from .measured import measured
+from .measured import Columns, measured
 from .subjects import Material, Subject
 
 if TYPE_CHECKING:
@@ -38,6 +26,51 @@ if TYPE_CHECKING:
 
 _SWAPPED = "swapped"
 _SHOWN = 3  # images of the examples
+
+
+@dataclass(frozen=True)
+class Moved(Columns):
+    """What a layout changes of the logits of one image, in standard deviations of these over the classes."""
+
+    change: float  # of the leading class
+    largest: float  # of any class
+
+
+@dataclass(frozen=True)
+class Change:
+    """The same over all images."""
+
+    change: Estimate  # of the leading class
+    largest: float  # of any class and image
+    apart: bool  # no window sees both tiles
+
+
+@dataclass(frozen=True)
+class ChangeAt(Change):
+    """That of tiles so many pixels from each other."""
+
+    distance: int
+
+
+@dataclass(frozen=True)
+class ModelChanges:
+    """What all layouts change of one model's logits."""
+
+    model: str
+    window: int | None  # side in pixels; None where it sees the whole image
+    images: int
+    distances: Sequence[ChangeAt]
+    swapped: Change
+
+
+@dataclass(frozen=True)
+class Measures:
+    """All that was measured."""
+
+    canvas: tuple[int, int]  # height and width in pixels
+    farthest: int  # distance with which all others are compared
+    models: Sequence[ModelChanges]
+    left_out: Mapping[str, str]  # name of a model -> reason
 
 
 @dataclass(frozen=True)
@@ -54,7 +87,6 @@ class Layout(Experiment):
         distances: empty pixels between the tiles, multiples of the BagNets' strides.
     """
 
-    name = "layout"
     title = "Does it matter where things are?"
     question = (
         "How far do the logits change when two parts of an image are moved apart on an empty canvas, or change places? A bag of "
@@ -68,7 +100,6 @@ class Layout(Experiment):
         "All of it: two tiles of an image on an empty canvas. The right tile moves, and so not the distance alone changes but "
         "also where on the canvas it lies, which networks with padding notice."
     )
-    labels = False
     sample = 200
 
     tile: int = 24
@@ -78,63 +109,63 @@ class Layout(Experiment):
         """As `Experiment.find`.
 
         Raises:
-            ValueError: tile or distances do not suit the BagNets' windows, or no network takes a canvas of that size.
+            ValueError: no network takes a canvas of that size.
             BadImage: no image has room for the tiles.
         """
-        canvas = Canvas.holding([one.model.geometry for one in material.bagnets], self.tile, self.distances)
-        left_out = {one.name: reason for one in material.networks if (reason := _refuses(one, canvas))}
-        subjects = [one.doubled() if one.window is not None else one for one in material.ordered if one.name not in left_out]
+        canvas = self._canvas(material)
+        left_out = {network.name: reason for network in material.networks if (reason := _refuses(network, canvas))}
+        subjects = [
+            subject if subject.window is None else subject.doubled()
+            for subject in material.ordered
+            if subject.name not in left_out
+        ]
         if not subjects:
             raise ValueError(next(iter(left_out.values())))
-        rows = measured(
-            work,
-            material,
-            subjects,
-            lambda _: canvas.layouts,
-            lambda subject, _, x: _changes(subject, canvas, x),
+        changes = measured(
+            work, material, subjects, lambda _: canvas.layouts, lambda subject, _, x: _moved(subject, canvas, x), Moved.of_row
         )
-        by_model = {one.name: [row for row in rows if row["model"] == one.name] for one in subjects}
-        for name, own in by_model.items():
-            if not own:
+        models = []
+        for subject in subjects:
+            rows = {layout: changes.of(subject, layout) for layout in canvas.layouts}
+            if not rows[_SWAPPED]:
                 raise BadImage(
-                    f"{name}: what it sees of the images has no room for two tiles of {self.tile} px: set a smaller tile"
+                    f"{subject.name}: what it sees of the images has no room for two tiles of {self.tile} px: set a smaller tile"
                 )
-        found = [_summary(one, by_model[one.name], canvas, material.seed) for one in subjects]
-        measures = {
-            "canvas": [canvas.height, canvas.width],
-            "farthest": canvas.distances[-1],
-            "models": found,
-            "left_out": left_out,
-        }
-        figures = {
-            self.name: self._picture(material, found, canvas.distances[-1]),
-            f"{self.name}_examples": _examples(material, canvas),
-        }
-        return Findings(measures, [*_sentences(found, canvas.distances[-1]), *left_out.values()], figures)
+            models.append(_summary(subject, rows, canvas, material.seed))
+        measures = Measures((canvas.height, canvas.width), canvas.distances[-1], models, left_out)
+        figures = {self.name: self._picture(material, measures), f"{self.name}_examples": _examples(material, canvas)}
+        return Findings(measures, [*_sentences(measures), *left_out.values()], figures)
 
-    def _picture(self, material: Material, found: Sequence[Mapping[str, Any]], farthest: int) -> Picture:
+    def check(self, material: Material) -> None:
+        """As `Experiment.check`. ValueError: tile or distances do not suit the BagNets' windows."""
+        super().check(material)
+        self._canvas(material)
+
+    def _canvas(self, material: Material) -> Canvas:
+        return Canvas.holding([bagnet.classifier.geometry for bagnet in material.bagnets], self.tile, self.distances)
+
+    def _picture(self, material: Material, measures: Measures) -> Picture:
         figure, panels = side_by_side([5.8, 4.4], 4.6)
         moved, swapped = (figure.add_subplot(panel) for panel in panels)
-        colours = model_colours([one["window"] for one in found])
-        for one, colour in zip(found, colours, strict=True):
-            own = one["distances"]
-            value, around = _with_interval([entry["change"] for entry in own])
-            name = short(one["model"], 34)
+        colours = model_colours([model.window for model in measures.models])
+        for model, colour in zip(measures.models, colours, strict=True):
+            name = short(model.model, 34)
             look: Any = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.6, "capsize": 2, "label": name}
-            moved.errorbar([entry["distance"] for entry in own], value, around, **look)
-            if one["window"] is not None:
-                apart = one["window"] - 1
+            at = [change.distance for change in model.distances]
+            intervals(moved, at, [change.change for change in model.distances], **look)
+            if model.window is not None:
+                apart = model.window - 1
                 moved.axvline(apart, 0, 0.94, color=colour, linewidth=1.2, linestyle=(0, (3, 2)), zorder=0)
                 above = moved.get_xaxis_transform()
                 moved.text(apart, 0.95, f"{apart} px", transform=above, fontsize=8, color=INK, ha="center", va="bottom")
         moved.set_ylim(0, 1.15 * moved.get_ylim()[1])  # room for the words at the top
         across = "empty pixels between the tiles; dashed: a BagNet's window less 1 px"
         labels(moved, across, "change of the leading logit, sd over the classes")
-        panel_title(moved, f"Moved nearer than {farthest} px")
+        panel_title(moved, f"Moved nearer than {measures.farthest} px")
         quiet_frame(moved, "y")
-        _bars(swapped, found, colours, farthest)
-        words = f"two tiles of {self.tile} px; logits against those {farthest} px apart"
-        about = of_images(material.data, (one["images"] for one in found), words, f"bars: {BOOTSTRAP}")
+        _bars(swapped, measures, colours)
+        words = f"two tiles of {self.tile} px; logits against those {measures.farthest} px apart"
+        about = of_images(material.data, (model.images for model in measures.models), words, f"bars: {BOOTSTRAP}")
         return finished(figure, self.title, about, [moved])
 
 
@@ -168,24 +199,24 @@ class Canvas:
         Raises:
             ValueError: they are no multiples of the strides, or some window sees both tiles at every distance.
         """
-        step = lcm(*(one.stride for one in geometries))
-        window = max((one.size for one in geometries), default=1)
+        step = lcm(*(geometry.stride for geometry in geometries))
+        window = max((geometry.size for geometry in geometries), default=1)
         if tile < 1 or tile % step:
             raise ValueError(f"tile={tile}: the side of the tiles must be a multiple of the BagNets' strides, {step} px")
         ordered = tuple(sorted(set(distances)))
-        if len(ordered) < 2 or ordered[0] < 0 or any(one % step for one in ordered):
+        if len(ordered) < 2 or ordered[0] < 0 or any(distance % step for distance in ordered):
             raise ValueError(f"distances={tuple(distances)}: give two or more, multiples of the BagNets' strides, {step} px")
         if ordered[-1] < window - 1:
             raise ValueError(
                 f"distances={tuple(distances)}: a window of {window} px sees both tiles at all of them; "
                 f"the largest must be {step * ceil_div(window - 1, step)} at least"
             )
-        margin = step * ceil_div(max((_reach(one, tile) for one in geometries), default=0), step)
+        margin = step * ceil_div(max((_reach(geometry, tile) for geometry in geometries), default=0), step)
         return cls(tile + 2 * margin, 2 * tile + ordered[-1] + 2 * margin, margin, tile, ordered)
 
     @property
     def layouts(self) -> list[str]:
-        """Names of all but the one that others are compared with: a distance each, and the farthest one with places changed."""
+        """Names of all but the one that others are compared with: a distance each, and the farthest one with tiles exchanged."""
         return [*map(str, self.distances[:-1]), _SWAPPED]
 
     def boxes(self, distance: int) -> tuple[Box, Box]:
@@ -193,10 +224,10 @@ class Canvas:
         first = Box(self.margin, self.margin, self.margin + self.tile, self.margin + self.tile)
         return first, first.shift(self.tile + distance, 0)
 
-    def lay(self, one: Tensor, other: Tensor, distance: int) -> Tensor:
+    def lay(self, left: Tensor, right: Tensor, distance: int) -> Tensor:
         """Two (C, tile, tile) parts of prepared images, so far apart -> (C, height, width). Zero is the mean colour."""
-        canvas = one.new_zeros(len(one), self.height, self.width)
-        for part, box in zip((one, other), self.boxes(distance), strict=True):
+        canvas = left.new_zeros(len(left), self.height, self.width)
+        for part, box in zip((left, right), self.boxes(distance), strict=True):
             canvas[(..., *box.slices)] = part
         return canvas
 
@@ -220,7 +251,7 @@ def _reach(geometry: Geometry, tile: int) -> int:
 
 def _refuses(subject: Subject, canvas: Canvas) -> str:
     """Why a network cannot be asked, in words: it takes no images of another size than its own. Empty where it does."""
-    x = torch.zeros(1, len(subject.transform.mean), canvas.height, canvas.width)
+    x = torch.zeros(1, subject.channels, canvas.height, canvas.width)
     try:
         with exact(subject.model), torch.inference_mode():
             subject.logits(x)
@@ -231,64 +262,50 @@ def _refuses(subject: Subject, canvas: Canvas) -> str:
     return ""
 
 
-def _changes(subject: Subject, canvas: Canvas, x: Tensor) -> dict[str, Row]:
-    """Of one image, (1, C, H, W): what each layout changes of the logits, in standard deviations of those over the classes."""
-    one, other = (x[(0, ..., *box.slices)] for box in two_tiles(x.shape[2], x.shape[3], canvas.tile))
+def _moved(subject: Subject, canvas: Canvas, x: Tensor) -> dict[str, Moved]:
+    """Of one image, (1, C, H, W): what each layout changes of the logits."""
+    left, right = (x[(0, ..., *box.slices)] for box in two_tiles(x.shape[2], x.shape[3], canvas.tile))
     farthest = canvas.distances[-1]
-    layouts = [canvas.lay(one, other, distance) for distance in canvas.distances]
-    logits = subject.logits(torch.stack([*layouts, canvas.lay(other, one, farthest)])).double()
+    layouts = [canvas.lay(left, right, distance) for distance in canvas.distances]
+    logits = subject.logits(torch.stack([*layouts, canvas.lay(right, left, farthest)])).double()
     before = logits[-2]
     spread = float(before.std(correction=0))
     if not spread > 0:  # so written, NaN is refused too
         raise ValueError(f"{subject.name} gives all classes the same logit")
     leading = int(before.argmax())
-    found: dict[str, Row] = {}
-    for name, after in zip(canvas.layouts, [*logits[:-2], logits[-1]], strict=True):
-        change = (after - before).abs() / spread
-        found[name] = {"change": float(change[leading]), "largest": float(change.max())}
-    return found
-
-
-def _summary(subject: Subject, rows: Sequence[Row], canvas: Canvas, seed: int) -> dict[str, Any]:
-    def of(name: str, apart: int) -> dict[str, Any]:
-        chosen = [row for row in rows if row["part"] == name]
-        return {
-            "change": mean([row["change"] for row in chosen], seed).to_dict(),
-            "largest": max(row["largest"] for row in chosen),
-            "apart": subject.window is not None and apart >= subject.window - 1,
-        }
-
+    changes = [(after - before).abs() / spread for after in (*logits[:-2], logits[-1])]
     return {
-        "model": subject.name,
-        "window": subject.window,
-        "images": len({row["image"] for row in rows}),
-        "distances": [{"distance": distance, **of(str(distance), distance)} for distance in canvas.distances[:-1]],
-        _SWAPPED: of(_SWAPPED, canvas.distances[-1]),
+        layout: Moved(float(change[leading]), float(change.max())) for layout, change in zip(canvas.layouts, changes, strict=True)
     }
 
 
-def _with_interval(measures: Sequence[Mapping[str, float]]) -> tuple[Any, Any]:
-    """((N,) values, (2, N) how far the intervals reach below and above), as `errorbar` takes them."""
-    value, low, high = (np.array([one[name] for one in measures]) for name in ("value", "low", "high"))
-    return value, np.maximum(0, np.stack([value - low, high - value]))
+def _summary(subject: Subject, rows: Mapping[str, Sequence[Moved]], canvas: Canvas, seed: int) -> ModelChanges:
+    def change(layout: str, distance: int) -> tuple[Estimate, float, bool]:
+        apart = subject.window is not None and distance >= subject.window - 1
+        return mean([row.change for row in rows[layout]], seed), max(row.largest for row in rows[layout]), apart
+
+    distances = [ChangeAt(*change(str(distance), distance), distance) for distance in canvas.distances[:-1]]
+    swapped = Change(*change(_SWAPPED, canvas.distances[-1]))
+    return ModelChanges(subject.name, subject.window, len(rows[_SWAPPED]), distances, swapped)
 
 
-def _bars(axes: Axes, found: Sequence[Mapping[str, Any]], colours: Sequence[str], farthest: int) -> None:
-    """What the change of places does to each model."""
-    value, around = _with_interval([one[_SWAPPED]["change"] for one in found])
-    places = range(len(found))
-    axes.barh(places, value, 0.56, color=colours)
-    axes.errorbar(value, places, xerr=around, fmt="none", ecolor=GREY, capsize=2)
-    end = float((value + around[1]).max()) or 1.0
-    for place, one, size, above in zip(places, found, value, around[1], strict=True):
-        words = f"at most {_small(one[_SWAPPED]['largest'])}" if one[_SWAPPED]["apart"] else f"{size:.2g}"
-        axes.text(size + above + 0.02 * end, place, words, fontsize=8.5, color=INK, va="center")
-    axes.set_yticks(places, [short(one["model"], 26) for one in found])
-    axes.set_ylim(len(found) - 0.4, -0.6)
+def _bars(axes: Axes, measures: Measures, colours: Sequence[str]) -> None:
+    """What the exchange of the tiles does to each model."""
+    changes = [model.swapped for model in measures.models]
+    lines = range(len(changes))
+    axes.barh(lines, [change.change.value for change in changes], 0.56, color=colours)
+    look: Any = {"fmt": "none", "ecolor": GREY, "capsize": 2}
+    intervals(axes, lines, [change.change for change in changes], across=True, **look)
+    end = max(change.change.high for change in changes) or 1.0
+    for line, change in zip(lines, changes, strict=True):
+        words = f"at most {_small(change.largest)}" if change.apart else f"{change.change.value:.2g}"
+        axes.text(change.change.high + 0.02 * end, line, words, fontsize=8.5, color=INK, va="center")
+    axes.set_yticks(lines, [short(model.model, 26) for model in measures.models])
+    axes.set_ylim(len(changes) - 0.4, -0.6)
     axes.set_xlim(0, 1.2 * end)
     axes.locator_params(axis="x", nbins=5)
     labels(axes, "change of the leading logit, sd over the classes", "")
-    panel_title(axes, f"Places changed, {farthest} px apart")
+    panel_title(axes, f"Places changed, {measures.farthest} px apart")
     quiet_frame(axes, "x")
     axes.tick_params(axis="y", length=0, labelcolor=INK)
 
@@ -306,8 +323,8 @@ def _examples(material: Material, canvas: Canvas) -> Picture:
     columns = [panel.subgridspec(_SHOWN, 1) for panel in panels]
     for line, x in enumerate(_first(material, subject, canvas)):
         boxes = two_tiles(x.shape[1], x.shape[2], canvas.tile)
-        one, other = (x[(..., *box.slices)] for box in boxes)
-        pictures = [x, canvas.lay(one, other, near), canvas.lay(one, other, farthest), canvas.lay(other, one, farthest)]
+        left, right = (x[(..., *box.slices)] for box in boxes)
+        pictures = [x, canvas.lay(left, right, near), canvas.lay(left, right, farthest), canvas.lay(right, left, farthest)]
         for column, title, shown in zip(columns, titles, pictures, strict=True):
             axes = figure.add_subplot(column[line])
             axes.imshow(subject.transform.picture(shown), interpolation="nearest")
@@ -329,7 +346,7 @@ def _first(material: Material, subject: Subject, canvas: Canvas) -> Iterator[Ten
     count = 0
     for row in range(len(material)):
         try:
-            x = subject.transform.of_pixels(material.images.pixels(row, len(subject.transform.mean)))
+            x = subject.transform.of_pixels(material.images.pixels(row, subject.channels))
             two_tiles(x.shape[1], x.shape[2], canvas.tile)
         except (OSError, ValueError):
             continue
@@ -339,28 +356,24 @@ def _first(material: Material, subject: Subject, canvas: Canvas) -> Iterator[Ten
             return
 
 
-def _sentences(found: Sequence[Mapping[str, Any]], farthest: int) -> list[str]:
-    bagnets = [one for one in found if one["window"] is not None]
-    networks = [one for one in found if one["window"] is None]
+def _sentences(measures: Measures) -> list[str]:
+    bagnets = [model for model in measures.models if model.window is not None]
+    networks = [model for model in measures.models if model.window is None]
     sentences = []
     if bagnets:
-        largest = max(entry["largest"] for one in bagnets for entry in [*one["distances"], one[_SWAPPED]] if entry["apart"])
+        largest = max(change.largest for model in bagnets for change in (*model.distances, model.swapped) if change.apart)
         sentences.append(
             "Once no window sees both tiles, neither their distance nor their order changes a logit of a BagNet: by "
             f"{_small(largest)} standard deviations of the logits at most, over all classes and images (float64)."
         )
-    near = found[0]["distances"][0]["distance"]
+    near = measures.models[0].distances[0].distance
     measure = "in standard deviations of the logits over the classes"
-    moved = "; ".join(f"{one['model']} {_text(one['distances'][0])}" for one in found)
-    sentences.append(f"Change of the leading class's logit, {measure}, from {farthest} px apart to {near}: {moved}.")
+    moved = "; ".join(f"{model.model} {model.distances[0].change.text()}" for model in measures.models)
+    sentences.append(f"Change of the leading class's logit, {measure}, from {measures.farthest} px apart to {near}: {moved}.")
     if networks:
-        swapped = "; ".join(f"{one['model']} {_text(one[_SWAPPED])}" for one in networks)
-        sentences.append(f"The same where the tiles change places, {farthest} px apart: {swapped}.")
+        swapped = "; ".join(f"{model.model} {model.swapped.change.text()}" for model in networks)
+        sentences.append(f"The same where the tiles change places, {measures.farthest} px apart: {swapped}.")
     return sentences
-
-
-def _text(entry: Mapping[str, Any]) -> str:
-    return Estimate(**entry["change"]).text()
 
 
 def _small(value: float) -> str:

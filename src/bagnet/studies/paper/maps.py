@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...attribution.methods import attribute
+from ...attribution.methods import NoFeatureMap, NotComplete, attribute
+from ...attribution.rewrite import NotRewritable
 from ...data.transforms import Preprocessing
 from ...engine.inference import exact, like_weights
 from ...evidence.dense import dense
@@ -21,6 +21,7 @@ from .subjects import Material, Subject
 
 PAPERS = ("saliency", "integrated_gradients", "epsilon_lrp", "deeplift")  # with which the paper compares
 METHODS = (*PAPERS, "grad_cam", "occlusion")
+NO_MAP = (NoFeatureMap, NotComplete, NotRewritable)  # why a method may have no map of an image
 _TITLES = {
     "saliency": "Saliency",
     "integrated_gradients": "Integrated gradients",
@@ -37,18 +38,30 @@ def title_of(source: str) -> str:
     return _TITLES.get(source, source)
 
 
+def check_methods(methods: Collection[str]) -> None:
+    """See that there are such methods. ValueError: there is no such one; the message has those that there are."""
+    if unknown := [method for method in methods if method not in METHODS]:
+        raise ValueError(f"methods={unknown[0]!r}: choose among {', '.join(METHODS)}")
+
+
+def check_cells(cell: int, subject: Subject) -> None:
+    """See that the input of a model has two cells of a side. ValueError: it has not, or is not of one size."""
+    if len(squares(cell, subject.input_side, subject.input_side)) < 2:
+        raise ValueError(f"cell={cell}: the input of {subject.name}, {subject.input_side} px, has no two such cells")
+
+
 def over_cells(values: Tensor, side: int) -> NDArray[np.float64]:
     """(H, W) -> (N,) means over `squares`."""
     height, width = values.shape
     return np.array([float(values[box.slices].double().mean()) for box in squares(side, height, width)])
 
 
-def bagnet_map(bag: Subject, place: int, material: Material, row: int, target: Subject, x: Tensor) -> Tensor:
+def bagnet_map(bag: Subject, index: int, material: Material, row: int, target: Subject, x: Tensor) -> Tensor:
     """A BagNet's full-resolution heat map of an image, as the official code makes it, on the pixels of a network's input.
 
     Args:
         bag: the BagNet.
-        place: the class, among the material's.
+        index: of the class, among the material's.
         material: for the image, where the two do not prepare it in the same way.
         row: of the image.
         target: the network.
@@ -57,29 +70,28 @@ def bagnet_map(bag: Subject, place: int, material: Material, row: int, target: S
     Returns:
         (H, W) logits of the windows around each pixel; zero where the BagNet's input does not reach.
     """
-    same = bag.transform == target.transform
-    image = None if same else material.images.photo(row).image
-    own = x if image is None else bag.transform(image)[None]
+    image = None if bag.transform == target.transform else material.images.photo(row).image
+    seen = x if image is None else bag.transform(image)[None]
     with exact(bag.model), torch.inference_mode():
-        values = dense(bag.model, like_weights(own, bag.model), [bag.columns[place]]).values[0, 0]
-    return values if image is None else _moved(values, bag.transform, target.transform, image)
+        values = dense(bag.classifier, like_weights(seen, bag.model), [bag.columns[index]]).values[0, 0]
+    return values if image is None else moved(values, bag.transform, target.transform, image)
 
 
-def method_map(method: str, target: Subject, place: int, x: Tensor, material: Material, row: int, cell: int) -> Tensor:
+def method_map(method: str, target: Subject, index: int, x: Tensor, material: Material, row: int, cell: int) -> Tensor:
     """(H, W) what a method says of the pixels of (1, C, H, W), on the network; occlusion by cells. Raises as `attribute`."""
-    return attribute(method, target.model, x, target.columns[place], window=cell, seed=material.seed, rows=[row]).values[0]
+    return attribute(method, target.module, x, target.columns[index], window=cell, seed=material.seed, rows=[row]).values[0]
 
 
-def _moved(values: Tensor, source: Preprocessing, target: Preprocessing, image: Image.Image) -> Tensor:
-    """A map of pixels of one network's input on those of another's, through the image that both were made from."""
-    here, there = (one.placement(image.size) for one in (source, target))
-    columns = _places(here.horizontal, there.horizontal)
-    rows = _places(here.vertical, there.vertical)
+def moved(values: Tensor, source: Preprocessing, target: Preprocessing, image: Image.Image) -> Tensor:
+    """A map (H, W) of pixels of one network's input on those of another's, through the image that both were made from."""
+    before, after = source.placement(image.size), target.placement(image.size)
+    columns = _positions(before.horizontal, after.horizontal)
+    rows = _positions(before.vertical, after.vertical)
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)[None].to(values.dtype)
     return F.grid_sample(values[None, None], grid, "bilinear", "zeros", align_corners=False)[0, 0]
 
 
-def _places(source: Axis, target: Axis) -> Tensor:
+def _positions(source: Axis, target: Axis) -> Tensor:
     """Where the pixels of one input lie on the other, from -1 at its first edge to 1 at its last."""
     centres = (torch.arange(target.length, dtype=torch.float64) + 0.5 + target.start) * target.scale
     return 2 * (centres / source.scale - source.start) / source.length - 1
@@ -89,6 +101,6 @@ def masked(x: Tensor, boxes: Sequence[Box], fill: str) -> Tensor:
     """(1, C, H, W) with boxes painted over: "mean" by the mean colour of the data, "cell" each by its own mean colour."""
     painted = x.clone()
     for box in boxes:
-        part: Any = (0, ..., *box.slices)
+        part = (0, ..., *box.slices)
         painted[part] = 0.0 if fill == "mean" else x[part].mean((1, 2), keepdim=True)
     return painted

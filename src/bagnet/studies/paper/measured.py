@@ -1,9 +1,10 @@
-"""One measurement for each model and image, kept as it is known."""
+"""One measurement for each model and image, kept as soon as it is made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Generic, Self, TypeVar
 
 from torch import Tensor
 
@@ -13,8 +14,59 @@ from ...runs.table import Row, columns_of, write_table
 from .experiment import Workplace
 from .subjects import Material, Subject
 
-# (subject, row of the image, (1, C, H, W) prepared image) -> a row of the table for each part
-Measure = Callable[[Subject, int, Tensor], Mapping[str, Row]]
+
+class Columns:
+    """A dataclass whose fields are columns of the table: what one part of an image gives.
+
+    A column may be called as Python's own words are: its field has a line at the end (`class_`).
+    """
+
+    def to_row(self) -> Row:
+        """As JSON and tables hold it."""
+        return {name.rstrip("_"): getattr(self, name) for name in self._names()}
+
+    @classmethod
+    def of_row(cls, row: Row) -> Self:
+        """What `to_row` made, perhaps in another run."""
+        return cls(**{name: row[name.rstrip("_")] for name in cls._names()})
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [column.name for column in fields(cls)]  # type: ignore[arg-type] # subclasses are dataclasses
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Columns):
+    """Why one part of an image gives nothing."""
+
+    error: str
+
+
+T = TypeVar("T", bound=Columns)
+
+# (subject, row of the image, (1, C, H, W) prepared image) -> what each part gives
+Measure = Callable[[Subject, int, Tensor], Mapping[str, T | Failed]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement(Generic[T]):
+    """What one part of an image gives, asked of one model."""
+
+    model: str
+    image: str
+    part: str
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements(Generic[T]):
+    """All that was measured, in the order in which it was."""
+
+    rows: Sequence[Measurement[T]]
+
+    def of(self, subject: Subject, part: str) -> list[T]:
+        """What a part gives of each image, asked of a model."""
+        return [row.value for row in self.rows if row.model == subject.name and row.part == part]
 
 
 def measured(
@@ -22,9 +74,10 @@ def measured(
     material: Material,
     subjects: Iterable[Subject],
     parts: Callable[[Subject], Iterable[str]],
-    measure: Measure,
-) -> list[dict[str, Any]]:
-    """Measure each subject on each image, and keep what is known on the disk. The table of all rows is written, too.
+    measure: Measure[T],
+    read: Callable[[Row], T],
+) -> Measurements[T]:
+    """Measure each subject on each image, and keep the rows on the disk. The table of all rows is written, too.
 
     Images that cannot be read, or are smaller than a window, have a row that says so in its column `error` and no others, and
     are noted as unusable.
@@ -35,9 +88,10 @@ def measured(
         subjects: models to measure.
         parts: names of the rows that one image gives for a subject.
         measure: does it; called in inference mode, the model in eval mode and full float32.
+        read: makes of a row again what `measure` gave.
 
     Returns:
-        All rows, with columns `model`, `image`, `part` and what `measure` gave; those with an `error` are left out.
+        All that was measured; the table has columns `model`, `image`, `part` and those of `measure`.
 
     Raises:
         BadImage: no image could be measured.
@@ -50,40 +104,38 @@ def measured(
         todo = [row for row, name in enumerate(names) if any(_key(subject, name, part) not in rows.done for part in wanted)]
         for batch in material.sweep(subject, todo):
             for row, x in zip(batch.rows, batch.x, strict=True):
-                rows.append(_rows(rows, subject, names[row], wanted, measure, row, x[None]))
+                _append(rows, subject, names[row], wanted, _measured(measure, subject, row, names[row], wanted, x[None]))
             for row, reason in batch.bad:
-                rows.append(_unusable(subject, names[row], wanted, reason))
-    found = [dict(row) for _, row in rows]
-    good = [row for row in found if not row.get("error")]
+                _append(rows, subject, names[row], wanted, dict.fromkeys(wanted, Failed(reason)))
+    every = [entry for _, entry in rows]
+    good = [entry for entry in every if not entry.get("error")]
     if not good:
         work.store.discard()  # it holds nothing that is worth going on with
-    check_some(good, [(row["image"], row["error"]) for row in found if row.get("error")])
-    write_table(work.table, columns_of(found), found)
-    used = {(row["model"], row["image"]) for row in good}  # what but one part of has an error can be used
-    for entry in found:
+    check_some(good, [(entry["image"], entry["error"]) for entry in every if entry.get("error")])
+    write_table(work.table, columns_of(every), every)
+    used = {(row["model"], row["image"]) for row in good}  # an image of which but one part has an error can be used
+    for entry in every:
         if (entry["model"], entry["image"]) not in used:
             work.note_unusable(entry["image"], entry["error"])
-    return good
+    return Measurements([Measurement(entry["model"], entry["image"], entry["part"], read(entry)) for entry in good])
 
 
-def _rows(
-    rows: Rows, subject: Subject, image: str, wanted: list[str], measure: Measure, row: int, x: Tensor
-) -> list[tuple[str, Row]]:
+def _measured(
+    measure: Measure[T], subject: Subject, row: int, image: str, wanted: Iterable[str], x: Tensor
+) -> Mapping[str, T | Failed]:
     try:
-        found = measure(subject, row, x)
+        return measure(subject, row, x)
     except ValueError as error:
-        return _unusable(subject, image, wanted, f"{image}: {error}")
-    return [
-        (_key(subject, image, part), {"model": subject.name, "image": image, "part": part, **found[part]})
+        return dict.fromkeys(wanted, Failed(f"{image}: {error}"))
+
+
+def _append(rows: Rows, subject: Subject, image: str, wanted: Iterable[str], values: Mapping[str, Columns]) -> None:
+    """The rows of one image that are not kept yet."""
+    rows.append(
+        (key, {"model": subject.name, "image": image, "part": part, **values[part].to_row()})
         for part in wanted
-        if _key(subject, image, part) not in rows.done
-    ]
-
-
-def _unusable(subject: Subject, image: str, wanted: list[str], reason: str) -> list[tuple[str, Row]]:
-    return [
-        (_key(subject, image, part), {"model": subject.name, "image": image, "part": part, "error": reason}) for part in wanted
-    ]
+        if (key := _key(subject, image, part)) not in rows.done
+    )
 
 
 def _key(subject: Subject, image: str, part: str) -> str:

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...data.labels import BadLabels
 from ...figures.page import render
 from ...figures.words import counted
 from ...files import replacing
 from ...runs.store import OtherRun
 from .experiment import Experiment, Result
-from .subjects import Material
+from .subjects import Material, Subject
 
 PAGE = "paper.html"
 
@@ -41,30 +40,34 @@ def run_all(
         Busy: another run is at work on one.
         OSError: something cannot be written.
     """
-    results: list[Result] = []
+    suited: list[tuple[Experiment, Material]] = []
     left_out: list[tuple[Experiment, str]] = []
-    materials = [material.sample(counts.get(one.name, one.sample)) for one in experiments]
-    if not overwrite:
-        for one, own in zip(experiments, materials, strict=True):
-            one.check_folder(own, out)
-    for one, own in zip(experiments, materials, strict=True):
-        if one.labels and material.targets is None:
-            left_out.append((one, str(BadLabels(f"{material.data} has no labels"))))
-            continue
+    for experiment in experiments:
+        sample = material.sample(counts.get(experiment.name, experiment.sample))
         try:
-            results.append(one.run(own, out, overwrite))
+            experiment.check(sample)
+            suited.append((experiment, sample))
+        except ValueError as error:
+            left_out.append((experiment, str(error)))
+    if not overwrite:
+        for experiment, sample in suited:
+            experiment.check_folder(sample, out)
+    results: list[Result] = []
+    for experiment, sample in suited:
+        try:
+            results.append(experiment.run(sample, out, overwrite))
         except OtherRun:  # no matter of the material
             raise
         except (ValueError, ImportError) as error:
-            left_out.append((one, str(error)))
+            left_out.append((experiment, str(error)))
         except RuntimeError as error:  # memory that does not suffice, a network with no gradient: not the end of the others
-            left_out.append((one, f"it failed: {error}".splitlines()[0]))
+            left_out.append((experiment, f"it failed: {error}".splitlines()[0]))
     if not results:
         raise ValueError(f"no experiment suits {material.data} and these models: {left_out[-1][1]}")
     path = out / PAGE
     with replacing(path) as part:
         part.write_text(_page(results, left_out, material), encoding="utf-8")
-    return results, {one.name: reason for one, reason in left_out}, path
+    return results, {experiment.name: reason for experiment, reason in left_out}, path
 
 
 def _page(results: Sequence[Result], left_out: Sequence[tuple[Experiment, str]], material: Material) -> str:
@@ -147,13 +150,13 @@ def _machines(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def _view(model: Any) -> str:
+def _view(model: Subject) -> str:
     return "the whole image" if model.window is None else f"windows of {model.window} px"
 
 
-def _size(model: Any) -> str:
+def _size(model: Subject) -> str:
     return "as it is" if model.transform.crop is None else f"{model.transform.crop} px"
 
 
-def _parameters(model: Any) -> str:
-    return f"{sum(weights.numel() for weights in model.model.parameters()) / 1e6:.2f} M"
+def _parameters(model: Subject) -> str:
+    return f"{sum(weights.numel() for weights in model.module.parameters()) / 1e6:.2f} M"

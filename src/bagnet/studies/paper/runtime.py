@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...bench.cases import Case
@@ -11,11 +12,22 @@ from ...engine.runtimes import RUNTIMES
 from ...figures.charts import finished
 from ...figures.picture import Picture
 from ...figures.style import BLUE, GREY, INK, labels, quiet_frame, side_by_side
+from ...runs.table import Row
 from ...zoo.catalogue import PUBLISHED_SHAPES
 from .experiment import Experiment, Findings, Workplace
+from .needs import Needs
 from .subjects import Material
 
 _SIZES = tuple(name for name, shape in PUBLISHED_SHAPES.items() if not shape.padded)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """All that was measured."""
+
+    times_resnet50: Mapping[str, float]  # published size -> how many times as long it takes, module by module
+    timings: Sequence[Row]  # as `Bench.rows`
+    ceiling: Mapping[str, float]  # as `Bench.ceiling`
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,6 @@ class Runtime(Experiment):
         runtimes: who runs the BagNets beside PyTorch, which runs them module by module as published.
     """
 
-    name = "runtime"
     title = "What does a BagNet cost?"
     question = "How many images a second do the published sizes classify on this machine, beside ResNet-50?"
     paper = (
@@ -40,7 +51,7 @@ class Runtime(Experiment):
         "Random weights, which do not matter for it, on the machine at hand; beside the modules as published also what this "
         "library makes of them."
     )
-    labels = False
+    needs = Needs(images=False)
 
     size: int = 224
     batch: int = 8
@@ -53,44 +64,42 @@ class Runtime(Experiment):
         largest = max(PUBLISHED_SHAPES[name].geometry.size for name in _SIZES)
         if self.size < largest:
             raise ValueError(f"size={self.size}: the largest windows have {largest} px")
-        if not self.runtimes or (unknown := [one for one in self.runtimes if one not in RUNTIMES]):
+        if not self.runtimes or (unknown := [runtime for runtime in self.runtimes if runtime not in RUNTIMES]):
             what = f"{unknown[0]!r}: choose among" if self.runtimes else "name some of"
             raise ValueError(f"runtimes={what} {', '.join(RUNTIMES)}")
 
     def find(self, material: Material, work: Workplace) -> Findings:  # noqa: ARG002 - times need no place of their own
-        """As `Experiment.find`. ValueError: images smaller than a window, or no rounds."""
+        """As `Experiment.find`."""
         plain = Case(how="published", batch=self.batch, size=self.size)
         networks = [replace(plain, network=name) for name in (*_SIZES, "resnet50")]
-        faster = [replace(plain, network=name, how="prepared", runtime=one) for name in _SIZES for one in self.runtimes]
-        found = bench([*networks, *faster], self.rounds, material.progress)
-        rows = found.rows()
-        base = next(one for one in found.timings if one.case.network == "resnet50")
-        times = {
-            one.case.network: one.median / base.median for one in found.timings if one.case.how == "published" and one is not base
-        }
+        faster = [replace(plain, network=name, how="prepared", runtime=runtime) for name in _SIZES for runtime in self.runtimes]
+        timed = bench([*networks, *faster], self.rounds, material.progress)
+        base = next(timing for timing in timed.timings if timing.case.network == "resnet50")
+        bagnets = [timing for timing in timed.timings if timing is not base]
+        best = min((timing for timing in bagnets if timing.seconds), key=lambda timing: timing.median)
+        times = {timing.case.network: timing.median / base.median for timing in bagnets if timing.case.how == "published"}
         words = ", ".join(f"{name} {ratio:.1f}" for name, ratio in times.items())
-        best = min((one for one in found.timings if one is not base and one.seconds), key=lambda one: one.median)
         sentences = [
             f"Module by module, an image of {self.size} px takes so many times as long as with ResNet-50: {words}.",
             f"The fastest here is {best.case.title}: {best.images_per_second:.3g} images/s against ResNet-50's "
             f"{base.images_per_second:.3g} (medians of {self.rounds} rounds, batches of {self.batch}).",
         ]
-        measures = {"times_resnet50": times, "timings": rows, "ceiling": found.ceiling}
-        return Findings(measures, sentences, {self.name: self._picture(found, base)}, rows)
+        rows = timed.rows()
+        return Findings(Measures(times, rows, timed.ceiling), sentences, {self.name: self._picture(timed, base)}, rows)
 
-    def _picture(self, found: Bench, base: Timing) -> Picture:
-        timed = [one for one in found.timings if one.seconds]
-        figure, panels = side_by_side([7.0], 1.5 + 0.36 * len(timed))
+    def _picture(self, bench: Bench, base: Timing) -> Picture:
+        timings = [timing for timing in bench.timings if timing.seconds]
+        figure, panels = side_by_side([7.0], 1.5 + 0.36 * len(timings))
         axes = figure.add_subplot(panels[0])
-        for place, one in enumerate(timed):
-            colour = GREY if one is base else BLUE
-            axes.barh(place, one.images_per_second, 0.62, color=colour)
-            axes.text(one.images_per_second, place, f"  {one.images_per_second:.3g}", fontsize=8.5, color=INK, va="center")
-        axes.set_yticks(range(len(timed)), [one.case.title for one in timed], fontsize=8.5)
+        for line, timing in enumerate(timings):
+            speed = timing.images_per_second
+            axes.barh(line, speed, 0.62, color=GREY if timing is base else BLUE)
+            axes.text(speed, line, f"  {speed:.3g}", fontsize=8.5, color=INK, va="center")
+        axes.set_yticks(range(len(timings)), [timing.case.title for timing in timings], fontsize=8.5)
         axes.invert_yaxis()
         axes.margins(x=0.12)
         labels(axes, "images a second", "")
         quiet_frame(axes, "x")
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         words = f"images of {self.size} px in batches of {self.batch}; medians of {self.rounds} rounds"
-        return finished(figure, self.title, f"{words}; {found.machine.get('processor', '')}")
+        return finished(figure, self.title, f"{words}; {bench.machine.get('processor', '')}")

@@ -52,7 +52,7 @@ class Canvases(_OneOfEach):
 
     Args:
         images: as they are.
-        preprocessing: what resizes and cuts them; it leaves the pixels in [0, 1].
+        preprocessing: what resizes and crops them; it leaves the pixels in [0, 1].
     """
 
     images: Images
@@ -68,7 +68,7 @@ class Canvases(_OneOfEach):
 
 @dataclass(frozen=True)
 class Shuffled(_OneOfEach):
-    """Images cut into square tiles that change places, in an order drawn for each image.
+    """Images divided into square tiles that change places, in an order drawn for each image.
 
     Args:
         images: as they are.
@@ -89,10 +89,10 @@ class Shuffled(_OneOfEach):
         return _digest(self.images.fingerprint, self.tile, self.seed)
 
     def pixels(self, row: int, channels: int) -> NDArray[np.uint8]:
-        found = self.images.pixels(row, channels)
-        tile = self.tile or max(1, min(found.shape[:2]) // 4)
-        rows, columns = found.shape[0] // tile, found.shape[1] // tile
-        return shuffled(found, tile, np.random.default_rng((self.seed, row)).permutation(rows * columns))
+        pixels = self.images.pixels(row, channels)
+        tile = self.tile or max(1, min(pixels.shape[:2]) // 4)
+        rows, columns = pixels.shape[0] // tile, pixels.shape[1] // tile
+        return shuffled(pixels, tile, np.random.default_rng((self.seed, row)).permutation(rows * columns))
 
 
 def shuffled(pixels: NDArray[np.uint8], tile: int, order: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -104,17 +104,17 @@ def shuffled(pixels: NDArray[np.uint8], tile: int, order: NDArray[np.int64]) -> 
         order: which tile, counted row by row, comes to each place; `np.argsort` of it undoes the shuffle.
     """
     rows, columns = pixels.shape[0] // tile, pixels.shape[1] // tile
-    found = pixels.copy()
+    result = pixels.copy()
     tiled = pixels[: rows * tile, : columns * tile].reshape(rows, tile, columns, tile, -1).swapaxes(1, 2)
     moved = tiled.reshape(rows * columns, tile, tile, -1)[order].reshape(tiled.shape)
-    found[: rows * tile, : columns * tile] = moved.swapaxes(1, 2).reshape(rows * tile, columns * tile, -1)
-    return found
+    result[: rows * tile, : columns * tile] = moved.swapaxes(1, 2).reshape(rows * tile, columns * tile, -1)
+    return result
 
 
 def textures(
     material: Material, network: TextureNetwork, clean: Canvases, steps: int, folder: Path
 ) -> tuple[ImageFiles, NDArray[np.float64]]:
-    """Synthesise a texture of each image, in 8 bits, and keep it as a file as soon as it is known.
+    """Synthesise a texture of each image, in 8 bits, and keep it as a file as soon as it is made.
 
     A texture is the same whatever the other images are.
 
@@ -145,8 +145,8 @@ def textures(
     whole = replace(clean.preprocessing, resize=None, crop=None)
     room = _PIXELS.get(next(network.chain.parameters()).device.type, 1)
     with claim(folder, settings, overwrite=True) as store, exact(network.chain):
-        known = store.rows("textures")
-        todo = [row for row, path in enumerate(paths) if str(row) not in known.done or not path.exists()]
+        kept = store.rows("textures")
+        todo = [row for row, path in enumerate(paths) if str(row) not in kept.done or not path.exists()]
         done = len(paths) - len(todo)
         # Not a sweep of a model: synthesis needs gradients, and its network classifies nothing.
         for batch in read_batches(clean, todo, whole, material.batch_size, material.workers):
@@ -158,11 +158,11 @@ def textures(
                     store.begin()
                     for row, pixels in zip(rows[some], made, strict=True):
                         _keep(paths[row], pixels)
-                    known.append((str(row), {"error": error}) for row, error in zip(rows[some], errors, strict=True))
+                    kept.append((str(row), {"error": error}) for row, error in zip(rows[some], errors, strict=True))
                     done += len(rows[some])
                     material.progress(Progress(f"textures of {network.name}", done, len(paths)))
             done += len(batch.bad)
-        errors_of = {int(key): float(row["error"]) for key, row in known}
+        errors_of = {int(key): float(row["error"]) for key, row in kept}
     return ImageFiles(paths, folder), np.sqrt([errors_of.get(row, np.nan) for row in range(len(paths))])
 
 
@@ -173,10 +173,10 @@ def _synthesised(
     noise = [np.random.default_rng((seed, row)).standard_normal(x.shape[1:], np.float32) for row in rows]
     wanted = like_weights(x, network.chain)
     start = like_weights(torch.from_numpy(np.stack(noise)), network.chain)
-    made = [_eight_bits(one) for one in synthesise(network, wanted, start, steps)]
-    kept = torch.stack([torch.from_numpy(one).permute(2, 0, 1) for one in made]).float() / 255
+    made = [_eight_bits(texture) for texture in synthesise(network, wanted, start, steps)]
+    rounded = torch.stack([torch.from_numpy(texture).permute(2, 0, 1) for texture in made]).float() / 255
     with torch.no_grad():
-        errors = texture_error(network.grams(like_weights(kept, network.chain)), network.grams(wanted))
+        errors = texture_error(network.grams(like_weights(rounded, network.chain)), network.grams(wanted))
     return made, errors.tolist()
 
 
@@ -191,8 +191,8 @@ def _image(pixels: NDArray[np.uint8]) -> Image.Image:
 
 def _eight_bits(pixels: Tensor) -> NDArray[np.uint8]:
     """(C, H, W) in [0, 1] -> (H, W, C)"""
-    found: NDArray[np.uint8] = (pixels * 255).round().to("cpu", torch.uint8).permute(1, 2, 0).numpy()
-    return found
+    rounded: NDArray[np.uint8] = (pixels * 255).round().to("cpu", torch.uint8).permute(1, 2, 0).numpy()
+    return rounded
 
 
 def _digest(*parts: object) -> str:

@@ -2,33 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ...attribution.methods import NoFeatureMap, NotComplete
-from ...attribution.rewrite import NotRewritable
 from ...engine.inference import like_weights
 from ...evidence.edits import occlude
-from ...figures.charts import BOOTSTRAP, finished, of_images
+from ...figures.charts import BOOTSTRAP, finished, intervals, of_images
 from ...figures.colours import coloured
 from ...figures.picture import Picture
 from ...figures.style import INK, SOFT, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side, wrapped
 from ...geometry import squares
 from ...runs.table import Row
-from ...statistics import mean, spearman
+from ...statistics import Estimate, mean, spearman
 from .experiment import Experiment, Findings, Workplace
-from .maps import METHODS, bagnet_map, masked, method_map, over_cells, title_of
-from .masking import input_side
-from .measured import measured
+from .maps import METHODS, NO_MAP, bagnet_map, check_cells, check_methods, masked, method_map, over_cells, title_of
+from .measured import Columns, Failed, Measurements, measured
 from .subjects import Material, Subject
 
-_BATCH = 64
 _NAME = 44  # letters
+
+
+@dataclass(frozen=True)
+class ImageDrops(Columns):
+    """By how much a mask lowers the leading class's logit of one image, in standard deviations of the image's logits."""
+
+    class_: str
+    mean: float  # over the positions of the mask
+    largest: float
+    drops: tuple[float, ...]  # at each position
+
+    def to_row(self) -> Row:
+        """As `Columns.to_row`."""
+        return {**super().to_row(), "drops": " ".join(f"{drop:.5f}" for drop in self.drops)}
+
+    @classmethod
+    def of_row(cls, row: Row) -> Self:
+        """As `Columns.of_row`."""
+        return cls(row["class"], row["mean"], row["largest"], tuple(map(float, row["drops"].split())))
+
+
+@dataclass(frozen=True)
+class ImageAgreement(Columns):
+    """How alike two maps of one image rank its cells; NaN where one of them does not vary."""
+
+    rank_correlation: float
+
+
+Part = ImageDrops | ImageAgreement
+
+
+@dataclass(frozen=True)
+class Drop:
+    """By how much a mask of one size lowers one model's leading logit, over images."""
+
+    model: str
+    side: int
+    images: int
+    mean: Estimate  # over the positions of the mask
+    largest: Estimate  # of all positions
+    by_position: Sequence[float]  # means over images
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike a BagNet's map and a method's rank the cells of so many images, for one network."""
+
+    model: str
+    map: str
+    method: str
+    images: int
+    rank_correlation: Estimate
+
+
+@dataclass(frozen=True)
+class Measures:
+    """All that was measured."""
+
+    drops: Sequence[Drop]
+    agreement: Sequence[Agreement]
 
 
 @dataclass(frozen=True)
@@ -43,7 +98,6 @@ class Sensitivity(Experiment):
         methods: attribution methods on each network to compare BagNets' maps with.
     """
 
-    name = "sensitivity"
     title = "Where, and how much, does a mask matter?"
     question = (
         "How far does the leading class's logit fall by the place and the size of one mask, and do the evidence maps of BagNets "
@@ -57,152 +111,127 @@ class Sensitivity(Experiment):
         "Masks take the colour that a network's preprocessing makes zero. A change is in standard deviations of the image's "
         "logits, so that models can be compared; maps by the rank correlation of their means over cells."
     )
-    labels = False
     sample = 100
 
     sides: tuple[int, ...] = (8, 16, 32)
     cell: int = 8
     methods: tuple[str, ...] = METHODS
 
-    def find(self, material: Material, work: Workplace) -> Findings:
-        """As `Experiment.find`.
-
-        Raises:
-            ValueError: an unknown method; an input that is not of one size, is smaller than a mask, or has not two cells.
-        """
-        if unknown := [one for one in self.methods if one not in METHODS]:
-            raise ValueError(f"methods={unknown[0]!r}: choose among {', '.join(METHODS)}")
+    def __post_init__(self) -> None:
+        check_methods(self.methods)
         if not self.sides or min(*self.sides, self.cell) < 1:
             raise ValueError(f"sides={self.sides}, cell={self.cell}: a mask has one pixel at least")
-        for subject in material.ordered:
-            side = input_side(subject)
-            if max(self.sides) > side:
-                raise ValueError(f"sides={self.sides}: the input of {subject.name} has {side} px, less than such a mask")
-            if self._pairs(material, subject) and len(squares(self.cell, side, side)) < 2:
-                raise ValueError(f"cell={self.cell}: the input of {subject.name}, {side} px, has no two such cells")
 
-        def measure(subject: Subject, row: int, x: Tensor) -> dict[str, Row]:
+    def find(self, material: Material, work: Workplace) -> Findings:
+        """As `Experiment.find`."""
+
+        def measure(subject: Subject, row: int, x: Tensor) -> Mapping[str, Part | Failed]:
             return self._measure(material, subject, row, x)
 
         def parts(subject: Subject) -> list[str]:
-            return [*(f"mask {side}" for side in self.sides), *self._pairs(material, subject)]
+            return [*map(_mask, self.sides), *(_pair(bag, method) for bag, method in self._pairs(material, subject))]
 
-        rows = measured(work, material, material.ordered, parts, measure)
+        rows = measured(work, material, material.ordered, parts, measure, _read)
         drops = [
-            self._drop(subject, side, chosen, material.seed)
+            _drop(subject, side, of_side, material.seed)
             for subject in material.ordered
             for side in self.sides
-            if (chosen := [row for row in rows if row["model"] == subject.name and row["part"] == f"mask {side}"])
+            if (of_side := [row for row in rows.of(subject, _mask(side)) if isinstance(row, ImageDrops)])
         ]
-        pairs = [
-            {
-                "model": subject.name,
-                "map": part.split(" | ")[0],
-                "method": part.split(" | ")[1],
-                "images": len(values),
-                "rank_correlation": mean(values, material.seed).to_dict(),
-            }
+        agreement = [
+            Agreement(subject.name, bag, method, len(values), mean(values, material.seed))
             for subject in material.ordered
-            for part in self._pairs(material, subject)
-            if (values := _numbers(rows, subject.name, part))
+            for bag, method in self._pairs(material, subject)
+            if (values := _correlations(rows, subject, bag, method))
         ]
         figures = {self.name: self._picture(material, drops)}
-        if pairs:
-            figures[f"{self.name}_maps"] = self._agreement(material, pairs)
-        measures = {"drops": drops, "agreement": pairs}
-        return Findings(measures, _sentences(drops, pairs), figures)
+        if agreement:
+            figures[f"{self.name}_maps"] = self._agreement(material, agreement)
+        return Findings(Measures(drops, agreement), _sentences(drops, agreement), figures)
 
-    def _pairs(self, material: Material, subject: Subject) -> list[str]:
-        """A BagNet's name and a method's, for each of both, of a network that is no BagNet."""
+    def check(self, material: Material) -> None:
+        """As `Experiment.check`. ValueError: an input that is not of one size, is smaller than a mask, or has not two cells."""
+        super().check(material)
+        for subject in material.ordered:
+            side = subject.input_side
+            if max(self.sides) > side:
+                raise ValueError(f"sides={self.sides}: the input of {subject.name} has {side} px, less than such a mask")
+            if self._pairs(material, subject):
+                check_cells(self.cell, subject)
+
+    def _pairs(self, material: Material, subject: Subject) -> list[tuple[str, str]]:
+        """(a BagNet's name, a method) for each two of them, of a network that is no BagNet."""
         if subject.window is not None:
             return []
-        return [f"{bag.name} | {method}" for bag in material.bagnets for method in self.methods]
+        return [(bag.name, method) for bag in material.bagnets for method in self.methods]
 
-    def _measure(self, material: Material, subject: Subject, row: int, x: Tensor) -> dict[str, Row]:
+    def _measure(self, material: Material, subject: Subject, row: int, x: Tensor) -> dict[str, Part | Failed]:
         x = like_weights(x, subject.model)
         logits = subject.logits(x)[0].double()
         leading = int(logits.argmax())
         spread = float(logits.std())
-        found: dict[str, Row] = {}
+        parts: dict[str, Part | Failed] = {}
         for side in self.sides:
             boxes = squares(side, *x.shape[2:])
-            column = subject.columns[leading]
             if subject.window is not None:
-                after = occlude(subject.model, x, boxes, 0.0, [column])[:, 0].cpu()
+                after = occlude(subject.classifier, x, boxes, 0.0, [subject.columns[leading]])[:, 0].cpu()
             else:
-                images = torch.cat([masked(x, [box], "mean") for box in boxes])
-                after = torch.cat([subject.logits(part)[:, leading] for part in torch.split(images, _BATCH)])
-            falls = (logits[leading] - after.double()) / spread
-            found[f"mask {side}"] = {
-                "class": str(material.classes[leading]),
-                "mean": float(falls.mean()),
-                "largest": float(falls.max()),
-                "falls": " ".join(f"{value:.5f}" for value in falls.tolist()),
-            }
+                after = subject.logits_of_versions([masked(x, [box], "mean") for box in boxes])[:, leading]
+            drops = (logits[leading] - after.double()) / spread
+            name = str(material.classes[leading])
+            parts[_mask(side)] = ImageDrops(name, float(drops.mean()), float(drops.max()), tuple(drops.tolist()))
         if subject.window is None and material.bagnets:
-            found |= self._ranked(material, subject, leading, row, x)
-        return found
+            parts |= self._ranked(material, subject, leading, row, x)
+        return parts
 
-    def _ranked(self, material: Material, subject: Subject, leading: int, row: int, x: Tensor) -> dict[str, Row]:
-        bags = {bag.name: over_cells(bagnet_map(bag, leading, material, row, subject, x), self.cell) for bag in material.bagnets}
-        found: dict[str, Row] = {}
+    def _ranked(self, material: Material, subject: Subject, leading: int, row: int, x: Tensor) -> dict[str, Part | Failed]:
+        maps = {bag.name: over_cells(bagnet_map(bag, leading, material, row, subject, x), self.cell) for bag in material.bagnets}
+        parts: dict[str, Part | Failed] = {}
         for method in self.methods:
             try:
                 values = over_cells(method_map(method, subject, leading, x, material, row, self.cell), self.cell)
-            except (NoFeatureMap, NotComplete, NotRewritable) as error:
-                found |= {f"{name} | {method}": {"error": str(error)} for name in bags}
+            except NO_MAP as error:
+                parts |= {_pair(bag, method): Failed(str(error)) for bag in maps}
                 continue
-            found |= {f"{name} | {method}": {"rank_correlation": spearman(own, values)} for name, own in bags.items()}
-        return found
+            parts |= {_pair(bag, method): ImageAgreement(spearman(cells, values)) for bag, cells in maps.items()}
+        return parts
 
-    def _drop(self, subject: Subject, side: int, rows: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
-        falls = np.array([[float(word) for word in row["falls"].split()] for row in rows])
-        return {
-            "model": subject.name,
-            "side": side,
-            "images": len(rows),
-            "mean": mean(falls.mean(1), seed).to_dict(),
-            "largest": mean(falls.max(1), seed).to_dict(),
-            "by_place": falls.mean(0).tolist(),
-        }
-
-    def _picture(self, material: Material, drops: Sequence[dict[str, Any]]) -> Picture:
-        """How much by size, and where by place."""
-        subjects = [one for one in material.ordered if any(drop["model"] == one.name for drop in drops)]
+    def _picture(self, material: Material, drops: Sequence[Drop]) -> Picture:
+        """How much by size, and where by position."""
+        subjects = [subject for subject in material.ordered if any(drop.model == subject.name for drop in drops)]
         middle = self.sides[len(self.sides) // 2]
         columns = min(4, len(subjects))
         lines = -(-len(subjects) // columns)
         figure, panels = side_by_side([4.4, 2.0 * columns], max(4.2, 1.0 + 2.4 * lines))
         axes = figure.add_subplot(panels[0])
         apart = 0.015 * (max(self.sides) - min(self.sides) or 1)  # so that bars do not hide one another
-        for place, (subject, colour) in enumerate(zip(subjects, model_colours([one.window for one in subjects]), strict=True)):
-            own = [drop for drop in drops if drop["model"] == subject.name]
-            values = np.array([[drop["largest"][name] for name in ("value", "low", "high")] for drop in own], float)
-            sides = [drop["side"] + apart * (place - (len(subjects) - 1) / 2) for drop in own]
+        colours = model_colours([subject.window for subject in subjects])
+        for number, (subject, colour) in enumerate(zip(subjects, colours, strict=True)):
+            of_model = [drop for drop in drops if drop.model == subject.name]
+            at = [drop.side + apart * (number - (len(subjects) - 1) / 2) for drop in of_model]
             look: Any = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.6, "capsize": 2}
-            bars = np.abs(values[:, 1:] - values[:, :1]).T
-            axes.errorbar(sides, values[:, 0], bars, label=abridged(subject.name, _NAME), **look)
+            intervals(axes, at, [drop.largest for drop in of_model], label=abridged(subject.name, _NAME), **look)
         axes.set_xticks(list(self.sides))
         axes.set_ylim(bottom=0)
         labels(axes, "side of the mask, pixels of the input", "fall by the mask that matters most")
         panel_title(axes, "How much?")
         quiet_frame(axes, "y")
         grid = panels[1].subgridspec(lines, columns)
-        for place, subject in enumerate(subjects):
-            panel = figure.add_subplot(grid[place // columns, place % columns])
-            values = np.array(next(one for one in drops if one["model"] == subject.name and one["side"] == middle)["by_place"])
-            side = input_side(subject)
+        for number, subject in enumerate(subjects):
+            panel = figure.add_subplot(grid[number // columns, number % columns])
+            values = np.array(next(drop for drop in drops if (drop.model, drop.side) == (subject.name, middle)).by_position)
+            side = subject.input_side
             canvas = np.zeros((side, side, 3), np.uint8)
             limit = float(np.abs(values).max()) or 1.0
-            for box, colours in zip(squares(middle, side, side), coloured(values, limit), strict=True):
-                canvas[box.slices] = colours
+            for box, pixels in zip(squares(middle, side, side), coloured(values, limit), strict=True):
+                canvas[box.slices] = pixels
             panel.imshow(canvas, interpolation="nearest")
             name = wrapped(subject.name, 1.65, 8, 2)
             panel.set_title(f"{name}\nat most {values.max():.2f}", fontsize=8, color=INK, loc="left")
             panel.set_axis_off()
         words = of_images(
             material.data,
-            [drop["images"] for drop in drops],
+            [drop.images for drop in drops],
             "falls in standard deviations of an image's logits",
             f"bars: {BOOTSTRAP}",
             f"maps: mean fall by a mask of {middle}\N{NO-BREAK SPACE}px at each place, red where the logit falls",
@@ -210,33 +239,31 @@ class Sensitivity(Experiment):
         )
         return finished(figure, self.title, words, [axes])
 
-    def _agreement(self, material: Material, pairs: Sequence[dict[str, Any]]) -> Picture:
+    def _agreement(self, material: Material, agreement: Sequence[Agreement]) -> Picture:
         """A panel a network, a bar for each method and BagNet."""
-        networks = list(dict.fromkeys(one["model"] for one in pairs))
-        bags = [one.name for one in material.bagnets]
-        colours = model_colours([one.window for one in material.bagnets])
-        methods = [one for one in self.methods if any(pair["method"] == one for pair in pairs)]
+        networks = list(dict.fromkeys(pair.model for pair in agreement))
+        bags = [bag.name for bag in material.bagnets]
+        colours = model_colours([bag.window for bag in material.bagnets])
+        methods = [method for method in self.methods if any(pair.method == method for pair in agreement)]
         columns = min(3, len(networks))
         lines = -(-len(networks) // columns)
         each = 1.0 + len(methods) * (0.16 + 0.14 * len(bags))
         figure, (whole,) = side_by_side([max(3.9 * columns, 6.4)], 0.8 + max(2.4, each) * lines)
         grid = whole.subgridspec(lines, columns)
-        by_names = {(one["model"], one["map"], one["method"]): one["rank_correlation"] for one in pairs}
         height = 0.8 / len(bags)
+        look: Any = {"fmt": "none", "ecolor": SOFT, "elinewidth": 1, "capsize": 1.5}
         charts = []
-        for place, network in enumerate(networks):
-            axes = figure.add_subplot(grid[place // columns, place % columns])
-            for number, (bag, colour) in enumerate(zip(bags, colours, strict=True)):
-                there = [(line, by_names.get((network, bag, method))) for line, method in enumerate(methods)]
-                at = [line + (number - (len(bags) - 1) / 2) * height for line, one in there if one is not None]
-                found = [[one[name] for name in ("value", "low", "high")] for _, one in there if one is not None]
-                values = np.array(found, float).reshape(-1, 3)
-                errors: Any = np.abs(values[:, 1:] - values[:, :1]).T
-                bars = axes.barh(at, values[:, 0], 0.9 * height, color=colour)
+        for number, network in enumerate(networks):
+            axes = figure.add_subplot(grid[number // columns, number % columns])
+            for index, (bag, colour) in enumerate(zip(bags, colours, strict=True)):
+                pairs = [pair for pair in agreement if (pair.model, pair.map) == (network, bag)]
+                at = [methods.index(pair.method) + (index - (len(bags) - 1) / 2) * height for pair in pairs]
+                correlations = [pair.rank_correlation for pair in pairs]
+                bars = axes.barh(at, [correlation.value for correlation in correlations], 0.9 * height, color=colour)
                 bars.set_label(abridged(bag, _NAME))
-                axes.errorbar(values[:, 0], at, xerr=errors, fmt="none", ecolor=SOFT, elinewidth=1, capsize=1.5)
+                intervals(axes, at, correlations, across=True, **look)
             axes.axvline(0, color=INK, linewidth=0.8)
-            axes.set_yticks(range(len(methods)), [title_of(one) for one in methods], fontsize=8)
+            axes.set_yticks(range(len(methods)), [title_of(method) for method in methods], fontsize=8)
             axes.set_ylim(len(methods) - 0.45, -0.55)
             panel_title(axes, abridged(network, 40))
             labels(axes, "Spearman's correlation over cells", "")
@@ -245,30 +272,46 @@ class Sensitivity(Experiment):
             charts.append(axes)
         words = of_images(
             material.data,
-            [one["images"] for one in pairs],
+            [pair.images for pair in agreement],
             f"rank correlation over the cells of {self.cell} px of an image, its mean over images; bars: {BOOTSTRAP}",
         )
         return finished(figure, "Do BagNets' maps and a network's own agree?", words, charts[:1])
 
 
-def _numbers(rows: Sequence[dict[str, Any]], model: str, part: str) -> list[float]:
-    found = (row["rank_correlation"] for row in rows if row["model"] == model and row["part"] == part)
-    return [float(value) for value in found if not np.isnan(value)]
+def _mask(side: int) -> str:
+    """Name of the rows that say what a mask does."""
+    return f"mask {side}"
 
 
-def _sentences(drops: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> list[str]:
-    smallest = min(drop["side"] for drop in drops)
-    words = "; ".join(
-        f"{drop['model']} {drop['largest']['value']:.2f} [{drop['largest']['low']:.2f}, {drop['largest']['high']:.2f}]"
-        for drop in drops
-        if drop["side"] == smallest
-    )
+def _pair(bag: str, method: str) -> str:
+    """Name of the rows that say how alike two maps are."""
+    return f"{bag} | {method}"
+
+
+def _read(row: Row) -> Part:
+    return ImageDrops.of_row(row) if "drops" in row else ImageAgreement.of_row(row)
+
+
+def _drop(subject: Subject, side: int, rows: Sequence[ImageDrops], seed: int) -> Drop:
+    drops = np.array([row.drops for row in rows])
+    largest = mean(drops.max(1), seed)
+    return Drop(subject.name, side, len(rows), mean(drops.mean(1), seed), largest, drops.mean(0).tolist())
+
+
+def _correlations(rows: Measurements[Part], subject: Subject, bag: str, method: str) -> list[float]:
+    """Of each image for which there is one."""
+    values = [row.rank_correlation for row in rows.of(subject, _pair(bag, method)) if isinstance(row, ImageAgreement)]
+    return [value for value in values if not np.isnan(value)]
+
+
+def _sentences(drops: Sequence[Drop], agreement: Sequence[Agreement]) -> list[str]:
+    smallest = min(drop.side for drop in drops)
+    words = "; ".join(f"{drop.model} {drop.largest.text(2)}" for drop in drops if drop.side == smallest)
     sentences = [f"The mask of {smallest} px that matters most lowers the leading logit by so many standard deviations: {words}."]
-    for network in dict.fromkeys(one["model"] for one in pairs):
-        best = max((one for one in pairs if one["model"] == network), key=lambda one: one["rank_correlation"]["value"])
-        value = best["rank_correlation"]
+    for network in dict.fromkeys(pair.model for pair in agreement):
+        best = max((pair for pair in agreement if pair.model == network), key=lambda pair: pair.rank_correlation.value)
         sentences.append(
-            f"With {network}, the map of {best['map']} agrees most with {title_of(best['method'])}: rank correlation "
-            f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}] over {best['images']:,} images."
+            f"With {network}, the map of {best.map} agrees most with {title_of(best.method)}: rank correlation "
+            f"{best.rank_correlation.text()} over {best.images:,} images."
         )
     return sentences

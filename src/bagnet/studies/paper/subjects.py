@@ -10,19 +10,23 @@ from functools import cached_property
 from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ...data.labelled import has_split, open_labelled
-from ...data.labels import BadLabels, Subset
+from ...data.labels import BadLabels, LabelledImages, Subset
 from ...data.names import AmbiguousClass, ClassNames, UnknownClass
 from ...data.sources import Images, open_images
 from ...data.transforms import Preprocessing
+from ...engine.classifier import Classifier, Predictor, has_evidence
 from ...engine.inference import like_weights
 from ...progress import Listener, unheard
 from ...runs.sweep import Batch, sweep
+
+_TOGETHER = 64  # versions of one image that a model is given at a time
 
 
 class OtherClasses(ValueError):
@@ -35,12 +39,12 @@ class Subject:
 
     Args:
         name: by which figures and tables call it.
-        model: a BagNet or an `ExternalNetwork`, in eval mode.
+        model: in eval mode, and run by torch where its weights or its layers are asked for.
         columns: where the classes of the images are among its logits.
     """
 
     name: str
-    model: Any
+    model: Predictor
     columns: tuple[int, ...]
 
     @property
@@ -49,19 +53,46 @@ class Subject:
         return None if self.model.geometry is None else self.model.geometry.size
 
     @property
+    def classifier(self) -> Classifier:
+        """The model as one that has evidence. ValueError: it sees the whole image at once."""
+        if not has_evidence(self.model):
+            raise ValueError(f"{self.name} sees the whole image at once: there is no evidence of its windows")
+        return self.model
+
+    @property
+    def module(self) -> nn.Module:
+        """The model as torch has it, for what looks inside."""
+        return cast("nn.Module", self.model)
+
+    @property
     def transform(self) -> Preprocessing:
         """From an image to its input."""
-        found: Preprocessing = self.model.transform
-        return found
+        return self.model.transform
+
+    @property
+    def channels(self) -> int:
+        """Of its input."""
+        return len(self.transform.mean)
+
+    @property
+    def input_side(self) -> int:
+        """Side of its input in pixels. ValueError: it takes images as they are, whose places cannot be compared."""
+        if self.transform.crop is None:
+            raise ValueError(f"{self.name} takes images of any size: masks on them cannot be compared by place")
+        return self.transform.crop
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, C, H, W) prepared images -> (B, K) logits of the classes of the images, on the CPU."""
-        found: Tensor = self.model(like_weights(x, self.model))
-        return found.cpu()[:, list(self.columns)]
+        return self.model(like_weights(x, self.model)).cpu()[:, list(self.columns)]
+
+    def logits_of_versions(self, versions: Sequence[Tensor]) -> Tensor:
+        """N changed versions of one prepared image, (1, C, H, W) each -> (N, K) logits, a few versions at a time."""
+        starts = range(0, len(versions), _TOGETHER)
+        return torch.cat([self.logits(torch.cat(list(versions[start : start + _TOGETHER]))) for start in starts])
 
     def doubled(self) -> Subject:
         """The same in float64, for what is to be exact."""
-        return Subject(self.name, copy.deepcopy(self.model).double(), self.columns)
+        return replace(self, model=cast("Predictor", copy.deepcopy(self.module).double()))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -80,11 +111,11 @@ class Material:
         targets: (N,) int64 true classes; None where they are not known.
         classes: the K classes that answers are chosen among.
         subjects: the models, at least one.
-        seed: of everything that is drawn by lot.
+        seed: of everything that is drawn at random.
         batch_size: images at a time.
         workers: processes that read images, as for `read_batches`.
         progress: told what is being done, and how far it is.
-        given: the models and images as options of `bagnet paper`, by which results say how to repeat them.
+        request: the models and images as words of `bagnet paper`, by which results say how to repeat them.
     """
 
     data: str
@@ -96,7 +127,7 @@ class Material:
     batch_size: int = 64
     workers: int | None = None
     progress: Listener = field(default=unheard, repr=False)
-    given: str = ""
+    request: str = ""
 
     def __len__(self) -> int:
         return len(self.images.names)
@@ -104,12 +135,12 @@ class Material:
     @property
     def bagnets(self) -> tuple[Subject, ...]:
         """The models with evidence, from the smallest windows to the largest."""
-        return tuple(sorted((one for one in self.subjects if one.window is not None), key=lambda one: one.window or 0))
+        return tuple(sorted((subject for subject in self.subjects if subject.window), key=lambda subject: subject.window or 0))
 
     @property
     def networks(self) -> tuple[Subject, ...]:
         """The models that see the whole image at once."""
-        return tuple(one for one in self.subjects if one.window is None)
+        return tuple(subject for subject in self.subjects if subject.window is None)
 
     @property
     def ordered(self) -> tuple[Subject, ...]:
@@ -152,13 +183,13 @@ class Material:
             "images": len(self),
             "image files": self.images.fingerprint,
             "classes": len(self.classes),
-            "models": [one.fingerprint for one in self.subjects],
+            "models": [subject.fingerprint for subject in self.subjects],
             "seed": self.seed,
         }
 
 
 def gather(
-    models: Sequence[tuple[str, Any]],
+    models: Sequence[tuple[str, Predictor]],
     source: str | PathLike[str],
     split: str = "val",
     *,
@@ -167,20 +198,20 @@ def gather(
     batch_size: int = 64,
     workers: int | None = None,
     progress: Listener = unheard,
-    given: str = "",
+    request: str = "",
 ) -> Material:
     """Images and models for an experiment.
 
     Args:
-        models: (name, BagNet or `ExternalNetwork`) of each.
+        models: (name, model) of each.
         source: labelled images, as for `open_labelled`, or others, as for `open_images`.
         split: of labelled images.
         count: how many images to use, drawn by `seed`, as many of each class as of any other; all of them where 0.
-        seed: of everything that is drawn by lot.
+        seed: of everything that is drawn at random.
         batch_size: images at a time.
         workers: processes that read images.
         progress: told what is being done, and how far it is.
-        given: as in `Material`.
+        request: as in `Material`.
 
     Raises:
         ValueError: no model, or the source has no images.
@@ -194,28 +225,37 @@ def gather(
     if classes is None:
         classes = models[0][1].classes
     subjects = tuple(Subject(name, model, _columns(name, model, classes, data)) for name, model in models)
-    return Material(data, images, targets, classes, subjects, seed, batch_size, workers, progress, given).sample(count)
+    return Material(data, images, targets, classes, subjects, seed, batch_size, workers, progress, request).sample(count)
 
 
 def _images(source: str | PathLike[str], split: str) -> tuple[str, Images, Tensor | None, ClassNames | None]:
     """(name, images, labels, classes); without labels the last two are None."""
     text = fspath(source)
     name = Path(text).absolute().name if not text.startswith("hub:") else text
-    if not text.startswith("hub:") and Path(text).is_dir() and not has_split(text, split):
-        if has_split(text, "train" if split == "val" else "val") and any(one.is_dir() for one in Path(text).iterdir()):
-            found = open_labelled(text, split)  # says what is missing
-        else:
-            return name, open_images(text), None, None
-    else:
-        try:
-            found = open_labelled(source, split)
-        except BadLabels:
-            if not Path(text).is_dir() or any(one.is_dir() for one in Path(text).iterdir()):
-                raise  # labelled, but not well
-            return name, open_images(text), None, None
-    if found.multilabel:
+    labelled = _labelled(source, split)
+    if labelled is None:
+        return name, open_images(text), None, None
+    if labelled.multilabel:
         raise BadLabels(f"{name}: its images have several labels each; the experiments need one")
-    return f"{name} {split}", found.images, found.targets, found.classes
+    return f"{name} {split}", labelled.images, labelled.targets, labelled.classes
+
+
+def _labelled(source: str | PathLike[str], split: str) -> LabelledImages | None:
+    """Labelled images; None of a folder without labels."""
+    text = fspath(source)
+    folder = Path(text)
+    if text.startswith("hub:") or not folder.is_dir():
+        return open_labelled(source, split)
+    divided = any(path.is_dir() for path in folder.iterdir())
+    if not has_split(text, split):
+        has_sibling = has_split(text, "train" if split == "val" else "val")
+        return open_labelled(text, split) if has_sibling and divided else None  # which says what is missing
+    try:
+        return open_labelled(source, split)
+    except BadLabels:
+        if divided:
+            raise  # labelled, but not well
+        return None
 
 
 def _drawn(images: int, targets: Tensor | None, count: int, seed: int) -> list[int]:
@@ -231,7 +271,7 @@ def _drawn(images: int, targets: Tensor | None, count: int, seed: int) -> list[i
     return sorted(int(row) for row in order[:count])
 
 
-def _columns(name: str, model: Any, classes: ClassNames, data: str) -> tuple[int, ...]:
+def _columns(name: str, model: Predictor, classes: ClassNames, data: str) -> tuple[int, ...]:
     if classes == model.classes:  # also where both are but numbered
         return tuple(range(len(classes)))
     try:
@@ -241,18 +281,3 @@ def _columns(name: str, model: Any, classes: ClassNames, data: str) -> tuple[int
     if len(set(columns)) < len(columns):
         raise OtherClasses(f"{name} cannot be asked about {data}: two of its classes are one of the model's")
     return columns
-
-
-def drawable(material: Material, experiment: str) -> tuple[Subject, ...]:
-    """The BagNets of a material, from the smallest windows to the largest.
-
-    Raises:
-        ValueError: there are none, or one takes images of which there is no picture.
-    """
-    if not material.bagnets:
-        raise ValueError(f"{experiment} draws the evidence of windows, which only BagNets have: name one among the models")
-    for one in material.bagnets:
-        channels = len(one.transform.mean)
-        if channels not in (1, 3):
-            raise ValueError(f"{experiment} draws images, but those that {one.name} takes have {channels} channels: no picture")
-    return material.bagnets

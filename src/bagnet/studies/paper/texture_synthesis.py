@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...data.transforms import Preprocessing
+from ...engine.classifier import Predictor
 
 _POOLS = 4  # the first so many are matched, and what follows the first convolution
 _CHAIN = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Identity)
@@ -23,7 +23,7 @@ _HEAD = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Linear, nn.R
 
 _MEMORY = 20  # steps from which L-BFGS knows the curvature
 _ENOUGH = 1e-4  # of the decrease that the slope promises; a step that brings less is made shorter
-_SHORTEST = 1e-6  # of a step; below it what is known of the curvature is forgotten
+_SHORTEST = 1e-6  # of a step; below it what was learnt of the curvature is forgotten
 _CURVED = 1e-10  # least curvature along a step that is learnt from
 
 
@@ -34,7 +34,7 @@ class TextureNetwork:
     Args:
         name: of the network.
         chain: its modules up to the last layer that is matched.
-        layers: place in the chain -> name of each layer that is matched, as Gatys et al. call those of VGG-19.
+        layers: index in the chain -> name of each layer that is matched, as Gatys et al. call those of VGG-19.
         preprocessing: how the network expects its pixels to be scaled.
     """
 
@@ -44,7 +44,7 @@ class TextureNetwork:
     preprocessing: Preprocessing
 
     @classmethod
-    def of(cls, name: str, model: Any) -> TextureNetwork | None:
+    def of(cls, name: str, model: Predictor) -> TextureNetwork | None:
         """Of a network that is a plain chain of convolutions, ReLUs and pools, as VGG and AlexNet are; None of any other.
 
         Args:
@@ -54,12 +54,12 @@ class TextureNetwork:
         network = getattr(model, "network", None)
         whole = network if isinstance(network, nn.Sequential) else getattr(network, "features", None)
         parts = list(_in_a_row(whole)) if isinstance(whole, nn.Sequential) else []
-        count = next((place for place, part in enumerate(parts) if not isinstance(part, _CHAIN)), len(parts))
-        first = [place for place, part in enumerate(parts[:count]) if isinstance(part, nn.ReLU)][:1]
-        pools = [place for place, part in enumerate(parts[:count]) if isinstance(part, (nn.MaxPool2d, nn.AvgPool2d))][:_POOLS]
+        count = next((index for index, part in enumerate(parts) if not isinstance(part, _CHAIN)), len(parts))
+        first = [index for index, part in enumerate(parts[:count]) if isinstance(part, nn.ReLU)][:1]
+        pools = [index for index, part in enumerate(parts[:count]) if isinstance(part, (nn.MaxPool2d, nn.AvgPool2d))][:_POOLS]
         if not first or not pools or not all(isinstance(part, _HEAD) for part in parts[count:]):
             return None
-        layers = {first[0]: "conv1_1", **{place: f"pool{number}" for number, place in enumerate(pools, 1)}}
+        layers = {first[0]: "conv1_1", **{index: f"pool{number}" for number, index in enumerate(pools, 1)}}
         return cls(name, nn.Sequential(*parts[: max(layers) + 1]), layers, model.transform)
 
     def grams(self, pixels: Tensor) -> list[Tensor]:
@@ -74,9 +74,9 @@ class TextureNetwork:
         """
         mean, std = (pixels.new_tensor(values)[:, None, None] for values in (self.preprocessing.mean, self.preprocessing.std))
         x = (pixels - mean) / std
-        found = []
+        grams = []
         try:
-            for place, module in enumerate(self.chain):
+            for index, module in enumerate(self.chain):
                 if isinstance(module, nn.MaxPool2d):
                     x = F.avg_pool2d(x, module.kernel_size, module.stride, module.padding, module.ceil_mode, False)
                 elif isinstance(module, nn.Conv2d):
@@ -84,15 +84,15 @@ class TextureNetwork:
                     x = F.conv2d(x, module.weight, module.bias, module.stride, 0, module.dilation, module.groups)
                 else:
                     x = module(x)
-                if place in self.layers:
-                    found.append(gram(x))
+                if index in self.layers:
+                    grams.append(gram(x))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # torch's words where a map is smaller than a kernel, or has other channels
             height, width = pixels.shape[2:]
             reason = " ".join(str(error).split())[:160]
             raise ValueError(f"{self.name} takes no images of {height} x {width} pixels ({reason})") from None
-        return found
+        return grams
 
 
 def gram(features: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def gram(features: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / flat.shape[2]
 
 
-def texture_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+def texture_error(grams: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     """How far the Gram matrices of some layers are from those wanted.
 
     The squared distance, as a share of the squared size of those wanted (of 1 where they are zero), mean over layers. Gatys et
@@ -109,16 +109,16 @@ def texture_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     the others, and this needs no other images.
 
     Args:
-        found: (B, C, C) of each layer.
+        grams: (B, C, C) of each layer.
         wanted: the same.
 
     Returns:
         (B,) shares.
     """
     shares = []
-    for one, other in zip(found, wanted, strict=True):
-        size = other.square().sum((1, 2))
-        shares.append((one - other).square().sum((1, 2)) / torch.where(size > 0, size, 1.0))
+    for made, target in zip(grams, wanted, strict=True):
+        size = target.square().sum((1, 2))
+        shares.append((made - target).square().sum((1, 2)) / torch.where(size > 0, size, 1.0))
     return torch.stack(shares).mean(0)
 
 
@@ -154,7 +154,7 @@ def minimised(function: Callable[[Tensor], Tensor], start: Tensor, steps: int) -
 
     Each row has a curvature and a length of steps of its own: it goes the way that it would go alone. With `torch.optim.LBFGS`
     the rows of a batch would be one long vector, and each would depend on the others. A step is accepted by Armijo's rule;
-    until one is, each evaluation tries a shorter one, of a length at which a parabola through what is known is lowest.
+    until one is, each evaluation tries a shorter one, of a length at which a parabola through what was evaluated is lowest.
 
     Args:
         function: (B, D) -> (B,), in which no row depends on another.
@@ -162,38 +162,38 @@ def minimised(function: Callable[[Tensor], Tensor], start: Tensor, steps: int) -
         steps: evaluations, after that of the start.
 
     Returns:
-        (B, D) of the lowest values found.
+        (B, D) with the lowest values.
     """
-    place = start
-    value, gradient = _evaluated(function, place)
-    curvature = _Curvature(place)
+    point = start
+    value, gradient = _evaluated(function, point)
+    curvature = _Curvature(point)
     direction, slope, length = curvature.downhill(gradient)
     for _ in range(steps):
-        trial = place + length[:, None] * direction
+        trial = point + length[:, None] * direction
         new_value, new_gradient = _evaluated(function, trial)
         promised = length * slope
         good = new_value <= value + _ENOUGH * promised
         shorter = -promised * length / (2 * (new_value - value - promised))
         shorter = torch.where(shorter.isfinite(), shorter, 0.0).clamp(0.1 * length, 0.5 * length)
         lost = ~good & (shorter < _SHORTEST)
-        curvature.learn(good, trial - place, new_gradient - gradient)
+        curvature.learn(good, trial - point, new_gradient - gradient)
         curvature.forget(lost)
         accepted = good[:, None]
-        place, gradient = torch.where(accepted, trial, place), torch.where(accepted, new_gradient, gradient)
+        point, gradient = torch.where(accepted, trial, point), torch.where(accepted, new_gradient, gradient)
         value = torch.where(good, new_value, value)
         turn = good | lost
         onward, onward_slope, onward_length = curvature.downhill(gradient)
         direction = torch.where(turn[:, None], onward, direction)
         slope, length = torch.where(turn, onward_slope, slope), torch.where(turn, onward_length, shorter)
-    return place
+    return point
 
 
-def _evaluated(function: Callable[[Tensor], Tensor], place: Tensor) -> tuple[Tensor, Tensor]:
+def _evaluated(function: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Tensor, Tensor]:
     """(B,) values and (B, D) gradients."""
-    place = place.detach().requires_grad_()
+    point = point.detach().requires_grad_()
     with torch.enable_grad():
-        values = function(place)
-        (gradient,) = torch.autograd.grad(values.sum(), place)
+        values = function(point)
+        (gradient,) = torch.autograd.grad(values.sum(), point)
     return values.detach(), gradient
 
 
@@ -224,20 +224,20 @@ class _Curvature:
         self._count[which] = 0
 
     def downhill(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where to go from a place with this gradient (B, D): direction (B, D), slope along it (B,), length to try first (B,)."""
+        """Where to go from a point with this gradient (B, D): direction (B, D), slope along it (B,), length to try first (B,)."""
         direction = -gradient
         slots = [(self._count - age) % _MEMORY for age in range(1, _MEMORY + 1)]
         shares = []
         for slot in slots:
             shares.append(self._weights[slot, self._rows] * (self._moves[slot, self._rows] * direction).sum(1))
             direction = direction - shares[-1][:, None] * self._turns[slot, self._rows]
-        known = self._count > 0
-        direction = direction * torch.where(known, self._scale, 1.0)[:, None]
+        learnt = self._count > 0
+        direction = direction * torch.where(learnt, self._scale, 1.0)[:, None]
         for slot, share in zip(reversed(slots), reversed(shares), strict=True):
             back = self._weights[slot, self._rows] * (self._turns[slot, self._rows] * direction).sum(1)
             direction = direction + (share - back)[:, None] * self._moves[slot, self._rows]
         # The first step is of length 1 at most in any direction; then the curvature knows how far to go.
-        length = torch.where(known, 1.0, (1 / gradient.abs().sum(1)).clamp(max=1.0))
+        length = torch.where(learnt, 1.0, (1 / gradient.abs().sum(1)).clamp(max=1.0))
         return direction, (direction * gradient).sum(1), length
 
 

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from ...data.sources import Images
 from ...data.transforms import Preprocessing
 from ...evaluation.evaluate import rank_of_label
-from ...figures.charts import WILSON, finished, of_images
+from ...figures.charts import WILSON, finished, intervals, of_images
 from ...figures.picture import Picture
 from ...figures.style import BLUE, GREY, INK, RED, SOFT, abridged, labels, panel_title, quiet_frame, short, side_by_side, wrapped
 from ...runs.table import Row
 from ...statistics import Estimate, mean
 from ...zoo.external import open_classifier
 from .experiment import LOGITS, Experiment, Findings, Workplace
-from .scores import scores
+from .needs import Needs
+from .scores import MANY, Accuracies, accuracies, scores
 from .scrambled import Canvases, Shuffled, textures
 from .subjects import Material, Subject
 from .texture_synthesis import TextureNetwork
@@ -27,10 +28,46 @@ from .texture_synthesis import TextureNetwork
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = {"clean": BLUE, "texturised": RED, "shuffled": GREY}  # of each kind of images
-_KINDS = tuple(_COLOURS)
-_TOPS = (1, 5)
+CLEAN, TEXTURISED, SHUFFLED = KINDS = ("clean", "texturised", "shuffled")  # of images
+_COLOURS = {CLEAN: BLUE, TEXTURISED: RED, SHUFFLED: GREY}
 _SHOWN = 8  # images of the examples
+
+
+@dataclass(frozen=True)
+class ScrambledAccuracies(Accuracies):
+    """Accuracy on scrambled images, and by how much it is less than on the clean ones."""
+
+    top1_lost: Estimate
+    top5_lost: Estimate | None
+
+
+@dataclass(frozen=True)
+class ModelAccuracies:
+    """Of one model, on each kind of images."""
+
+    model: str
+    window: int | None  # side in pixels; None where it sees the whole image
+    input: int | None  # side in pixels; None where it takes images as they are
+    clean: Accuracies
+    texturised: ScrambledAccuracies
+    shuffled: ScrambledAccuracies
+
+    @property
+    def by_kind(self) -> dict[str, Accuracies]:
+        """In the order of `KINDS`."""
+        return {CLEAN: self.clean, TEXTURISED: self.texturised, SHUFFLED: self.shuffled}
+
+
+@dataclass(frozen=True)
+class Measures:
+    """All that was measured."""
+
+    images: int  # of which there are all kinds
+    side: int | None  # of the pictures in pixels; None where they are as large as the images
+    texture_network: str
+    layers: Sequence[str]
+    gram_error: Estimate  # how far Gram matrices of textures are from the images' own, as a share of the size of these
+    models: Sequence[ModelAccuracies]
 
 
 @dataclass(frozen=True)
@@ -50,7 +87,6 @@ class Texturise(Experiment):
         tile: side of the shuffled tiles in pixels; where 0, a quarter of the picture's shorter side.
     """
 
-    name = "texturise"
     title = "Features without their places"
     question = (
         "How right are models on images whose local features stay while their places do not: synthesised textures, and "
@@ -66,160 +102,140 @@ class Texturise(Experiment):
         "pixels are kept in range by a logistic function; L-BFGS from noise. All models are shown the same textures, made at one "
         "size, each by its own resize and crop, as it is shown the clean images. Shuffled tiles are not in the paper."
     )
+    needs = Needs(labels=True)
     sample = 200
 
     network: str = ""
     steps: int = 100
     tile: int = 0
 
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps}: a synthesis takes one step at least")
+
     def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`.
 
         Raises:
-            ValueError: no network makes textures, or the images are too small for it or for four tiles.
+            ValueError: no network makes textures, or the images are too small for it.
             UnknownModel, DownloadFailed: a named network cannot be opened.
         """
-        if self.steps < 1:
-            raise ValueError(f"steps={self.steps}: a synthesis takes one step at least")
         network = _texture_network(self.network, material)
-        canvas = canvas_for([one.transform for one in material.ordered])
+        canvas = canvas_for([subject.transform for subject in material.ordered])
         clean = Canvases(material.images, canvas)
-        side = canvas.crop
-        if self.tile < 0 or (side is not None and 2 * self.tile > side):
-            raise ValueError(f"tile={self.tile}: pictures of {side} px are to have two such tiles a side at least")
-        made, errors = textures(material, network, clean, self.steps, work.folder / "texturised")
-        kinds = {"clean": clean, "texturised": made, "shuffled": Shuffled(clean, self.tile, material.seed)}
+        made, errors = textures(material, network, clean, self.steps, work.folder / TEXTURISED)
+        kinds = {CLEAN: clean, TEXTURISED: made, SHUFFLED: Shuffled(clean, self.tile, material.seed)}
         good, ranks = _ranks(material, kinds, canvas, work)
-        tops = [top for top in _TOPS if top < len(material.classes)]
-        found = [
-            self._summary(one, {kind: ranks[one.name, kind] for kind in kinds}, tops, material.seed) for one in material.ordered
-        ]
         errors = errors[good]
-        measures = {
-            "images": len(good),
-            "side": side,
-            "texture_network": network.name,
-            "layers": list(network.layers.values()),
-            "gram_error": mean(errors, material.seed).to_dict(),
-            "models": found,
-        }
+        measures = Measures(
+            len(good),
+            canvas.crop,
+            network.name,
+            list(network.layers.values()),
+            mean(errors, material.seed),
+            [_summary(subject, ranks, material) for subject in material.ordered],
+        )
         figures = {
-            self.name: self._picture(material, network, len(good), found, tops, side),
+            self.name: self._picture(material, measures),
             f"{self.name}_examples": _examples(material, kinds, good, network, self.steps),
         }
-        return Findings(measures, _sentences(measures, tops[-1]), figures, list(_rows(material, good, ranks, errors)))
+        return Findings(measures, _sentences(measures), figures, list(_rows(material, good, ranks, errors)))
 
-    def _summary(
-        self, subject: Subject, ranks: Mapping[str, NDArray[np.int64]], tops: Sequence[int], seed: int
-    ) -> dict[str, Any]:
-        right = {kind: {top: (places < top).astype(np.float64) for top in tops} for kind, places in ranks.items()}
-        clean = right["clean"]
-        return {
-            "model": subject.name,
-            "window": subject.window,
-            "input": subject.transform.crop,
-            **{
-                kind: {
-                    **{f"top{top}": mean(values[top], seed).to_dict() for top in tops},
-                    **{f"top{top}_lost": mean(clean[top] - values[top], seed).to_dict() for top in tops if kind != "clean"},
-                }
-                for kind, values in right.items()
-            },
-        }
+    def check(self, material: Material) -> None:
+        """As `Experiment.check`. ValueError: the models' inputs have no common pictures, or these no room for four tiles."""
+        super().check(material)
+        side = canvas_for([subject.transform for subject in material.ordered]).crop
+        if self.tile < 0 or (side is not None and 2 * self.tile > side):
+            raise ValueError(f"tile={self.tile}: pictures of {side} px are to have two such tiles a side at least")
 
-    def _picture(
-        self,
-        material: Material,
-        network: TextureNetwork,
-        images: int,
-        found: Sequence[Mapping[str, Any]],
-        tops: Sequence[int],
-        side: int | None,
-    ) -> Picture:
-        names = [f"{wrapped(one['model'], 1.9, 8.5, 2)}\n{_view(one['window'])}" for one in found]
+    def _picture(self, material: Material, measures: Measures) -> Picture:
+        models = measures.models
+        names = [f"{wrapped(model.model, 1.9, 8.5, 2)}\n{_view(model.window)}" for model in models]
         left = 0.065 * max(len(line) for name in names for line in name.split("\n"))  # inches
-        figure, (whole,) = side_by_side([left + 3.7 * len(tops)], max(2.6, 1.7 + 0.85 * len(found)))
-        for place, (top, panel) in enumerate(zip(tops, whole.subgridspec(1, len(tops)), strict=True)):
+        tops = list(models[0].clean.by_top)
+        figure, (whole,) = side_by_side([left + 3.7 * len(tops)], max(2.6, 1.7 + 0.85 * len(models)))
+        for column, (top, panel) in enumerate(zip(tops, whole.subgridspec(1, len(tops)), strict=True)):
             axes = figure.add_subplot(panel)
-            _bars(axes, [{kind: one[kind][f"top{top}"] for kind in _KINDS} for one in found])
+            _bars(axes, [{kind: of_kind.by_top[top] for kind, of_kind in model.by_kind.items()} for model in models])
             panel_title(axes, f"Top-{top} accuracy")
             labels(axes, "images that are right, per cent", "")
-            axes.set_yticks(range(len(found)), names if place == 0 else [""] * len(found), linespacing=1.25)
+            axes.set_yticks(range(len(models)), names if column == 0 else [""] * len(models), linespacing=1.25)
             axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
-        made = f"textures by {len(network.layers)} layers of {abridged(network.name, 44)}, {self.steps} steps, {_size(side)}"
-        return finished(figure, self.title, of_images(material.data, images, made, f"bars: {WILSON}"))
+        network = f"{len(measures.layers)} layers of {abridged(measures.texture_network, 44)}"
+        made = f"textures by {network}, {self.steps} steps, {_size(measures.side)}"
+        return finished(figure, self.title, of_images(material.data, measures.images, made, f"bars: {WILSON}"))
 
 
 @dataclass(frozen=True, eq=False)
 class OnCanvas(Subject):
-    """A model that is given pictures made for several, and sees of them what it would see of the image.
+    """A model that sees, of pictures made for several models, what it would see of the image.
 
     Args:
-        canvas: how the pictures are cut from images.
+        canvas: how the pictures are cropped from images.
     """
 
     canvas: Preprocessing
 
     @property
     def transform(self) -> Preprocessing:
-        own: Preprocessing = self.model.transform
-        resize, crop = _resize_and_crop(own)
+        whole = self.model.transform
+        resize, crop = _resize_and_crop(whole)
         if not resize:
-            return own
+            return whole
         drawn, side = _resize_and_crop(self.canvas)
         # The shorter side of an image, which `resize` is of, is longer than a canvas where this shows but its middle.
-        return replace(own, resize=max(min(resize, crop), round(resize * side / drawn)))
+        return replace(whole, resize=max(min(resize, crop), round(resize * side / drawn)))
 
 
 def canvas_for(transforms: Sequence[Preprocessing]) -> Preprocessing:
-    """How pictures for several models are cut: as much of the middle of an image as any of them sees, and as finely.
+    """How pictures for several models are cropped: as much of the middle of an image as any of them sees, and as finely.
 
     Where all prepare images in one way, it is theirs. It leaves the pixels in [0, 1].
 
     Raises:
         ValueError: some take one channel and some three, or another number.
     """
-    channels = {len(one.mean) for one in transforms}
+    channels = {len(transform.mean) for transform in transforms}
     if len(channels) > 1 or not channels <= {1, 3}:
         raise ValueError(f"texturise makes pictures for all models: these take {_listed(channels)} channels, not all 1 or all 3")
-    cutting = [one for one in transforms if any(_resize_and_crop(one))]
+    cropping = [transform for transform in transforms if any(_resize_and_crop(transform))]
     (number,) = channels
-    if not cutting:
+    if not cropping:
         return replace(transforms[0], mean=(0.0,) * number, std=(1.0,) * number)
-    finest = max(cutting, key=lambda one: _resize_and_crop(one)[0])
+    finest = max(cropping, key=lambda transform: _resize_and_crop(transform)[0])
     resize = _resize_and_crop(finest)[0]
-    share = max(min(1.0, crop / resize) for resize, crop in map(_resize_and_crop, cutting))  # of an image's shorter side
+    share = max(min(1.0, crop / resize) for resize, crop in map(_resize_and_crop, cropping))  # of an image's shorter side
     return replace(finest, resize=resize, crop=round(share * resize), mean=(0.0,) * number, std=(1.0,) * number)
 
 
-def _resize_and_crop(one: Preprocessing) -> tuple[int, int]:
+def _resize_and_crop(transform: Preprocessing) -> tuple[int, int]:
     """Both in pixels; where there is but one, the other is as large; 0 where there is none."""
-    resize = one.resize or one.crop or 0
-    return resize, one.crop or resize
+    resize = transform.resize or transform.crop or 0
+    return resize, transform.crop or resize
 
 
 def _texture_network(name: str, material: Material) -> TextureNetwork:
-    among = {one.name: one.model for one in material.ordered}
+    models = {subject.name: subject.model for subject in material.ordered}
     if not name:
-        for title, model in among.items():
-            if (found := TextureNetwork.of(title, model)) is not None:
-                return found
+        for title, model in models.items():
+            if (network := TextureNetwork.of(title, model)) is not None:
+                return network
         raise ValueError(
             "texturise takes textures from a plain chain of convolutions and pools, as VGG is, and none of the models is one: "
             "add one, or set network=torchvision:vgg19"
         )
-    if name not in among and ":" not in name:
-        raise ValueError(f"network={name}: there is no such model; there are {', '.join(among)}, or write torchvision:vgg19")
-    found = TextureNetwork.of(name, among[name] if name in among else open_classifier(name))
-    if found is None:
+    if name not in models and ":" not in name:
+        raise ValueError(f"network={name}: there is no such model; there are {', '.join(models)}, or write torchvision:vgg19")
+    network = TextureNetwork.of(name, models[name] if name in models else open_classifier(name))
+    if network is None:
         raise ValueError(f"network={name}: is no plain chain of convolutions and pools, as VGG is; name one that is")
-    return found
+    return network
 
 
 def _ranks(
     material: Material, kinds: Mapping[str, Images], canvas: Preprocessing, work: Workplace
 ) -> tuple[NDArray[np.int64], dict[tuple[str, str], NDArray[np.int64]]]:
-    """(rows of the images that are there in all kinds, (model, kind) -> place of the true class for each, 0 the best)"""
+    """(rows of the images that there are in all kinds, (model, kind) -> rank of the true class of each, 0 the best)"""
     logits = {}
     for subject in material.ordered:
         shown_to = OnCanvas(subject.name, subject.model, subject.columns, canvas)
@@ -231,26 +247,47 @@ def _ranks(
     return good, {pair: rank_of_label(values[good], true) for pair, values in logits.items()}
 
 
+def _summary(subject: Subject, ranks: Mapping[tuple[str, str], NDArray[np.int64]], material: Material) -> ModelAccuracies:
+    classes, seed = len(material.classes), material.seed
+    clean = ranks[subject.name, CLEAN]
+
+    def scrambled(kind: str) -> ScrambledAccuracies:
+        of_kind = ranks[subject.name, kind]
+        top1, top5 = accuracies(of_kind, classes, seed)
+        lost1, lost5 = (mean((clean < top).astype(np.float64) - (of_kind < top), seed) for top in (1, MANY))
+        return ScrambledAccuracies(top1, top5, lost1, None if top5 is None else lost5)
+
+    return ModelAccuracies(
+        subject.name,
+        subject.window,
+        subject.transform.crop,
+        Accuracies(*accuracies(clean, classes, seed)),
+        scrambled(TEXTURISED),
+        scrambled(SHUFFLED),
+    )
+
+
 def _rows(
     material: Material, good: NDArray[np.int64], ranks: Mapping[tuple[str, str], NDArray[np.int64]], errors: NDArray[np.float64]
 ) -> Iterator[Row]:
     names = material.images.names
-    for place, row in enumerate(good):
-        own = {f"rank {model} {kind}": int(places[place]) for (model, kind), places in ranks.items()}
+    for index, row in enumerate(good):
+        by_model = {f"rank {model} {kind}": int(values[index]) for (model, kind), values in ranks.items()}
         label = str(material.classes[int(material.labels[row])])
-        yield {"image": names[row], "label": label, "gram error": float(errors[place]), **own}
+        yield {"image": names[row], "label": label, "gram error": float(errors[index]), **by_model}
 
 
-def _bars(axes: Axes, found: Sequence[Mapping[str, Mapping[str, float]]]) -> None:
+def _bars(axes: Axes, accuracy: Sequence[Mapping[str, Estimate]]) -> None:
     """Of each model a bar for each kind of images, in per cent, with what it is of."""
-    for line, one in enumerate(found):
-        for place, kind in enumerate(_KINDS):
-            value, low, high = (100 * one[kind][name] for name in ("value", "low", "high"))
-            at = line + 0.27 * (place - 1)
-            axes.barh(at, value, 0.23, color=_COLOURS[kind])
-            axes.errorbar(value, at, xerr=[[max(0, value - low)], [max(0, high - value)]], ecolor=INK, elinewidth=0.9, capsize=2)
-            axes.text(high + 2, at, f"{value:.1f}  {kind}", fontsize=8, color=INK, va="center_baseline")
-    axes.set_ylim(len(found) - 0.5, -0.5)
+    look: Any = {"ecolor": INK, "elinewidth": 0.9, "capsize": 2}
+    for line, by_kind in enumerate(accuracy):
+        for number, (kind, estimate) in enumerate(by_kind.items()):
+            at = line + 0.27 * (number - 1)
+            axes.barh(at, 100 * estimate.value, 0.23, color=_COLOURS[kind])
+            intervals(axes, [at], [estimate], factor=100, across=True, **look)
+            words = f"{100 * estimate.value:.1f}  {kind}"
+            axes.text(100 * estimate.high + 2, at, words, fontsize=8, color=INK, va="center_baseline")
+    axes.set_ylim(len(accuracy) - 0.5, -0.5)
     axes.set_xlim(0, 132)
     axes.set_xticks(range(0, 101, 20))
     quiet_frame(axes, "x")
@@ -281,26 +318,27 @@ def _examples(
     return finished(figure, "Clean, texturised and shuffled", of_images(material.data, len(rows), made))
 
 
-def _sentences(measures: Mapping[str, Any], top: int) -> list[str]:
-    def words(measure: Mapping[str, float]) -> str:
-        return f"{Estimate(**measure).text(1, 100)} %"
+def _sentences(measures: Measures) -> list[str]:
+    def words(estimate: Estimate) -> str:
+        return f"{estimate.text(1, 100)} %"
 
-    def of(one: Mapping[str, Any]) -> str:
-        clean, texturised, moved = (words(one[kind][f"top{top}"]) for kind in _KINDS)
-        return f"{one['model']} on {clean} of the clean images, {texturised} of the texturised and {moved} of the shuffled"
+    def of(model: ModelAccuracies) -> str:
+        clean, texturised, shuffled = (words(of_kind.by_top[top]) for of_kind in model.by_kind.values())
+        return f"{model.model} on {clean} of the clean images, {texturised} of the texturised and {shuffled} of the shuffled"
 
+    top = max(measures.models[0].clean.by_top)
     return [
-        f"Right (top-{top}) is, over {measures['images']:,} images: {'; '.join(map(of, measures['models']))}.",
-        f"The textures are by {measures['texture_network']} ({', '.join(measures['layers'])}); their Gram matrices differ from "
-        f"the images' own by {words(measures['gram_error'])} of the size of these.",
-        _sizes(measures["side"], measures["models"]),
+        f"Right (top-{top}) is, over {measures.images:,} images: {'; '.join(map(of, measures.models))}.",
+        f"The textures are by {measures.texture_network} ({', '.join(measures.layers)}); their Gram matrices differ from "
+        f"the images' own by {words(measures.gram_error)} of the size of these.",
+        _sizes(measures.side, measures.models),
     ]
 
 
-def _sizes(side: int | None, models: Sequence[Mapping[str, Any]]) -> str:
-    if all(one["input"] == side for one in models):
+def _sizes(side: int | None, models: Sequence[ModelAccuracies]) -> str:
+    if all(model.input == side for model in models):
         return f"The pictures are {_size(side)}, and every model sees them whole."
-    seen = ", ".join(f"{one['model']} {_size(one['input'])}" for one in models)
+    seen = ", ".join(f"{model.model} {_size(model.input)}" for model in models)
     return f"The pictures are {_size(side)}; the models see of all kinds, by their own resize and crop: {seen}."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -18,25 +18,81 @@ from ...figures.picture import Picture
 from ...figures.style import abridged, labels, model_colours, panel_title, quiet_frame, side_by_side
 from ...runs.sweep import NotANumber, check_some
 from ...runs.table import Row
-from ...statistics import Estimate, mean
+from ...statistics import Estimate
 from .experiment import Experiment, Findings, Workplace
-from .measured import Measure, measured
+from .measured import Columns, measured
+from .needs import Needs
+from .scores import Accuracies, accuracies
 from .subjects import Material, Subject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RULES = ("clipped", "binarised")
-_TOPS = (1, 5)
 _DRAWN = 200  # images whose evidence says where its percentiles lie
-_VALUES = 10_000  # of the evidence of each of them, drawn by lot
+_VALUES = 10_000  # of the evidence of each of them, drawn at random
 _LITTLE = 0.01  # of accuracy
 _PART = "ranks"
+_WHOLE = "rank"  # column: without a threshold
 _NAME = 44  # letters
 _TITLES = {
     "clipped": "Evidence below the threshold counts as the threshold",
     "binarised": "Evidence above it counts 1, all other 0",
 }
+
+
+@dataclass(frozen=True)
+class ImageRanks(Columns):
+    """The rank of an image's true class, 0 the best.
+
+    Args:
+        label: the true class.
+        ranks: column -> rank, without a threshold and by each rule at each percentile.
+    """
+
+    label: str
+    ranks: Mapping[str, int]
+
+    def to_row(self) -> Row:
+        """As `Columns.to_row`."""
+        return {"label": self.label, **self.ranks}
+
+    @classmethod
+    def of_row(cls, row: Row) -> Self:
+        """As `Columns.of_row`."""
+        return cls(row["label"], {column: rank for column, rank in row.items() if column.startswith(_WHOLE)})
+
+
+@dataclass(frozen=True)
+class Level:
+    """Accuracy by each rule at one threshold, in logits, which lies at a percentile of the evidence."""
+
+    percentile: float
+    threshold: float
+    clipped: Accuracies
+    binarised: Accuracies
+
+    def by(self, rule: str) -> Accuracies:
+        """By one of `RULES`."""
+        return self.clipped if rule == "clipped" else self.binarised
+
+
+@dataclass(frozen=True)
+class ModelLevels:
+    """Accuracy of one model without a threshold and at each, over so many images."""
+
+    model: str
+    window: int | None
+    images: int
+    unchanged: Accuracies
+    thresholds: Sequence[Level]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """All that was measured."""
+
+    models: Sequence[ModelLevels]
 
 
 @dataclass(frozen=True)
@@ -55,7 +111,6 @@ class Thresholds(Experiment):
         percentiles: of each model's evidence, over all classes, windows and images of a sample, where its thresholds lie.
     """
 
-    name = "thresholds"
     title = "How much of the evidence counts?"
     question = (
         "How right do BagNets stay when evidence below a threshold is clipped, and when a threshold makes all evidence 0 or 1?"
@@ -68,27 +123,30 @@ class Thresholds(Experiment):
         "The rules: evidence is raised to the threshold where it lies below, or made 1 above it and 0 elsewhere; thresholds "
         "lie at percentiles of each model's evidence."
     )
+    needs = Needs(labels=True, bagnets=True)
 
     percentiles: tuple[float, ...] = (1.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
-    def find(self, material: Material, work: Workplace) -> Findings:
-        """As `Experiment.find`. ValueError: no model is a BagNet, or a percentile is not between 0 and 100."""
-        if not material.bagnets:
-            raise ValueError("thresholds is about evidence, and none of the models is a BagNet: name one")
-        if not self.percentiles or not all(0 <= one <= 100 for one in self.percentiles):
+    def __post_init__(self) -> None:
+        if not self.percentiles or not all(0 <= percentile <= 100 for percentile in self.percentiles):
             raise ValueError(f"percentiles={self.percentiles}: they lie between 0 and 100")
-        levels = {one.name: self._levels(material, one) for one in material.bagnets}
-        rows = measured(
-            work,
-            material,
-            material.bagnets,
-            lambda _: [_PART],
-            self._measure(levels, material),
-        )
-        tops = [top for top in _TOPS if top < len(material.classes)]
-        found = [self._summary(one, levels[one.name], rows, tops, material.seed) for one in material.bagnets]
-        figure = self._picture(material, found, tops)
-        return Findings({"models": found}, [_sentence(one, tops[-1]) for one in found], {self.name: figure})
+
+    def find(self, material: Material, work: Workplace) -> Findings:
+        """As `Experiment.find`."""
+        levels = {bagnet.name: self._levels(material, bagnet) for bagnet in material.bagnets}
+
+        def measure(subject: Subject, row: int, x: Tensor) -> Mapping[str, ImageRanks]:
+            label = int(material.labels[row])
+            by_column = zip(self._columns(), ranks(evidence(subject, x), levels[subject.name], label).tolist(), strict=True)
+            return {_PART: ImageRanks(str(material.classes[label]), dict(by_column))}
+
+        rows = measured(work, material, material.bagnets, lambda _: [_PART], measure, ImageRanks.of_row)
+        models = [self._summary(bagnet, levels[bagnet.name], rows.of(bagnet, _PART), material) for bagnet in material.bagnets]
+        return Findings(Measures(models), list(map(_sentence, models)), {self.name: self._picture(material, models)})
+
+    def _columns(self) -> list[str]:
+        """In the order of `ranks`."""
+        return [_WHOLE, *(_column(rule, percentile) for rule in RULES for percentile in self.percentiles)]
 
     def _levels(self, material: Material, subject: Subject) -> list[float]:
         """The thresholds of one model, in logits."""
@@ -105,54 +163,37 @@ class Thresholds(Experiment):
         check_some(drawn, bad)
         return [float(level) for level in np.percentile(np.concatenate(drawn), self.percentiles)]
 
-    def _measure(self, levels: Mapping[str, Sequence[float]], material: Material) -> Measure:
-        def measure(subject: Subject, row: int, x: Tensor) -> dict[str, Row]:
-            found = ranks(evidence(subject, x), levels[subject.name], int(material.labels[row]))
-            columns = ["rank", *(_column(rule, percentile) for rule in RULES for percentile in self.percentiles)]
-            label = str(material.classes[int(material.labels[row])])
-            return {_PART: {"label": label, **dict(zip(columns, found.tolist(), strict=True))}}
+    def _summary(self, subject: Subject, levels: Sequence[float], rows: Sequence[ImageRanks], material: Material) -> ModelLevels:
+        def right(column: str) -> Accuracies:
+            values = np.array([row.ranks[column] for row in rows])
+            return Accuracies(*accuracies(values, len(material.classes), material.seed))
 
-        return measure
+        thresholds = [
+            Level(percentile, level, right(_column("clipped", percentile)), right(_column("binarised", percentile)))
+            for percentile, level in zip(self.percentiles, levels, strict=True)
+        ]
+        return ModelLevels(subject.name, subject.window, len(rows), right(_WHOLE), thresholds)
 
-    def _summary(
-        self, subject: Subject, levels: Sequence[float], rows: Sequence[Row], tops: Sequence[int], seed: int
-    ) -> dict[str, Any]:
-        own = [row for row in rows if row["model"] == subject.name]
-
-        def right(column: str) -> dict[str, Any]:
-            place = np.array([row[column] for row in own])
-            return {f"top{top}": mean(place < top, seed).to_dict() for top in tops}
-
-        return {
-            "model": subject.name,
-            "window": subject.window,
-            "images": len(own),
-            "unchanged": right("rank"),
-            "thresholds": [
-                {"percentile": percentile, "threshold": level, **{rule: right(_column(rule, percentile)) for rule in RULES}}
-                for percentile, level in zip(self.percentiles, levels, strict=True)
-            ],
-        }
-
-    def _picture(self, material: Material, found: Sequence[Mapping[str, Any]], tops: Sequence[int]) -> Picture:
+    def _picture(self, material: Material, models: Sequence[ModelLevels]) -> Picture:
+        tops = list(models[0].unchanged.by_top)
         figure, panels = side_by_side([5.2, 5.2], 1.2 + 3.3 * len(tops))
         charts: list[Axes] = []
-        colours = model_colours([one["window"] for one in found])
+        colours = model_colours([model.window for model in models])
         for rule, panel in zip(RULES, panels, strict=True):
             cells = panel.subgridspec(len(tops), 1)
             for line, top in enumerate(reversed(tops)):
                 axes = figure.add_subplot(cells[line])
-                for one, colour in zip(found, colours, strict=True):
-                    _curve(axes, one, rule, f"top{top}", colour)
+                for model, colour in zip(models, colours, strict=True):
+                    _curve(axes, model, rule, top, colour)
                 if line == 0:
                     panel_title(axes, _TITLES[rule])
                 labels(axes, "threshold, logits of a window", f"top-{top} accuracy, per cent")
-                axes.set_ylim(0, 1.05 * max(_highest(one, f"top{top}") for one in found))
+                axes.set_ylim(0, 1.05 * max(_highest(model, top) for model in models))
                 quiet_frame(axes, "y")
                 charts.append(axes)
         words = of_images(
             material.data,
-            [one["images"] for one in found],
+            [model.images for model in models],
             f"points: percentiles {min(self.percentiles):g} to {max(self.percentiles):g} of the evidence",
             "dashed: without a threshold",
             f"bands: {WILSON}",
@@ -160,20 +201,21 @@ class Thresholds(Experiment):
         return finished(figure, self.title, words, charts[:1])
 
 
-def _highest(one: Mapping[str, Any], measure: str) -> float:
+def _highest(model: ModelLevels, top: int) -> float:
     """End of the highest interval of a model, in per cent, so that all panels in a row have one scale."""
-    measures = [one["unchanged"], *(level[rule] for level in one["thresholds"] for rule in RULES)]
-    return 100 * max(entry[measure]["high"] for entry in measures) or 100.0
+    measures = [model.unchanged, *(level.by(rule) for level in model.thresholds for rule in RULES)]
+    return 100 * max(measure.by_top[top].high for measure in measures) or 100.0
 
 
-def _curve(axes: Axes, one: Mapping[str, Any], rule: str, measure: str, colour: str) -> None:
-    order = sorted(one["thresholds"], key=lambda level: level["threshold"])
-    at = [level["threshold"] for level in order]
-    value, low, high = (100 * np.array([level[rule][measure][name] for level in order]) for name in ("value", "low", "high"))
+def _curve(axes: Axes, model: ModelLevels, rule: str, top: int, colour: str) -> None:
+    levels = sorted(model.thresholds, key=lambda level: level.threshold)
+    at = [level.threshold for level in levels]
+    estimates: list[Estimate] = [level.by(rule).by_top[top] for level in levels]
+    low, high = [100 * estimate.low for estimate in estimates], [100 * estimate.high for estimate in estimates]
     axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.plot(at, value, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=abridged(one["model"], _NAME))
-    whole = 100 * one["unchanged"][measure]["value"]
-    axes.axhline(whole, color=colour, linewidth=1.1, linestyle=(0, (4, 3)))
+    values = [100 * estimate.value for estimate in estimates]
+    axes.plot(at, values, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=abridged(model.model, _NAME))
+    axes.axhline(100 * model.unchanged.by_top[top].value, color=colour, linewidth=1.1, linestyle=(0, (4, 3)))
 
 
 def evidence(subject: Subject, x: Tensor) -> Tensor:
@@ -188,16 +230,16 @@ def evidence(subject: Subject, x: Tensor) -> Tensor:
 
     Raises:
         ValueError: the image is smaller than a window.
-        NotANumber: a logit is NaN.
+        NotANumber: a logit is NaN or infinite.
     """
-    found: Tensor = subject.model.evidence(like_weights(x, subject.model), subject.columns)[0]
-    if found.isnan().any():
-        raise NotANumber(f"{subject.name} answers with NaN")
-    return found.flatten(1).to("cpu", torch.float64)
+    values = subject.classifier.evidence(like_weights(x, subject.model), subject.columns)[0]
+    if not values.isfinite().all():
+        raise NotANumber(f"{subject.name} answers with evidence that is not finite")
+    return values.flatten(1).to("cpu", torch.float64)
 
 
 def ranks(values: Tensor, levels: Sequence[float], label: int) -> NDArray[np.int64]:
-    """The place of the true class, 0 the best, without a threshold, with clipped and with binarised evidence.
+    """The rank of the true class, 0 the best, without a threshold, with clipped and with binarised evidence.
 
     Args:
         values: (K, n) evidence of K classes at n windows.
@@ -214,24 +256,24 @@ def ranks(values: Tensor, levels: Sequence[float], label: int) -> NDArray[np.int
 
 
 def _column(rule: str, percentile: float) -> str:
-    return f"rank {rule} at {percentile:g} %"
+    return f"{_WHOLE} {rule} at {percentile:g} %"
 
 
-def _sentence(one: Mapping[str, Any], top: int) -> str:
+def _sentence(model: ModelLevels) -> str:
     """How much can be clipped at little cost, and the best that binarised evidence does."""
-    measure = f"top{top}"
 
-    def words(entry: Mapping[str, Any]) -> str:
-        return Estimate(**entry[measure]).text(1, 100)
+    def words(accuracy: Accuracies) -> str:
+        return accuracy.by_top[top].text(1, 100)
 
-    levels = sorted(one["thresholds"], key=lambda level: level["percentile"])
-    least = one["unchanged"][measure]["value"] - _LITTLE
-    cheap = [level for level in levels if level["clipped"][measure]["value"] >= least]
+    top = max(model.unchanged.by_top)
+    levels = sorted(model.thresholds, key=lambda level: level.percentile)
+    least = model.unchanged.by_top[top].value - _LITTLE
+    cheap = [level for level in levels if level.clipped.by_top[top].value >= least]
     clipped = cheap[-1] if cheap else levels[0]
     costs = "the most that costs no more than a point" if cheap else "which costs more than a point"
-    best = max(levels, key=lambda level: level["binarised"][measure]["value"])
+    best = max(levels, key=lambda level: level.binarised.by_top[top].value)
     return (
-        f"{one['model']} is right (top-{top}) on {words(one['unchanged'])} % of images; on {words(clipped['clipped'])} % with "
-        f"the lowest {clipped['percentile']:g} % of the evidence clipped, {costs}; on {words(best['binarised'])} % with evidence "
-        f"binarised at {best['threshold']:+.2f} (percentile {best['percentile']:g}), the best of {len(levels)} thresholds."
+        f"{model.model} is right (top-{top}) on {words(model.unchanged)} % of images; on {words(clipped.clipped)} % with "
+        f"the lowest {clipped.percentile:g} % of the evidence clipped, {costs}; on {words(best.binarised)} % with evidence "
+        f"binarised at {best.threshold:+.2f} (percentile {best.percentile:g}), the best of {len(levels)} thresholds."
     )
