@@ -13,10 +13,12 @@ from torch import Tensor
 
 from ...evidence import Evidence, explain
 from ...evidence.dense import finer
-from ...figures.evidence_picture import Style, heat_map, percent, photograph, signed
+from ...figures.charts import MARGIN
+from ...figures.colours import SOFT
+from ...figures.evidence_picture import Style, heat_map, photograph
 from ...figures.picture import Picture
 from ...figures.sheet import Sheet
-from ...figures.style import MARGIN, SOFT, short
+from ...figures.words import percent, short, signed
 from ...files import file_stem, replacing
 from ...geometry import Geometry
 from .experiment import Experiment, Findings, Workplace
