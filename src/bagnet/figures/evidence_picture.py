@@ -46,8 +46,7 @@ def draw(
     else:
         values = _of_one_image(finer, versus)
         geometry = Geometry(geometry.size, finer.stride, finer.origin)
-    size = np.abs(values)
-    limit = scale or float(size.max() if style == "evidence" else np.percentile(size, 99)) or 1.0
+    limit = scale or limit_of(values, style)
     strongest = evidence.windows(index, _STRONGEST, versus, apart=evidence.geometry.size // 2)
 
     figure, (left, right, bar, answers) = _layout(evidence.image.size)
@@ -93,6 +92,12 @@ def _layout(size: tuple[int, int]) -> tuple[Figure, tuple[Axes, Axes, Axes, Axes
         panel(list_left, list_width),
     )
     return figure, panels
+
+
+def limit_of(values: Floats, style: Style) -> float:
+    """The logit at both ends of the colours of a map: the largest, or in the paper's style the 99th percentile; 1 of silence."""
+    size = np.abs(values)
+    return float(size.max() if style == "evidence" else np.percentile(size, 99)) or 1.0
 
 
 def photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> None:
