@@ -111,15 +111,17 @@ def test_bad_images_are_listed(task: Task, tmp_path: Path) -> None:
     assert "fish/00.png" in reason
 
 
-def test_what_a_store_holds_is_not_done_again(task: Task, store: Store) -> None:
+def test_what_a_store_holds_is_not_done_again(task: Task, tmp_path: Path) -> None:
     told: list[Progress] = []
-    first = find_decisive(task, store, told.append)
+    with claim(tmp_path / "store", {}) as store:
+        first = find_decisive(task, store, told.append)
     assert (told[-1].stage, told[-1].done, told[-1].total) == ("finding the windows that decide", 20, 20)
     told.clear()
     broken = colour_bagnet()
     with torch.no_grad():
         broken.fc.weight.zero_()
-    again = find_decisive(replace(task, model=broken), store, told.append)
+    with claim(tmp_path / "store", {}) as store:
+        again = find_decisive(replace(task, model=broken), store, told.append)
     assert not told
     assert np.array_equal(again.cells, first.cells)
     assert np.array_equal(again.features, first.features)
