@@ -89,7 +89,7 @@ def _show(found: Audit) -> None:
     for sentence in found.sentences():
         typer.echo(sentence)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("class", "where", "margin drop (random)", "flips (random)", "score"):
+    for title in ("class", "where", "margin drop\n(random)", "flips\n(random)", "score"):
         table.add_column(title, justify="left" if title in ("class", "where") else "right")
     for top in found.top_patterns(5):
         name = str(found.classes[top.label])
