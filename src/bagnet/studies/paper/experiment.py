@@ -158,7 +158,7 @@ class Experiment(ABC):
     def run(self, material: Material, out: Path, overwrite: bool = False) -> Result:
         """Do it and write figures (PNG and SVG), data (CSV) and `result.json` into `out/NAME`.
 
-        A result that is there already, of the same settings, models and images, is returned as it is; one that was cut short
+        A result that is there already, of the same settings, models and images, is returned as it is; an interrupted run
         goes on.
 
         Args:

@@ -15,27 +15,24 @@ from .experiment import Workplace
 from .subjects import Material, Subject
 
 
+@dataclass(frozen=True)
 class Columns:
-    """A dataclass whose fields are columns of the table: what one part of an image gives.
+    """What one part of an image gives: the fields of a subclass, a dataclass, are columns of the table.
 
-    A column may be called as Python's own words are: its field has a line at the end (`class_`).
+    A column may have the name of a keyword of Python: its field has an underscore at the end (`class_`).
     """
 
     def to_row(self) -> Row:
         """As JSON and tables hold it."""
-        return {name.rstrip("_"): getattr(self, name) for name in self._names()}
+        return {column.name.rstrip("_"): getattr(self, column.name) for column in fields(self)}
 
     @classmethod
     def of_row(cls, row: Row) -> Self:
         """What `to_row` made, perhaps in another run."""
-        return cls(**{name: row[name.rstrip("_")] for name in cls._names()})
-
-    @classmethod
-    def _names(cls) -> list[str]:
-        return [column.name for column in fields(cls)]  # type: ignore[arg-type] # subclasses are dataclasses
+        return cls(**{column.name: row[column.name.rstrip("_")] for column in fields(cls)})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Failed(Columns):
     """Why one part of an image gives nothing."""
 

@@ -76,7 +76,7 @@ class Texturise(Experiment):
     """See `question`.
 
     Texturised images are synthesised from noise as Gatys et al. (2015) do, by the Gram matrices of one network (see
-    `texture_synthesis`); shuffled ones are cut into square tiles, which change places at random. Both are made of the middle of
+    `texture_synthesis`); shuffled ones have square tiles that change places at random. Both are made of the middle of
     an image, as large and as finely as any of the models sees it, in 8 bits. Of these pictures each model sees, of all three
     kinds, the part that it sees of the image itself, at the size of its own input. The paper's layers, optimiser and number of
     images are not known here.
