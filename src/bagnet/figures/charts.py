@@ -10,10 +10,7 @@ import numpy as np
 from ..statistics import Estimate
 from .colours import GREY, INK, LINE, PAPER, SOFT
 from .picture import Picture
-from .words import BOOTSTRAP as BOOTSTRAP  # noqa: PLC0414 (here the experiments of the paper still look for it)
 from .words import LETTER, LINE_HEIGHT, short, wrapped
-from .words import WILSON as WILSON  # noqa: PLC0414
-from .words import of_images as of_images  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,7 @@ from ..geometry import Box, Geometry
 from .colours import HATCH, INK, INSIDE, LINE, OUTLINE, OUTSIDE, PAPER, RED, SOFT, evidence_colours
 from .overlay import cells_box, check_scale
 from .picture import Picture
-from .words import percent as percent  # noqa: PLC0414 (here the experiments of the paper still look for it)
-from .words import short
-from .words import signed as signed  # noqa: PLC0414
+from .words import percent, short, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -67,6 +67,3 @@ def cropped(image: Image.Image, box: Box) -> Image.Image:
     """A box of an image; at least one pixel, where the image is so small that a window is less."""
     left, top = min(box.left, image.width - 1), min(box.top, image.height - 1)
     return image.crop((left, top, max(box.right, left + 1), max(box.bottom, top + 1)))
-
-
-cut_out = cropped  # by this name the experiments of the paper still ask for it

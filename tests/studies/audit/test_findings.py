@@ -65,7 +65,7 @@ def test_the_score() -> None:
         ([[0, 0, 0], [0, 0, 0.9], [0.1, 0, 0]], "at the right"),
         ([[0, 0, 0], [0, 0, 0], [0, 0, 1]], "at the bottom right"),
         ([[0, 0, 0], [0, 0.6, 0.4], [0, 0, 0]], "in the middle"),
-        ([[0.5, 0.5, 0], [0, 0, 0], [0, 0, 0]], "in no particular place"),
+        ([[0.5, 0.5, 0], [0, 0, 0], [0, 0, 0]], "in various places"),
     ],
 )
 def test_where_it_lies_in_words(ninths: list[list[float]], words: str) -> None:

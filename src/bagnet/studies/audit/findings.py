@@ -201,7 +201,7 @@ class RankedPattern:
         """In words, the ninth of the image in which more than half of the windows lie."""
         row, column = divmod(int(self.position_ninths.argmax()), 3)
         if self.position_ninths[row, column] <= 0.5:
-            return "in no particular place"
+            return "in various places"
         if (row, column) == (1, 1):
             return "in the middle"
         words = [word for word, plain in ((_DOWN[row], row == 1), (_ACROSS[column], column == 1)) if not plain]

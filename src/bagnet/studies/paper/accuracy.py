@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...evaluation.evaluate import rank_of_label
-from ...figures.charts import WILSON, finished, intervals, of_images
+from ...figures.charts import finished, intervals, labels, panel_title, quiet_frame, side_by_side
+from ...figures.colours import GREY, INK, PALE, model_colours
 from ...figures.picture import Picture
-from ...figures.style import GREY, INK, PALE, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side
+from ...figures.words import WILSON, abridged, of_images
 from ...statistics import Estimate, bootstrap
 from .experiment import Experiment, Findings, Workplace
 from .needs import Needs

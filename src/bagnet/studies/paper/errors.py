@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...evaluation.evaluate import rank_of_label
-from ...figures.charts import finished, of_images
+from ...figures.charts import finished, labels, panel_title, quiet_frame, side_by_side
+from ...figures.colours import BLUE, GREY, INK
 from ...figures.picture import Picture
-from ...figures.style import BLUE, GREY, INK, abridged, labels, panel_title, quiet_frame, side_by_side
+from ...figures.words import abridged, of_images
 from ...runs.table import Row
 from ...statistics import Estimate, bootstrap, correlation, kappa
 from .experiment import Experiment, Findings, Workplace

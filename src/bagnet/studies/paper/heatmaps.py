@@ -13,10 +13,12 @@ from torch import Tensor
 
 from ...evidence import Evidence, explain
 from ...evidence.dense import finer
-from ...figures.evidence_picture import Style, heat_map, percent, photograph, signed
+from ...figures.charts import MARGIN
+from ...figures.colours import SOFT
+from ...figures.evidence_picture import Style, heat_map, limit_of, photograph
 from ...figures.picture import Picture
 from ...figures.sheet import Sheet
-from ...figures.style import MARGIN, SOFT, short
+from ...figures.words import percent, short, signed
 from ...files import file_stem, replacing
 from ...geometry import Geometry
 from .experiment import Experiment, Findings, Workplace
@@ -136,7 +138,7 @@ class Heatmaps(Experiment):
                     photograph(sheet.panel(MARGIN, y, _SIDE, _SIDE), evidence, [])
                     photographed = True
                 values, geometry = _map(evidence, bagnet, measurement, folder, style)
-                limit = _limit(values, style)
+                limit = limit_of(values, style)
                 heat_map(sheet.panel(x, y, _SIDE, _SIDE), evidence, values, geometry, limit, style, [])
                 _caption(sheet, x, y + _SIDE + 0.07, measurement, limit, shown.targets is not None)
             below = y + _SIDE + 0.07
@@ -202,11 +204,6 @@ def _map(
     # The official map has its windows centred on the pixels, whether the image was padded for it or by the network itself.
     size = evidence.geometry.size
     return np.load(folder / measurement.map), Geometry(size, 1, -((size - 1) // 2))
-
-
-def _limit(values: NDArray[np.float32], style: Style) -> float:
-    size = np.abs(values)
-    return float(size.max() if style == "evidence" else np.percentile(size, 99)) or 1.0
 
 
 def _caption(sheet: Sheet, x: float, y: float, measurement: ImageMap, limit: float, labelled: bool) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ...data.decode import BadImage
 from ...engine.inference import exact
-from ...figures.charts import BOOTSTRAP, finished, intervals, of_images
+from ...figures.charts import finished, intervals, labels, panel_title, quiet_frame, side_by_side
+from ...figures.colours import GREY, INK, SOFT, model_colours
 from ...figures.picture import Picture
-from ...figures.style import GREY, INK, SOFT, labels, model_colours, panel_title, quiet_frame, short, side_by_side
+from ...figures.words import BOOTSTRAP, of_images, short
 from ...geometry import Box, Geometry, ceil_div
 from ...statistics import Estimate, mean
 from .experiment import Experiment, Findings, Workplace

@@ -10,10 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from ...engine.inference import like_weights
-from ...figures.charts import BOOTSTRAP, finished, of_images
+from ...figures.charts import MARGIN, finished, labels, panel_title, quiet_frame, side_by_side
+from ...figures.colours import GREY, SOFT, model_colours
 from ...figures.picture import Picture
 from ...figures.sheet import Sheet
-from ...figures.style import GREY, MARGIN, SOFT, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side, wrapped
+from ...figures.words import BOOTSTRAP, abridged, of_images, wrapped
 from ...geometry import squares
 from ...runs.table import Row
 from ...statistics import Estimate, mean

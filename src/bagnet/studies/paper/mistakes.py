@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from ...data.decode import BadImage
 from ...evidence import Evidence, explain
-from ...figures.evidence_picture import heat_map, percent, photograph, signed
+from ...figures.charts import MARGIN
+from ...figures.colours import SOFT
+from ...figures.evidence_picture import heat_map, photograph
 from ...figures.picture import Picture
-from ...figures.sheet import Sheet, cut_out
-from ...figures.style import MARGIN, SOFT, short
+from ...figures.sheet import Sheet, cropped
+from ...figures.words import percent, short, signed
 from ...runs.table import Row
 from ...statistics import Estimate, mean
 from .experiment import Experiment, Findings, Workplace
@@ -246,6 +248,6 @@ def _reason(sheet: Sheet, x: float, y: float, evidence: Evidence, column: int, l
     heat_map(sheet.panel(x, y, _SIDE, _SIDE), evidence, values, evidence.geometry, limit, "evidence", strongest)
     for rank, window in enumerate(strongest):
         left, top = x + _SIDE + 0.1, y + rank * (_SIDE - _SMALL) / (_STRONGEST - 1)
-        sheet.picture(left, top, _SMALL, cut_out(evidence.image, window.box))
+        sheet.picture(left, top, _SMALL, cropped(evidence.image, window.box))
         sheet.text(left + _SMALL + 0.06, top + 0.18, str(rank + 1), 8, color=SOFT)
         sheet.text(left + _SMALL + 0.06, top + 0.34, signed(window.logit), 7.5, fontweight="bold")

@@ -14,7 +14,7 @@ from ...figures.words import counted
 from ...files import replacing
 from ...runs.store import OtherRun
 from .experiment import Experiment, Result
-from .subjects import Material
+from .subjects import Material, Subject
 
 PAGE = "paper.html"
 
@@ -150,13 +150,13 @@ def _machines(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def _view(model: Any) -> str:
+def _view(model: Subject) -> str:
     return "the whole image" if model.window is None else f"windows of {model.window} px"
 
 
-def _size(model: Any) -> str:
+def _size(model: Subject) -> str:
     return "as it is" if model.transform.crop is None else f"{model.transform.crop} px"
 
 
-def _parameters(model: Any) -> str:
+def _parameters(model: Subject) -> str:
     return f"{sum(weights.numel() for weights in model.module.parameters()) / 1e6:.2f} M"

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ...figures.evidence_picture import signed
+from ...figures.charts import MARGIN
+from ...figures.colours import SOFT
 from ...figures.picture import Picture
-from ...figures.sheet import Sheet, cut_out
-from ...figures.style import MARGIN, SOFT, short, wrapped
+from ...figures.sheet import Sheet, cropped
+from ...figures.words import short, signed, wrapped
 from ...files import file_stem
 from ...progress import Progress
 from ...runs.store import Store
@@ -286,7 +287,7 @@ def _windows(
                 **box._asdict(),
             }
             if key.label in shown:
-                pictures[key] = _Window(cut_out(photo.image, box), logit, str(shows))
+                pictures[key] = _Window(cropped(photo.image, box), logit, str(shows))
         material.progress(Progress("the strongest windows", done, len(by_image)))
     return [rows[key] for key in keys], pictures
 

@@ -10,9 +10,9 @@ from ...bench.cases import Case
 from ...bench.result import Bench, Timing
 from ...bench.turns import bench
 from ...engine.runtimes import RUNTIMES
-from ...figures.charts import finished
+from ...figures.charts import finished, labels, quiet_frame, side_by_side
+from ...figures.colours import BLUE, GREY, INK
 from ...figures.picture import Picture
-from ...figures.style import BLUE, GREY, INK, labels, quiet_frame, side_by_side
 from ...runs.table import Row
 from .experiment import Experiment, Findings, Workplace
 from .needs import Needs

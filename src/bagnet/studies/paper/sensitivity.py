@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ...engine.inference import like_weights
 from ...evidence.edits import occlude
-from ...figures.charts import BOOTSTRAP, finished, intervals, of_images
-from ...figures.colours import coloured
+from ...figures.charts import finished, intervals, labels, panel_title, quiet_frame, side_by_side
+from ...figures.colours import INK, SOFT, coloured, model_colours
 from ...figures.picture import Picture
-from ...figures.style import INK, SOFT, abridged, labels, model_colours, panel_title, quiet_frame, side_by_side, wrapped
+from ...figures.words import BOOTSTRAP, abridged, of_images, wrapped
 from ...geometry import squares
 from ...runs.table import Row
 from ...statistics import Estimate, mean, spearman

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from ...data.sources import Images
 from ...data.transforms import Preprocessing
 from ...evaluation.evaluate import rank_of_label
-from ...figures.charts import WILSON, finished, intervals, of_images
+from ...figures.charts import finished, intervals, labels, panel_title, quiet_frame, side_by_side
+from ...figures.colours import BLUE, GREY, INK, RED, SOFT
 from ...figures.picture import Picture
-from ...figures.style import BLUE, GREY, INK, RED, SOFT, abridged, labels, panel_title, quiet_frame, short, side_by_side, wrapped
+from ...figures.words import WILSON, abridged, of_images, short, wrapped
 from ...runs.table import Row
 from ...statistics import Estimate, mean
 from ...zoo.external import open_classifier

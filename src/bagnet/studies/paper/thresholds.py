@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ...engine.inference import like_weights
 from ...evaluation.evaluate import rank_of_label
-from ...figures.charts import WILSON, finished, of_images
+from ...figures.charts import finished, labels, panel_title, quiet_frame, side_by_side
+from ...figures.colours import model_colours
 from ...figures.picture import Picture
-from ...figures.style import abridged, labels, model_colours, panel_title, quiet_frame, side_by_side
+from ...figures.words import WILSON, abridged, of_images
 from ...runs.sweep import NotANumber, check_some
 from ...runs.table import Row
 from ...statistics import Estimate
