@@ -39,5 +39,5 @@ def test_explaining_a_photograph_takes_little_longer_than_torch(tmp_path: Path) 
 
 def test_help_needs_no_torch() -> None:
     code = "import sys; from bagnet.cli import main\ntry: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert found.stdout.splitlines()[-1] == "False"
+    process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert process.stdout.splitlines()[-1] == "False"

@@ -58,8 +58,8 @@ def reading(tmp_path: Path) -> subprocess.Popen[bytes]:
 
 def workers_of(parent: int) -> list[int]:
     """Children other than Python's own tracker of resources."""
-    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(one) for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize("later", [0, 0.3, 1])

@@ -47,12 +47,12 @@ def trained(data: Path, out: Path, processes: int, workers: int) -> dict[str, to
     command = [sys.executable, *launch, str(script), str(data), str(out), str(workers)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, torch.Tensor] = torch.load(out / "float64.pt", weights_only=True)
-    return found
+    weights: dict[str, torch.Tensor] = torch.load(out / "float64.pt", weights_only=True)
+    return weights
 
 
 @pytest.mark.parametrize(
-    ("environment", "place", "options"),
+    ("environment", "position", "options"),
     [
         ({}, (0, 1), {"devices": 1}),
         ({"RANK": "0", "WORLD_SIZE": "1"}, (0, 1), {"devices": 1}),
@@ -61,15 +61,15 @@ def trained(data: Path, out: Path, processes: int, workers: int) -> dict[str, to
     ],
 )
 def test_what_torchrun_says_of_the_processes(
-    environment: dict[str, str], place: tuple[int, int], options: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], position: tuple[int, int], options: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert (rank(), ranks()) == place
-    together = {"strategy": "ddp", "sync_batchnorm": False} if place[1] > 1 else {}
+    assert (rank(), ranks()) == position
+    together = {"strategy": "ddp", "sync_batchnorm": False} if position[1] > 1 else {}
     assert trainer_options() == {**options, **together}
 
 

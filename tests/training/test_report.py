@@ -69,9 +69,9 @@ def test_what_came_of_it(folder: Path, model: BagNet) -> None:
     assert "bagnet train &lt;data&gt;" in page
     assert re.search(r"optimiser.{0,40}adamw", page)
     assert not re.search(r"(src|href)='?\"?(http|/|\w+\.)", page), "it needs no other file"
-    captions = re.findall(r"<figcaption(?: class=["']?(wrong)["']?)?>([^<]*)</figcaption>", page)
+    captions = re.findall(r"<figcaption([^>]*)>([^<]*)</figcaption>", page)
     rows = np.linspace(0, 29, 12).astype(int)
-    assert [bool(wrong) for wrong, _ in captions] == [labels[row] != 0 for row in rows]
+    assert ["wrong" in look for look, _ in captions] == [labels[row] != 0 for row in rows]
     assert {words for _, words in captions} == {"plain +2.0"}
     assert page.count("data:image/png;base64,") == 2 + 2 * 12, "curves, the evaluation, each image beside its evidence"
 

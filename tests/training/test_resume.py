@@ -85,8 +85,8 @@ def test_cut_at_random_steps(
     assert steps_and_losses(tmp_path / "whole") == steps_and_losses(tmp_path / "cut")
 
 
-def same_weights(one: Path, other: Path) -> bool:
-    (first,), (second,) = one.glob("*.safetensors"), other.glob("*.safetensors")
+def same_weights(whole: Path, killed: Path) -> bool:
+    (first,), (second,) = whole.glob("*.safetensors"), killed.glob("*.safetensors")
     a, b = load_file(first), load_file(second)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 

@@ -46,8 +46,8 @@ def state(model: BagNet) -> State:
     return dict(model.state_dict())
 
 
-def same(one: State, other: State) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+def same(state: State, expected: State) -> bool:
+    return state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
 
 
 def prefixed(state: State, prefix: str) -> State:
@@ -72,8 +72,8 @@ def test_every_wrapping_of_a_torch_checkpoint_reads_the_same(
     state: State, tmp_path: Path, wrap: Callable[[State], Any], zipped: bool
 ) -> None:
     torch.save(wrap(state), tmp_path / "weights.pth.tar", _use_new_zipfile_serialization=zipped)
-    found, card = read(tmp_path / "weights.pth.tar")
-    assert same(found, state)
+    tensors, card = read(tmp_path / "weights.pth.tar")
+    assert same(tensors, state)
     assert card is None
 
 
@@ -85,26 +85,26 @@ def test_parameters_of_a_trained_module_read_too(model: BagNet, tmp_path: Path) 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
 def test_safetensors_without_a_card_is_known_by_its_content(state: State, tmp_path: Path, name: str) -> None:
     save_file(prefixed(state, "module."), tmp_path / name)
-    found, card = read(tmp_path / name)
-    assert same(found, state)
+    tensors, card = read(tmp_path / name)
+    assert same(tensors, state)
     assert card is None
 
 
 def test_safetensors_with_its_card(model: BagNet, tmp_path: Path) -> None:
     tensors, card = converted(model)
     write(tmp_path / "new folder" / "weights.safetensors", tensors, card)
-    found, found_card = read(tmp_path / "new folder" / "weights.safetensors")
-    assert same(found, tensors)
-    assert found_card == card
+    read_back, read_card = read(tmp_path / "new folder" / "weights.safetensors")
+    assert same(read_back, tensors)
+    assert read_card == card
     assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["weights.safetensors"]
 
 
 def test_old_checkpoint_lacks_the_batch_counts(model: BagNet, state: State, small: Small) -> None:
     old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    other = small(num_classes=5)
-    torch.nn.init.zeros_(other.conv1.weight)
-    load_strictly(old, other, "old")
-    assert same({**other.state_dict()}, state)
+    second = small(num_classes=5)
+    torch.nn.init.zeros_(second.conv1.weight)
+    load_strictly(old, second, "old")
+    assert same({**second.state_dict()}, state)
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "nested", *(f"raw pickle {protocol}" for protocol in range(6))])
@@ -158,7 +158,7 @@ def test_what_is_no_file_of_weights(tmp_path: Path, content: bytes, name: str) -
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
 def test_truncated_at_any_place(tmp_path: Path, model: BagNet, form: str) -> None:
     small_state = {"fc.bias": model.fc.bias.detach(), "fc.weight": model.fc.weight.detach()[:, :4].clone()}
-    path, cut = tmp_path / "whole", tmp_path / "cut"
+    path, truncated = tmp_path / "whole", tmp_path / "cut"
     if form == "safetensors":
         save_file(small_state, path)
     else:
@@ -166,16 +166,18 @@ def test_truncated_at_any_place(tmp_path: Path, model: BagNet, form: str) -> Non
     whole = path.read_bytes()
     assert same(read(path)[0], small_state)
     for length in range(0, len(whole) - 1, 5 if form == "legacy" else 31):
-        cut.write_bytes(whole[:length])
+        truncated.write_bytes(whole[:length])
         with pytest.raises(BadCheckpoint) as caught:
-            read(cut)
-        assert str(caught.value).startswith(f"{cut}: ")
+            read(truncated)
+        assert str(caught.value).startswith(f"{truncated}: ")
         assert "\n" not in str(caught.value)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), form=st.sampled_from(["zip", "legacy", "safetensors"]))
-def test_damaged_byte_gives_a_state_or_the_one_error(tmp_path: Path, place: float, byte: int, form: str) -> None:
+@given(
+    position=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), form=st.sampled_from(["zip", "legacy", "safetensors"])
+)
+def test_damaged_byte_gives_a_state_or_the_one_error(tmp_path: Path, position: float, byte: int, form: str) -> None:
     path = tmp_path / "damaged"
     tensors = {"a": torch.arange(3.0), "b": torch.arange(2)}
     if form == "safetensors":
@@ -183,7 +185,7 @@ def test_damaged_byte_gives_a_state_or_the_one_error(tmp_path: Path, place: floa
     else:
         torch.save(tensors, path, _use_new_zipfile_serialization=form == "zip")
     content = bytearray(path.read_bytes())
-    content[int(place * len(content))] = byte
+    content[int(position * len(content))] = byte
     path.write_bytes(content)
     refusal = ""
     try:
@@ -258,8 +260,8 @@ def test_ordinary_resnet_is_refused_by_its_stem(tmp_path: Path, small: Small) ->
 
 
 def test_architecture_is_read_from_the_shapes(sibling: BagNet) -> None:
-    found = architecture_of(sibling.state_dict(), "x.pt", sibling.architecture.strides)
-    assert found == sibling.architecture
+    shape = architecture_of(sibling.state_dict(), "x.pt", sibling.architecture.strides)
+    assert shape == sibling.architecture
 
 
 def test_strides_leave_no_trace_and_are_the_published_ones_unless_given(small: Small) -> None:
@@ -312,12 +314,12 @@ def test_existing_file_survives_a_failed_write(model: BagNet, tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("place", ["file/weights.safetensors", "file/folder/weights.safetensors", "folder.safetensors"])
-def test_place_that_cannot_be_written(model: BagNet, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("name", ["file/weights.safetensors", "file/folder/weights.safetensors", "folder.safetensors"])
+def test_place_that_cannot_be_written(model: BagNet, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(OSError, match=f"{place}: cannot be written"):
-        write(tmp_path / place, *converted(model))
+    with pytest.raises(OSError, match=f"{name}: cannot be written"):
+        write(tmp_path / name, *converted(model))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.safetensors"]
 
 
