@@ -22,8 +22,8 @@ def processor_seconds(*command: str) -> float:
 
 
 def ratio(*command: str) -> float:
-    """To `import torch`, medians of five, taken in turn."""
-    pairs = [(processor_seconds(*command), processor_seconds(sys.executable, "-c", "import torch")) for _ in range(5)]
+    """To `import torch`, medians of three, taken in turn."""
+    pairs = [(processor_seconds(*command), processor_seconds(sys.executable, "-c", "import torch")) for _ in range(3)]
     return median(ours for ours, _ in pairs) / median(torch for _, torch in pairs)
 
 
