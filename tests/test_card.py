@@ -56,8 +56,8 @@ CLASSES = st.builds(
 @settings(max_examples=25)
 @given(st.lists(st.one_of(CLASSES, st.sampled_from(list(imagenet1k()))), min_size=1, max_size=6))
 def test_json_round_trip_of_any_classes(classes: list[ClassName]) -> None:
-    one = card(ClassNames(classes))
-    assert Card.from_json(one.to_json()) == one
+    original = card(ClassNames(classes))
+    assert Card.from_json(original.to_json()) == original
 
 
 def test_thousand_usual_classes_are_one_word() -> None:
@@ -81,9 +81,9 @@ def test_what_a_newer_version_wrote_is_kept() -> None:
 
 def test_card_of_only_what_must_be() -> None:
     record = {"name": "x.y", "architecture": {"num_classes": 2}, "classes": ["cat", "dog"], "preprocessing": {}}
-    found = Card.from_json(json.dumps(record))
-    assert (found.name, found.scores, found.source, found.digest, found.licence) == ("x.y", (), None, None, "no weights")
-    assert found.architecture == Architecture(num_classes=2)
+    least = Card.from_json(json.dumps(record))
+    assert (least.name, least.scores, least.source, least.digest, least.licence) == ("x.y", (), None, None, "no weights")
+    assert least.architecture == Architecture(num_classes=2)
 
 
 @pytest.mark.parametrize(

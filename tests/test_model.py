@@ -20,8 +20,8 @@ def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.randn((1, 3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    return bool((found - expected).abs().max() <= 1e-9 * expected.abs().max())
+def close(values: torch.Tensor, expected: torch.Tensor) -> bool:
+    return bool((values - expected).abs().max() <= 1e-9 * expected.abs().max())
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -106,8 +106,8 @@ def test_the_shortcuts_gradient_keeps_its_layout(sibling: BagNet) -> None:
     model = sibling.train().to(memory_format=torch.channels_last)
     kept: list[bool] = []
 
-    def watch(*given: object) -> None:
-        given[2].register_hook(lambda gradient: kept.append(_is_channels_last(gradient)))  # type: ignore[attr-defined]
+    def watch(*hooked: object) -> None:
+        hooked[2].register_hook(lambda gradient: kept.append(_is_channels_last(gradient)))  # type: ignore[attr-defined]
 
     for module in model.modules():
         if isinstance(module, Bottleneck) and module.downsample is not None:

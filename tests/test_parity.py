@@ -73,10 +73,10 @@ def entries(kind: str, *sizes: str) -> list[str]:
     return [name for name in EXPECTED.files if name.split("/")[1] == kind and name.split("/")[2] in sizes]
 
 
-def assert_same(found: Tensor, entry: str) -> None:
+def assert_same(values: Tensor, entry: str) -> None:
     expected = EXPECTED[entry]
-    assert found.shape == expected.shape
-    assert np.abs(found.numpy() - expected).max() <= 1e-9 * np.abs(expected).max()
+    assert values.shape == expected.shape
+    assert np.abs(values.numpy() - expected).max() <= 1e-9 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("model", [model for model in SHAPES if model in KEYS])

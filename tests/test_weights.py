@@ -42,10 +42,10 @@ def test_half_convolutions_halve_the_matrices_and_nothing_else(small: Small, tmp
 def test_network_read_back_from_halves_computes_in_float32_with_the_rounded_weights(small: Small, tmp_path: Path) -> None:
     model = small()
     write(tmp_path / "half.safetensors", *storable(model, half=True))
-    found = load(tmp_path / "half.safetensors")
-    assert {value.dtype for value in found.parameters()} == {torch.float32}
-    assert torch.equal(found.layer1[0].conv1.weight, model.layer1[0].conv1.weight.half().float())  # type: ignore[union-attr, index]
-    assert torch.equal(found.layer1[0].bn1.weight, model.layer1[0].bn1.weight)  # type: ignore[union-attr, index]
+    halved = load(tmp_path / "half.safetensors")
+    assert {value.dtype for value in halved.parameters()} == {torch.float32}
+    assert torch.equal(halved.layer1[0].conv1.weight, model.layer1[0].conv1.weight.half().float())  # type: ignore[union-attr, index]
+    assert torch.equal(halved.layer1[0].bn1.weight, model.layer1[0].bn1.weight)  # type: ignore[union-attr, index]
 
 
 @pytest.mark.parametrize("weight", [65_520.0, -1e6, float("nan")])

@@ -43,12 +43,12 @@ PIXELS = torch.tensor([3.0, 1.0], dtype=torch.float64).reshape(1, 1, 1, 2)  # th
 @pytest.mark.parametrize("method", COMPLETE)
 def test_of_a_linear_network_each_method_returns_its_weights_times_the_image(method: str) -> None:
     network, weights, x = linear_network()
-    found = attribute(method, network, x, 1, steps=3)
-    torch.testing.assert_close(found.values, (weights * x).sum(1).float())
-    assert found.completeness is not None
-    assert found.completeness.max() < 1e-7  # captum's step sizes are float32
+    result = attribute(method, network, x, 1, steps=3)
+    torch.testing.assert_close(result.values, (weights * x).sum(1).float())
+    assert result.completeness is not None
+    assert result.completeness.max() < 1e-7  # captum's step sizes are float32
     if method == "epsilon_lrp":
-        torch.testing.assert_close(found.absorbed, network[1].bias[1].detach().expand(4), rtol=0, atol=1e-7)
+        torch.testing.assert_close(result.absorbed, network[1].bias[1].detach().expand(4), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
@@ -56,8 +56,8 @@ def test_of_a_linear_network_each_method_returns_its_weights_times_the_image(met
 def test_what_equals_the_baseline_gets_nothing(method: str, baseline: Any) -> None:
     network, weights, x = linear_network()
     difference = x - torch.as_tensor(baseline, dtype=torch.float64).reshape(1, -1, 1, 1)
-    found = attribute(method, network, x, [1] * 4, baseline=baseline, steps=2)
-    torch.testing.assert_close(found.values, (weights * difference).sum(1).float())
+    result = attribute(method, network, x, [1] * 4, baseline=baseline, steps=2)
+    torch.testing.assert_close(result.values, (weights * difference).sum(1).float())
 
 
 def test_two_pixels_by_hand() -> None:
@@ -113,13 +113,13 @@ def test_overlapping_max_pooling_by_hand() -> None:
 def test_maps_of_every_network_add_up(network: nn.Module, method: str) -> None:
     x = images(3)
     targets = torch.tensor([0, 3, 1])
-    found = attribute(method, network, x, targets, baseline=0.3)
+    result = attribute(method, network, x, targets, baseline=0.3)
     before = network(torch.full_like(x[:1], 0.3)) if method == "deeplift" else torch.zeros(1, 4)
     wanted = (network(x) - before)[range(3), targets].detach()
-    kept = found.absorbed if found.absorbed is not None else torch.zeros(3)
-    assert found.completeness is not None
-    assert found.completeness.max() < 1e-8
-    torch.testing.assert_close(found.values.double().sum((1, 2)) + kept, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+    kept = result.absorbed if result.absorbed is not None else torch.zeros(3)
+    assert result.completeness is not None
+    assert result.completeness.max() < 1e-8
+    torch.testing.assert_close(result.values.double().sum((1, 2)) + kept, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
 
 
 class Chord(torch.autograd.Function):
@@ -140,11 +140,12 @@ class Chord(torch.autograd.Function):
 @pytest.mark.parametrize("name", ["bagnet", "bagnet_padded"])
 def test_deeplift_is_the_difference_times_a_gradient_with_chords_for_tangents(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network, x = lively(NETWORKS[name]()), images()
-    found = attribute("deeplift", network, x, [2, 0], baseline=0.3).values
+    relevance = attribute("deeplift", network, x, [2, 0], baseline=0.3).values
     monkeypatch.setattr(nn.ReLU, "forward", lambda _, z: Chord.apply(z))
     both = torch.cat([x, torch.full_like(x, 0.3)]).requires_grad_()
     gradient = torch.autograd.grad(network(both)[[0, 1], [2, 0]].sum(), both)[0][:2]
-    torch.testing.assert_close(found, (gradient * (x - 0.3)).sum(1).float(), rtol=1e-4, atol=1e-6 * float(found.abs().max()))
+    expected = (gradient * (x - 0.3)).sum(1).float()
+    torch.testing.assert_close(relevance, expected, rtol=1e-4, atol=1e-6 * float(relevance.abs().max()))
 
 
 @pytest.mark.parametrize("build", [small_resnet, small_vgg])
@@ -152,10 +153,10 @@ def test_networks_for_comparison_in_single_precision(build: Any) -> None:
     network = lively(build(num_classes=3)).float()
     x = images(1, 17, 16).float()
     for method in ("epsilon_lrp", "deeplift"):
-        found = attribute(method, network, x, 2)
-        assert found.completeness is not None
-        assert found.completeness.max() < 1e-5
-        assert found.values.any()
+        result = attribute(method, network, x, 2)
+        assert result.completeness is not None
+        assert result.completeness.max() < 1e-5
+        assert result.values.any()
 
 
 def test_a_nonlinearity_that_the_rewriting_does_not_see_is_an_error() -> None:
@@ -184,10 +185,10 @@ def test_grad_cam_of_a_known_map() -> None:
         network[0].bias[:] = torch.tensor([0.0, 1.0])
         network[4].weight[:] = torch.tensor([[5.0, -3.0]])
     x = torch.tensor([[0.0, 0.25], [0.5, 1.0]]).reshape(1, 1, 2, 2)
-    found = attribute("grad_cam", network, x, 0).values[0]
-    torch.testing.assert_close(found, torch.tensor([[0.0, 0.0], [1.0, 5.0]]) / 4)
+    heat = attribute("grad_cam", network, x, 0).values[0]
+    torch.testing.assert_close(heat, torch.tensor([[0.0, 0.0], [1.0, 5.0]]) / 4)
     named = attribute("grad_cam", network, x, 0, layer=network[0]).values[0]
-    torch.testing.assert_close(named, 0.75 * found)  # before the ReLU: one of four places is dead in each channel
+    torch.testing.assert_close(named, 0.75 * heat)  # before the ReLU: one of four places is dead in each channel
 
 
 def test_grad_cam_of_a_bagnet_is_its_positive_evidence() -> None:
@@ -198,14 +199,14 @@ def test_grad_cam_of_a_bagnet_is_its_positive_evidence() -> None:
     evidence = model.evidence(x, [3])
     rows, columns = evidence.shape[2:]
     expected = F.relu(evidence - model.fc.bias[3]) / (rows * columns)
-    found = attribute("grad_cam", model, x, 3).values
-    torch.testing.assert_close(found, F.interpolate(expected, x.shape[2:], mode="bilinear")[:, 0].float().detach())
+    heat = attribute("grad_cam", model, x, 3).values
+    torch.testing.assert_close(heat, F.interpolate(expected, x.shape[2:], mode="bilinear")[:, 0].float().detach())
 
 
-@pytest.mark.parametrize(("name", "place"), [("residual", "3"), ("plain", "4"), ("dense", "features"), ("bagnet", "layer4")])
-def test_the_last_map_is_found(name: str, place: str) -> None:
+@pytest.mark.parametrize(("name", "layer"), [("residual", "3"), ("plain", "4"), ("dense", "features"), ("bagnet", "layer4")])
+def test_the_last_map_is_found(name: str, layer: str) -> None:
     network = lively(NETWORKS[name]())
-    assert last_map(network, images(1)) is network.get_submodule(place)
+    assert last_map(network, images(1)) is network.get_submodule(layer)
 
 
 def test_grad_cam_reads_what_a_module_that_is_used_twice_put_out_last() -> None:
@@ -213,9 +214,9 @@ def test_grad_cam_reads_what_a_module_that_is_used_twice_put_out_last() -> None:
     head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
     shared, separate = nn.Sequential(conv, act, again, act, *head), nn.Sequential(conv, nn.ReLU(), again, nn.ReLU(), *head)
     x = images().float()
-    found = attribute("grad_cam", shared, x, 1).values
-    assert found.any()
-    assert torch.equal(found, attribute("grad_cam", separate, x, 1).values)
+    heat = attribute("grad_cam", shared, x, 1).values
+    assert heat.any()
+    assert torch.equal(heat, attribute("grad_cam", separate, x, 1).values)
 
 
 def one_pixel() -> nn.Module:
@@ -231,11 +232,11 @@ def one_pixel() -> nn.Module:
 def test_occlusion_of_a_network_that_reads_one_pixel() -> None:
     x = torch.rand(3, 3, 4, 6)
     drop = 5 * (x[:, 0, 2, 3] - 0.2)
-    found = attribute("occlusion", one_pixel(), x, 0, baseline=[0.2, 9.0, 9.0], window=2, batch_size=2).values
+    drops = attribute("occlusion", one_pixel(), x, 0, baseline=[0.2, 9.0, 9.0], window=2, batch_size=2).values
     expected = torch.zeros(3, 4, 6)
     expected[:, 2:4, 2:4] = drop[:, None, None] / 4
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(found.sum((1, 2)), drop)
+    torch.testing.assert_close(drops, expected)
+    torch.testing.assert_close(drops.sum((1, 2)), drop)
     overlapping = attribute("occlusion", one_pixel(), x, 0, baseline=[0.2, 9.0, 9.0], window=2, stride=1).values
     assert (overlapping.abs().flatten(1).argmax(1) == 2 * 6 + 3).all()
     assert not overlapping[:, 0].any()
@@ -244,8 +245,8 @@ def test_occlusion_of_a_network_that_reads_one_pixel() -> None:
 
 def test_occlusion_by_a_square_larger_than_the_image() -> None:
     x = torch.rand(1, 3, 4, 6)
-    found = attribute("occlusion", one_pixel(), x, 0, window=50).values
-    torch.testing.assert_close(found, (5 * x[:, 0, 2, 3] / 24).expand(1, 4, 6))
+    drops = attribute("occlusion", one_pixel(), x, 0, window=50).values
+    torch.testing.assert_close(drops, (5 * x[:, 0, 2, 3] / 24).expand(1, 4, 6))
 
 
 def test_random_maps_are_functions_of_seed_and_row() -> None:
@@ -253,8 +254,8 @@ def test_random_maps_are_functions_of_seed_and_row() -> None:
     together = attribute("random", network, x, 0, seed=7, rows=[4, 9, 5]).values
     alone = attribute("random", network, x[:1], 0, seed=7, rows=[9]).values
     assert torch.equal(together[1], alone[0])
-    other = attribute("random", network, x[:1], 0, seed=8, rows=[9]).values
-    numbers = torch.cat([together, other]).flatten().numpy()
+    reseeded = attribute("random", network, x[:1], 0, seed=8, rows=[9]).values
+    numbers = torch.cat([together, reseeded]).flatten().numpy()
     assert len(np.unique(numbers)) == len(numbers)
     assert torch.equal(attribute("random", network, x, 0).values, attribute("random", network, x, 0, rows=range(3)).values)
 
@@ -279,8 +280,8 @@ def test_the_network_and_the_images_stay_as_they_were(method: str) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     modes, image = [module.training for module in network.modules()], x.clone()
     with torch.inference_mode():
-        found = attribute(method, network, x, torch.tensor([0, 1]), steps=2, window=9)
-    assert not found.values.requires_grad
+        result = attribute(method, network, x, torch.tensor([0, 1]), steps=2, window=9)
+    assert not result.values.requires_grad
     assert not x.requires_grad
     assert torch.equal(x, image)
     assert modes == [module.training for module in network.modules()]

@@ -91,14 +91,15 @@ def test_relevance_is_the_image_times_a_gradient_with_ratios_for_derivatives(
     if any(isinstance(module, nn.ReLU6) for module in network.modules()):
         pytest.skip("the formula's other form is not written here")
     x = images().requires_grad_()
-    found = attribute("epsilon_lrp", network, x, [2, 0]).values
+    relevance = attribute("epsilon_lrp", network, x, [2, 0]).values
 
     def ratio(z: Tensor, inplace: bool = False) -> Any:
         return Ratio.apply(z)
 
-    for place in (F, torch):
-        monkeypatch.setattr(place, "relu", ratio)
+    for namespace in (F, torch):
+        monkeypatch.setattr(namespace, "relu", ratio)
     monkeypatch.setattr(Tensor, "relu_", ratio)
     monkeypatch.setattr(nn.ReLU, "forward", lambda _, z: Ratio.apply(z))
     gradient = torch.autograd.grad(network(x)[[0, 1], [2, 0]].sum(), x)[0]
-    torch.testing.assert_close(found, (gradient * x).sum(1).float().detach(), rtol=1e-4, atol=1e-6 * float(found.abs().max()))
+    expected = (gradient * x).sum(1).float().detach()
+    torch.testing.assert_close(relevance, expected, rtol=1e-4, atol=1e-6 * float(relevance.abs().max()))

@@ -45,8 +45,8 @@ def test_the_activations_of_a_residual_network_counted_by_hand() -> None:
     """The stem's, and two in each of two blocks, which share one module."""
     network = residual().eval()
     x = images(1).float()
-    own = with_own_nonlinearities(network, x)
-    assert sum(type(module) is nn.ReLU for module in own.modules()) == 5
+    separate = with_own_nonlinearities(network, x)
+    assert sum(type(module) is nn.ReLU for module in separate.modules()) == 5
     assert sum(type(module) is nn.ReLU for module in network.modules()) == 3
     steps = [module for module in as_steps(network, x).modules() if isinstance(module, Step)]
     assert sum(step.nonlinear for step in steps) == 5
@@ -77,8 +77,8 @@ class Forward(nn.Module):
         self.conv, self.between = nn.Conv2d(3, 4, 3), between
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.between(self.conv(x)).mean((2, 3))
-        return found
+        pooled: Tensor = self.between(self.conv(x)).mean((2, 3))
+        return pooled
 
 
 def _writes(x: Tensor) -> Tensor:

@@ -43,11 +43,11 @@ def test_what_did_not_run_has_no_figures() -> None:
 
 
 def test_each_is_compared_with_the_published_network_of_its_own_table() -> None:
-    plain, small, other = (
+    plain, small, smaller = (
         Timing(Case(how="published", batch=batch, size=size), [1.0]) for batch, size in ((8, 224), (1, 224), (8, 64))
     )
     resnet = Timing(Case("resnet50", "published"), [1.0])
-    result = Bench({}, {}, [small, other, plain, resnet], 1)
+    result = Bench({}, {}, [small, smaller, plain, resnet], 1)
     assert result.baseline(Timing(Case(runtime="openvino", precision="int8"))) is plain
     assert result.baseline(Timing(Case(batch=1))) is small
     assert result.baseline(Timing(Case("resnet50", precision="bf16"))) is resnet

@@ -62,11 +62,11 @@ def test_arrays_with_several_labels_and_splits(tmp_path: Path) -> None:
     assert train.targets.tolist() == [[False, True, True], [False, False, False]]
     assert (val.targets.tolist(), words(val)) == ([1, 0], ["ape", "owl"])
     assert has_split(path, "val")
-    other = arrays(tmp_path / "b.npz", test_images=noise(2, 3, 3), test_labels=np.array([0.0, 1.0]))
-    assert open_labelled(other, "val").targets.tolist() == [0, 1]
-    assert not has_split(other, "train")
+    second = arrays(tmp_path / "b.npz", test_images=noise(2, 3, 3), test_labels=np.array([0.0, 1.0]))
+    assert open_labelled(second, "val").targets.tolist() == [0, 1]
+    assert not has_split(second, "train")
     with pytest.raises(FileNotFoundError, match=r"b\.npz: has no train_images"):
-        open_labelled(other)
+        open_labelled(second)
 
 
 @pytest.mark.parametrize(

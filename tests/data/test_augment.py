@@ -83,7 +83,7 @@ def test_a_view_is_a_function_of_its_key_alone(policy: str, scale: float, channe
     disturb(2)
     state = states()
     again = [augment(image, key) for key in reversed(KEYS[:40])]
-    assert all(torch.equal(view, other) for view, other in zip(views, reversed(again), strict=True))
+    assert all(torch.equal(view, repeated) for view, repeated in zip(views, reversed(again), strict=True))
     assert states() == state
     assert torch.equal(image, before)
     assert {(view.shape, view.dtype) for view in views} == {((channels, 16, 16), torch.uint8)}
@@ -145,10 +145,10 @@ def test_the_partner_is_any_row() -> None:
 
 @pytest.mark.parametrize("alpha", [0.1, 1.0, 50.0])
 def test_mixup_blends_every_pixel_by_its_share(alpha: float) -> None:
-    image, other = torch.full((3, 4, 5), 200, dtype=torch.uint8), torch.full((3, 4, 5), 40, dtype=torch.uint8)
+    image, partner = torch.full((3, 4, 5), 200, dtype=torch.uint8), torch.full((3, 4, 5), 40, dtype=torch.uint8)
     shares = []
     for key in KEYS:
-        mixed, share = Mixing(mixup=alpha).mix(image, other, key)
+        mixed, share = Mixing(mixup=alpha).mix(image, partner, key)
         assert 0 <= share <= 1
         assert mixed.dtype == torch.float32
         assert torch.allclose(mixed, torch.full((3, 4, 5), 40 + 160 * share), rtol=0, atol=1e-4)
@@ -159,10 +159,10 @@ def test_mixup_blends_every_pixel_by_its_share(alpha: float) -> None:
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 9), (1, 7), (1, 1)], ids=str)
 def test_cutmix_shares_are_counted_in_pixels(size: tuple[int, int]) -> None:
-    image, other = torch.full((2, *size), 9, dtype=torch.uint8), torch.full((2, *size), 4, dtype=torch.uint8)
+    image, partner = torch.full((2, *size), 9, dtype=torch.uint8), torch.full((2, *size), 4, dtype=torch.uint8)
     boxes = set()
     for key in KEYS:
-        mixed, share = Mixing(cutmix=1).mix(image, other, key)
+        mixed, share = Mixing(cutmix=1).mix(image, partner, key)
         pasted = mixed[0] == 4
         assert torch.equal(mixed[0], mixed[1])
         assert bool(((mixed == 4) | (mixed == 9)).all())
@@ -176,30 +176,30 @@ def test_cutmix_shares_are_counted_in_pixels(size: tuple[int, int]) -> None:
 
 
 def test_cutmix_pastes_pixels_where_they_were() -> None:
-    image, other = noise(3, 6, 8).float(), noise(3, 6, 8).float() + 1000
-    before = image.clone(), other.clone()
+    image, partner = noise(3, 6, 8).float(), noise(3, 6, 8).float() + 1000
+    before = image.clone(), partner.clone()
     for key in KEYS[:20]:
-        mixed, _ = Mixing(cutmix=1).mix(image, other, key)
-        assert torch.equal(mixed, torch.where(mixed >= 1000, other, image))
+        mixed, _ = Mixing(cutmix=1).mix(image, partner, key)
+        assert torch.equal(mixed, torch.where(mixed >= 1000, partner, image))
     assert torch.equal(image, before[0])
-    assert torch.equal(other, before[1])
+    assert torch.equal(partner, before[1])
 
 
 def test_of_both_each_has_half_of_the_images() -> None:
-    image, other = torch.full((1, 8, 8), 200, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)
-    mixed = [Mixing(1, 1).mix(image, other, key)[0] for key in KEYS]
+    image, partner = torch.full((1, 8, 8), 200, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)
+    mixed = [Mixing(1, 1).mix(image, partner, key)[0] for key in KEYS]
     blended = [bool(((x > 0) & (x < 200)).any()) for x in mixed]
     assert 70 < sum(blended) < 130
 
 
 @pytest.mark.parametrize("mixing", [Mixing(0.4), Mixing(cutmix=1), Mixing(0.4, 1)], ids=["mixup", "cutmix", "both"])
 def test_a_mixture_is_a_function_of_its_key_alone(mixing: Mixing) -> None:
-    image, other = noise(3, 8, 8), noise(3, 8, 8).flip(2)
+    image, partner = noise(3, 8, 8), noise(3, 8, 8).flip(2)
     disturb(1)
-    found = [mixing.mix(image, other, key) for key in KEYS[:30]]
+    mixtures = [mixing.mix(image, partner, key) for key in KEYS[:30]]
     disturb(2)
     state = states()
-    again = [mixing.mix(image, other, key) for key in KEYS[:30]]
-    assert all(torch.equal(a, b) and x == y for (a, x), (b, y) in zip(found, again, strict=True))
+    again = [mixing.mix(image, partner, key) for key in KEYS[:30]]
+    assert all(torch.equal(a, b) and x == y for (a, x), (b, y) in zip(mixtures, again, strict=True))
     assert states() == state
-    assert len({mixed.numpy().tobytes() for mixed, _ in found}) > 10
+    assert len({mixed.numpy().tobytes() for mixed, _ in mixtures}) > 10

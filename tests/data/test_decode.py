@@ -205,9 +205,9 @@ def test_exif_orientation_is_applied_and_kept(save: Callable[..., Path], ending:
     x, y = photo.image.width - 4 if right else 3, photo.image.height - 4 if low else 3
     assert pixel(path, x, y) == pytest.approx((255, 0, 0), abs=5)
     assert photo.image.getexif().get(_ORIENTATION, 1) == 1
-    with Image.open(path) as given:
-        assert decode(given).orientation == orientation
-        assert decode(given).name == str(path)
+    with Image.open(path) as opened:
+        assert decode(opened).orientation == orientation
+        assert decode(opened).name == str(path)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])

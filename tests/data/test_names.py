@@ -41,9 +41,9 @@ def test_imagenet_has_its_thousand_classes_in_order() -> None:
     [281, "281", " 281 ", np.int64(281), np.uint16(281), "n02123045", "N02123045", "tabby", "Tabby", "tabby cat", "TABBY  CAT "],
 )
 def test_the_tabby_answers_to_all_her_names(query: int | str) -> None:
-    found = imagenet1k().find(query)
-    assert found == 281
-    assert type(found) is int
+    index = imagenet1k().find(query)
+    assert index == 281
+    assert type(index) is int
 
 
 def test_imagenet_classes_are_found_by_id_and_by_index() -> None:
@@ -190,16 +190,16 @@ def test_an_id_that_only_one_of_both_has_does_not_count(animals: ClassNames) -> 
 
 
 def test_classes_of_one_name_and_two_ids_are_two() -> None:
-    crane, other = imagenet1k()[134], imagenet1k()[517]
-    assert ClassNames([crane]).among(ClassNames([other, crane])) == [1]
+    crane, machine = imagenet1k()[134], imagenet1k()[517]
+    assert ClassNames([crane]).among(ClassNames([machine, crane])) == [1]
     with pytest.raises(UnknownClass, match="1 of 1 classes are not among the 1 known: crane"):
-        ClassNames([crane]).among(ClassNames([other]))
+        ClassNames([crane]).among(ClassNames([machine]))
 
 
 def test_among_others_a_usual_name_goes_before_a_lesser_one() -> None:
-    known = ClassNames([ClassName(("tank suit", "maillot")), ClassName(("maillot",)), ClassName(("swimwear", "tank suit"))])
-    assert ClassNames.from_words(["maillot", "tank suit"]).among(known) == [1, 0]
-    assert ClassNames([ClassName(("unheard of", "swimwear"))]).among(known) == [2]
+    names = ClassNames([ClassName(("tank suit", "maillot")), ClassName(("maillot",)), ClassName(("swimwear", "tank suit"))])
+    assert ClassNames.from_words(["maillot", "tank suit"]).among(names) == [1, 0]
+    assert ClassNames([ClassName(("unheard of", "swimwear"))]).among(names) == [2]
 
 
 def test_a_name_that_several_others_go_by_is_ambiguous(animals: ClassNames) -> None:

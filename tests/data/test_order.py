@@ -19,7 +19,7 @@ def test_every_row_comes_once_an_epoch_in_an_order_of_its_own() -> None:
         order.set_epoch(epoch)
         parts = list(order)
         assert [len(part) for part in parts] == [4, 4, 4]
-        assert {found for part in parts for found, _ in part} == {epoch}
+        assert {epoch_of_row for part in parts for epoch_of_row, _ in part} == {epoch}
         epochs.append(rows_of(order))
         assert sorted(epochs[-1]) == list(range(12))
     assert (len(order), order.steps) == (3, 3)

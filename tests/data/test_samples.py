@@ -42,13 +42,13 @@ def make(
     return Samples(labelled(images), pixels, preprocessing, views, mixing, seed, teacher)
 
 
-def assert_same(one: Batch, other: Batch) -> None:
-    for first, second in zip(one[:3], other[:3], strict=True):
+def assert_same(batch: Batch, expected: Batch) -> None:
+    for first, second in zip(batch[:3], expected[:3], strict=True):
         assert isinstance(first, Tensor)
         assert isinstance(second, Tensor)
         assert first.dtype == second.dtype
         assert torch.equal(first, second)
-    assert [tuple(pair) for pair in one.unreadable] == [tuple(pair) for pair in other.unreadable]
+    assert [tuple(pair) for pair in batch.unreadable] == [tuple(pair) for pair in expected.unreadable]
 
 
 def test_a_batch_has_the_images_that_were_asked_for() -> None:
@@ -79,13 +79,13 @@ def test_a_sample_is_a_function_of_seed_epoch_and_row() -> None:
     torch.manual_seed(99)
     again = pickle.loads(pickle.dumps(apart))  # as in another process
     for row in reversed(range(6)):
-        one = again[[(1, row)]]
-        assert torch.equal(one.images[0], batch.images[row])
-        assert torch.equal(one.targets[0], batch.targets[row])
+        single = again[[(1, row)]]
+        assert torch.equal(single.images[0], batch.images[row])
+        assert torch.equal(single.targets[0], batch.targets[row])
     assert whole[[(2, 0)]].images.shape == (1, 3, 7, 7)  # the final view
     assert not torch.equal(whole[[(0, 0)]].images, whole[[(1, 0)]].images)
-    other = make(images, preprocessing=step, views=views, mixing=Mixing(0.4, 1), seed=4)
-    assert not torch.equal(other[[(1, 0)]].images[0], batch.images[0])
+    reseeded = make(images, preprocessing=step, views=views, mixing=Mixing(0.4, 1), seed=4)
+    assert not torch.equal(reseeded[[(1, 0)]].images[0], batch.images[0])
     kept = whole.pixels.kept
     assert kept is not None
     assert np.array_equal(kept.permute(0, 2, 3, 1).numpy(), images.values)  # as it was
@@ -114,8 +114,8 @@ def test_the_partner_is_seen_in_a_view_of_its_own() -> None:
         def partner(self, key: object, rows: int) -> int:
             return 0
 
-        def mix(self, image: Tensor, other: Tensor, key: object) -> tuple[Tensor, float]:
-            crops.append(torch.equal(image, other))
+        def mix(self, image: Tensor, partner: Tensor, key: object) -> tuple[Tensor, float]:
+            crops.append(torch.equal(image, partner))
             return image.float(), 1.0
 
     for epoch in range(5):
@@ -199,7 +199,7 @@ def test_samples_are_the_same_whatever_the_number_of_workers() -> None:
     images = noise(10, (9, 12))
     order = Order(10, 4, seed=2)
     teacher = torch.rand(10, 10).softmax(1).half()
-    found: list[list[Batch]] = []
+    orders: list[list[Batch]] = []
     for workers in (0, 1, 2):
         made = make(images, preprocessing=Preprocessing(None, 7), views=views, mixing=Mixing(0.4, 1), seed=2, teacher=teacher)
         context = "spawn" if workers else None
@@ -215,7 +215,7 @@ def test_samples_are_the_same_whatever_the_number_of_workers() -> None:
         for epoch in (0, 1):
             order.set_epoch(epoch)
             batches += list(loader)
-        found.append(batches)
-    for batches in found[1:]:
-        for one, other in zip(found[0], batches, strict=True):
-            assert_same(one, other)
+        orders.append(batches)
+    for batches in orders[1:]:
+        for expected, batch in zip(orders[0], batches, strict=True):
+            assert_same(expected, batch)

@@ -72,10 +72,10 @@ def test_a_table_with_lists_of_labels(tmp_path: Path, datasets: Any) -> None:
     assert (images.targets.tolist(), words(images)) == ([[True, True], [False, True]], ["blue", "red"])
     named = datasets.Features({"image": datasets.Image(), "labels": datasets.List(datasets.ClassLabel(names=["a", "b", "c"]))})
     rows = {"image": pictures([1, 2]), "labels": [[1], [0, 1]]}
-    other = tmp_path / "other"
-    other.mkdir()
-    datasets.Dataset.from_dict(rows, features=named).to_parquet(other / "train.parquet")
-    images = open_labelled(other)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    datasets.Dataset.from_dict(rows, features=named).to_parquet(folder / "train.parquet")
+    images = open_labelled(folder)
     assert (images.targets.tolist(), words(images)) == ([[False, True, False], [True, True, False]], ["a", "b", "c"])
 
 
@@ -177,7 +177,7 @@ def test_tar_shards_with_records(
     names = ("a", "b")
     contents = {f"{name}.json": json.dumps(record).encode() for name, record in zip(names, records, strict=True)}
     shards = {
-        name: content for one in names for name, content in ((f"{one}.jpg", encoded(5)), (f"{one}.json", contents[f"{one}.json"]))
+        name: content for key in names for name, content in ((f"{key}.jpg", encoded(5)), (f"{key}.json", contents[f"{key}.json"]))
     }
     shard(tmp_path / "val.tar", shards)
     images = open_labelled(tmp_path, "val")

@@ -27,15 +27,15 @@ def images(count: int = 1, seed: int = 5, scale: float = 1.0) -> Tensor:
 
 
 def layer(model: BagNet, name: str) -> nn.Conv2d:
-    found = model.get_submodule(name)
-    assert isinstance(found, nn.Conv2d)
-    return found
+    submodule = model.get_submodule(name)
+    assert isinstance(submodule, nn.Conv2d)
+    return submodule
 
 
 def norm(model: BagNet, name: str) -> nn.BatchNorm2d:
-    found = model.get_submodule(name)
-    assert isinstance(found, nn.BatchNorm2d)
-    return found
+    submodule = model.get_submodule(name)
+    assert isinstance(submodule, nn.BatchNorm2d)
+    return submodule
 
 
 def dead(diagnosis: Diagnosis) -> dict[str, tuple[int, ...]]:
@@ -94,10 +94,10 @@ def test_planted_dead_channels_are_found_and_removed(
 
 def weaken(model: BagNet, block: str, gain: float, generator: torch.Generator) -> None:
     """Make a block as weight decay left some in published weights: weights of 1e-7, and statistics that fit them."""
-    found = model.get_submodule(block)
-    assert isinstance(found, Bottleneck)
+    part = model.get_submodule(block)
+    assert isinstance(part, Bottleneck)
     with torch.no_grad():
-        for conv, bn in ((found.conv1, found.bn1), (found.conv2, found.bn2), (found.conv3, found.bn3)):
+        for conv, bn in ((part.conv1, part.bn1), (part.conv2, part.bn2), (part.conv3, part.bn3)):
             conv.weight.normal_(0, 1e-7, generator=generator)
             bn.running_mean.normal_(0, 1e-7, generator=generator)  # type: ignore[union-attr]
             bn.running_var.uniform_(1e-15, 1e-13, generator=generator)  # type: ignore[union-attr]
@@ -121,17 +121,17 @@ def weaken(model: BagNet, block: str, gain: float, generator: torch.Generator) -
 def test_planted_dead_block_is_found_and_removed(small: Small, block: str, gain: float, padded: bool) -> None:
     model = small(layers=(2, 1, 2, 1), kernel3=(2, 1, 2, 0), padded=padded)
     weaken(model, block, gain, torch.Generator().manual_seed(2))
-    found = model.get_submodule(block)
-    assert isinstance(found, Bottleneck)
+    bottleneck = model.get_submodule(block)
+    assert isinstance(bottleneck, Bottleneck)
     with torch.no_grad():
         before, fresh = model(images()), model(images(4, seed=9, scale=3.0))
         report = diagnose(model, images())
         assert dead(report) == {
             f"{block}.conv{i}": tuple(range(conv.out_channels))
-            for i, conv in enumerate((found.conv1, found.conv2, found.conv3), 1)
+            for i, conv in enumerate((bottleneck.conv1, bottleneck.conv2, bottleneck.conv3), 1)
         }
         repair = mend(model, images(), report)
-        assert repair.removed == 2 * found.conv1.out_channels + found.conv3.out_channels
+        assert repair.removed == 2 * bottleneck.conv1.out_channels + bottleneck.conv3.out_channels
         assert moved(model(images()), before) == repair.error <= EXACT
         assert moved(model(images(4, seed=9, scale=3.0)), fresh) <= EXACT
         assert dead(diagnose(model, images())) == dead(report)  # still there, as constants
@@ -194,7 +194,7 @@ def test_costly_layer_is_named_and_keeping_it_recovers_what_is_reported(small: S
     assert report.float32_layers == (name,)
     costs = {entry.name: entry.rounding["tf32"] for entry in report.layers}
     assert max(costs, key=costs.__getitem__) == name
-    assert costs[name] > 5 * max(cost for other, cost in costs.items() if other != name)
+    assert costs[name] > 5 * max(cost for layer_name, cost in costs.items() if layer_name != name)
     repair = mend(model, images(4), report)
     assert repair.float32_layers == (name,)
     assert repair.kept["tf32"] < 0.2 * repair.after["tf32"]
@@ -210,11 +210,11 @@ def test_numbers_before_and_after_are_measured(small: Small) -> None:
     everything = [key for key, value in model.named_modules() if isinstance(value, (nn.Conv2d, nn.Linear))]
 
     def measured(names: list[str]) -> dict[str, float]:
-        exact, found = model(images()), {}
+        exact, errors = model(images()), {}
         for precision in PRECISIONS:
             with rounded(model, names, precision):
-                found[precision] = moved(model(images()), exact)
-        return found
+                errors[precision] = moved(model(images()), exact)
+        return errors
 
     before = measured(everything)
     report = diagnose(model, images(), tolerance=0.03)
@@ -234,10 +234,10 @@ def test_numbers_before_and_after_are_measured(small: Small) -> None:
 def test_layer_alone_computes_as_in_that_precision(small: Small, precision: str) -> None:
     """One 1x1 convolution of one weight, and the head: the logits are what rounding by hand says."""
     model = small(in_channels=1, width=1)
-    found: dict[str, Tensor] = {}
+    passing: dict[str, Tensor] = {}
     handles = (
-        layer(model, "layer2.0.conv1").register_forward_hook(lambda _, x, y: found.update(x=x[0])),
-        norm(model, "layer2.0.bn1").register_forward_pre_hook(lambda _, x: found.update(y=x[0])),
+        layer(model, "layer2.0.conv1").register_forward_hook(lambda _, x, y: passing.update(x=x[0])),
+        norm(model, "layer2.0.bn1").register_forward_pre_hook(lambda _, x: passing.update(y=x[0])),
     )
     x = torch.randn((1, 1, 41, 41), generator=torch.Generator().manual_seed(1))
     exact = model(x)
@@ -245,9 +245,9 @@ def test_layer_alone_computes_as_in_that_precision(small: Small, precision: str)
     with rounded(model, ["layer2.0.conv1"], precision):
         model(x)
         assert torch.equal(layer(model, "layer2.0.conv1").weight, module._round(weight, precision))
-    assert torch.equal(found["x"], module._round(found["x"], precision))
+    assert torch.equal(passing["x"], module._round(passing["x"], precision))
     if precision != "tf32":
-        assert torch.equal(found["y"], module._round(found["y"], precision))
+        assert torch.equal(passing["y"], module._round(passing["y"], precision))
     for handle in handles:
         handle.remove()
     features = model.features(x).mean((2, 3))
@@ -301,8 +301,8 @@ def bits(pattern: int) -> float:
     ],
 )
 def test_tf32_by_bit_pattern(given_bits: int, expected_bits: int) -> None:
-    found = module._round(torch.tensor([bits(given_bits)]), "tf32")
-    assert found.view(torch.int32).numpy().view(np.uint32)[0] == expected_bits
+    result = module._round(torch.tensor([bits(given_bits)]), "tf32")
+    assert result.view(torch.int32).numpy().view(np.uint32)[0] == expected_bits
 
 
 def test_tf32_keeps_nan() -> None:
@@ -311,10 +311,10 @@ def test_tf32_keeps_nan() -> None:
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False).filter(lambda x: abs(x) < 3e38))
 def test_tf32_is_the_nearest_number_of_eleven_bits(x: float) -> None:
-    found = float(module._round(torch.tensor([x]), "tf32")[0])
+    nearest = float(module._round(torch.tensor([x]), "tf32")[0])
     mantissa, exponent = np.frexp(np.float64(x))
     if abs(x) >= 2.0**-126:  # normal
-        assert found == np.ldexp(np.round(mantissa * 2**11), exponent - 11)
+        assert nearest == np.ldexp(np.round(mantissa * 2**11), exponent - 11)
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=20))
@@ -331,9 +331,9 @@ def test_overflow_is_an_infinite_cost_and_no_broken_json(small: Small) -> None:
         norm(model, "layer1.0.bn1").running_var *= 1e12  # type: ignore[operator]
         norm(model, "layer1.0.bn1").running_mean *= 1e6  # type: ignore[operator]
     report = diagnose(model, images())
-    found = {entry.name: entry.rounding for entry in report.layers}["layer1.0.conv1"]
-    assert found["fp16"] == float("inf")
-    assert found["bf16"] < 1
+    costs = {entry.name: entry.rounding for entry in report.layers}["layer1.0.conv1"]
+    assert costs["fp16"] == float("inf")
+    assert costs["bf16"] < 1
     assert "layer1.0.conv1" in report.float32_layers
     record = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert record["whole"]["fp16"] is None
@@ -379,8 +379,8 @@ def test_photographs_of_different_sizes_need_a_size(small: Small, photograph: Pa
     model = small()
     assert model.card is not None
     model.card = replace(model.card, preprocessing=replace(model.transform, resize=None, crop=None))
-    other = tmp_path / "other.png"
-    Image.new("RGB", (80, 80)).save(other)
+    square = tmp_path / "other.png"
+    Image.new("RGB", (80, 80)).save(square)
     with pytest.raises(ValueError, match=r"of different sizes, .*name a size"):
-        sample_images(model, [photograph, other])
-    assert sample_images(model, [photograph, other], size=64).shape == (2, 3, 64, 64)
+        sample_images(model, [photograph, square])
+    assert sample_images(model, [photograph, square], size=64).shape == (2, 3, 64, 64)

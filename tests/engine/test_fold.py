@@ -17,9 +17,9 @@ def image(channels: int, height: int, width: int) -> Tensor:
     return torch.randn((2, channels, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def close(found: Tensor, expected: Tensor) -> bool:
-    assert found.shape == expected.shape
-    return bool((found - expected).abs().max() <= 1e-12 * expected.abs().max())
+def close(values: Tensor, expected: Tensor) -> bool:
+    assert values.shape == expected.shape
+    return bool((values - expected).abs().max() <= 1e-12 * expected.abs().max())
 
 
 def lively(module: nn.Module) -> nn.Module:

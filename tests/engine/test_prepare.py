@@ -33,9 +33,9 @@ def prepared(request: pytest.FixtureRequest) -> Prepared:
     return small_prepared(request.param)
 
 
-def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> bool:
-    assert found.shape == expected.shape
-    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+def close(values: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> bool:
+    assert values.shape == expected.shape
+    return bool((values - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 @torch.inference_mode()
@@ -58,8 +58,8 @@ def test_explain_dense_and_change_take_it(prepared: Prepared) -> None:
     assert close(dense(prepared, x[None], [2]).values, dense(model, x[None], [2]).values)
     edited = x[None].clone()
     edited[..., 10:20, 10:20] = 0
-    found = change(prepared, prepared.evidence(x[None]), edited, Box(10, 10, 20, 20))
-    assert close(found, model.evidence(edited))
+    changed = change(prepared, prepared.evidence(x[None]), edited, Box(10, 10, 20, 20))
+    assert close(changed, model.evidence(edited))
 
 
 def test_later_changes_of_the_model_are_not_seen(model: BagNet) -> None:
@@ -152,7 +152,7 @@ def test_verify_does_not_hide_what_is_no_number(model: BagNet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"),
+    ("options", "reason"),
     [
         ({"precision": "bf16", "calibration": torch.zeros(1, 3, 64, 64)}, "calibration images are for int8, not for bf16"),
         ({"precision": "int8", "calibration": []}, "there is none among those given"),
@@ -162,7 +162,7 @@ def test_verify_does_not_hide_what_is_no_number(model: BagNet) -> None:
         ({"threads": 0}, "threads must be at least 1, got 0"),
     ],
 )
-def test_settings_that_make_no_sense(given: dict[str, Any], reason: str, model: BagNet) -> None:
+def test_settings_that_make_no_sense(options: dict[str, Any], reason: str, model: BagNet) -> None:
     pytest.importorskip("openvino")
     with pytest.raises(ValueError, match=reason):
-        prepare(model, "openvino", **given)
+        prepare(model, "openvino", **options)

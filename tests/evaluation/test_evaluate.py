@@ -76,16 +76,16 @@ def sure(*confidences: float) -> list[list[float]]:
 
 
 def test_calibration() -> None:
-    found = answers([0, 0, 0, 1, 1], sure(0.83, 0.83, 0.83, 0.83, 0.61))
-    first, second = found.reliability()
+    evaluation = answers([0, 0, 0, 1, 1], sure(0.83, 0.83, 0.83, 0.83, 0.61))
+    first, second = evaluation.reliability()
     assert first == pytest.approx((0.61, 0, 1))
     assert second == pytest.approx((0.83, 0.75, 4))
-    assert found.calibration_error == pytest.approx((1 * 0.61 + 4 * 0.08) / 5)
+    assert evaluation.calibration_error == pytest.approx((1 * 0.61 + 4 * 0.08) / 5)
 
 
 def test_certainty_has_no_bin_of_its_own() -> None:
-    found = answers([0, 1], [[100, 0], *sure(0.96)])
-    assert found.reliability() == [pytest.approx((0.98, 0.5, 2))]
+    evaluation = answers([0, 1], [[100, 0], *sure(0.96)])
+    assert evaluation.reliability() == [pytest.approx((0.98, 0.5, 2))]
 
 
 def test_average_precision_by_hand() -> None:
@@ -101,9 +101,10 @@ def test_measures_agree_with_torchmetrics() -> None:
     measures = pytest.importorskip("torchmetrics.functional.classification")
     random = np.random.default_rng(0)
     labels, scores = random.integers(0, 7, 500), random.normal(size=(500, 7)).astype(np.float32).round(1)
-    found = answers(labels, scores.tolist())
+    evaluation = answers(labels, scores.tolist())
     x, y = torch.from_numpy(scores), torch.from_numpy(labels)
-    assert found.calibration_error == pytest.approx(float(measures.multiclass_calibration_error(x, y, 7, n_bins=15)), abs=1e-6)
+    calibration_error = float(measures.multiclass_calibration_error(x, y, 7, n_bins=15))
+    assert evaluation.calibration_error == pytest.approx(calibration_error, abs=1e-6)
     several = random.random((500, 7)) < 0.3
     theirs = measures.multilabel_average_precision(x, torch.from_numpy(several).long(), 7, average="none")
     assert answers(several, scores.tolist()).by_class == pytest.approx(theirs.numpy(), abs=1e-6)
@@ -111,13 +112,13 @@ def test_measures_agree_with_torchmetrics() -> None:
 
 def test_several_labels() -> None:
     labels = [[True, False, False], [False, True, False], [True, True, False], [False, False, False]]
-    found = answers(labels, [[40, -1, 0], [30, 1, 0], [20, 3, 0], [-1, 2, 0]])
-    assert found.multilabel
-    assert np.array_equal(found.by_class, [(1 + 2 / 3) / 2, (1 + 2 / 3) / 2, np.nan], equal_nan=True)
-    assert found.mean_average_precision == pytest.approx(5 / 6)
-    assert sum(count for *_, count in found.reliability()) == 12
-    assert found.calibration_error > 0
-    for ask in (lambda: found.top(1), lambda: found.confusion, found.confused):
+    evaluation = answers(labels, [[40, -1, 0], [30, 1, 0], [20, 3, 0], [-1, 2, 0]])
+    assert evaluation.multilabel
+    assert np.array_equal(evaluation.by_class, [(1 + 2 / 3) / 2, (1 + 2 / 3) / 2, np.nan], equal_nan=True)
+    assert evaluation.mean_average_precision == pytest.approx(5 / 6)
+    assert sum(count for *_, count in evaluation.reliability()) == 12
+    assert evaluation.calibration_error > 0
+    for ask in (lambda: evaluation.top(1), lambda: evaluation.confusion, evaluation.confused):
         with pytest.raises(BadLabels, match="several labels"):
             ask()
     with pytest.raises(BadLabels, match="one label each"):
@@ -139,42 +140,42 @@ def test_json(six: Evaluation) -> None:
 def test_images_of_a_folder(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "photos", {"red": ["red", "red", "green"], "blue": ["blue"], "green": ["green"] * 2})
     seen: list[Progress] = []
-    found = bagnet.evaluate(reader(), data, batch_size=4, workers=0, progress=seen.append)
-    assert [str(entry) for entry in found.classes] == ["blue", "green", "red"]  # the folders' order, not the model's
-    assert found.labels.tolist() == [0, 1, 1, 2, 2, 2]
-    assert found.scores.tolist() == [[10, 0, 0], [0, 10, 0], [0, 10, 0], [0, 0, 10], [0, 0, 10], [0, 10, 0]]
-    assert found.top(1) == 5 / 6
-    assert found.confused() == [(2, 1, 1)]
-    assert (found.model, found.data, found.bad, found.window) == ("reader.colours", "photos val", (), None)
+    evaluation = bagnet.evaluate(reader(), data, batch_size=4, workers=0, progress=seen.append)
+    assert [str(entry) for entry in evaluation.classes] == ["blue", "green", "red"]  # the folders' order, not the model's
+    assert evaluation.labels.tolist() == [0, 1, 1, 2, 2, 2]
+    assert evaluation.scores.tolist() == [[10, 0, 0], [0, 10, 0], [0, 10, 0], [0, 0, 10], [0, 0, 10], [0, 10, 0]]
+    assert evaluation.top(1) == 5 / 6
+    assert evaluation.confused() == [(2, 1, 1)]
+    assert (evaluation.model, evaluation.data, evaluation.bad, evaluation.window) == ("reader.colours", "photos val", (), None)
     assert seen == [Progress("reader.colours", done, 6) for done in (4, 6)]
 
 
 def test_a_model_of_a_thousand_classes_is_asked_about_three(tmp_path: Path) -> None:
     """By WordNet id; what it thinks of all other classes does not count."""
-    known = imagenet1k()
-    words = [entry.wnid or "" for entry in known]
-    ids = [words[place] for place in (281, 7, 950)]
+    every = imagenet1k()
+    words = [entry.wnid or "" for entry in every]
+    ids = [words[index] for index in (281, 7, 950)]
     model = reader(words)
     head = model.network[2]
     with torch.no_grad():
         head.weight.zero_()
         head.bias.fill_(100.0)
-        for channel, place in enumerate((281, 7, 950)):
-            head.weight[place, channel], head.bias[place] = 1.0, 0.0
+        for channel, index in enumerate((281, 7, 950)):
+            head.weight[index, channel], head.bias[index] = 1.0, 0.0
     data = folder_of(tmp_path, dict(zip(ids, (["red"], ["green"], ["blue", "red"]), strict=True)))
-    found = evaluate(model, data, workers=0)
-    assert [entry.wnid for entry in found.classes] == sorted(ids)
-    assert found.top(1) == 3 / 4
-    assert found.confused() == [(sorted(ids).index(ids[2]), sorted(ids).index(ids[0]), 1)]
-    assert float(found.scores.max()) == 1
+    evaluation = evaluate(model, data, workers=0)
+    assert [entry.wnid for entry in evaluation.classes] == sorted(ids)
+    assert evaluation.top(1) == 3 / 4
+    assert evaluation.confused() == [(sorted(ids).index(ids[2]), sorted(ids).index(ids[0]), 1)]
+    assert float(evaluation.scores.max()) == 1
 
 
 def test_numbered_classes_are_those_of_a_model_that_numbers_them(tmp_path: Path) -> None:
     """The labels 0 and 1 of the images are the first two of the model's three."""
     data = arrays_of(tmp_path / "set.npz", ["red", "green", "blue"], [0, 1, 1])
-    found = evaluate(reader(["class 0", "class 1", "class 2"]), data, workers=0)
-    assert found.scores.tolist() == [[10, 0], [0, 10], [0, 0]]
-    assert found.top(1) == 2 / 3
+    evaluation = evaluate(reader(["class 0", "class 1", "class 2"]), data, workers=0)
+    assert evaluation.scores.tolist() == [[10, 0], [0, 10], [0, 0]]
+    assert evaluation.top(1) == 2 / 3
 
 
 def test_a_model_that_lacks_a_class(tmp_path: Path) -> None:
@@ -192,10 +193,10 @@ def test_two_classes_that_are_one_of_the_model(tmp_path: Path) -> None:
 def test_bad_images_are_named_and_the_rest_is_measured(tmp_path: Path) -> None:
     data = folder_of(tmp_path, {"blue": ["blue", "blue"], "red": ["red"]})
     (data / "val" / "blue" / "0.png").write_bytes(b"no image")
-    found = evaluate(reader(), data, workers=0)
-    assert [name for name, _ in found.bad] == ["blue/0.png"]
-    assert "not an image" in found.bad[0][1]
-    assert (found.images, found.top(1), found.labels.tolist()) == (2, 1, [0, 1])
+    evaluation = evaluate(reader(), data, workers=0)
+    assert [name for name, _ in evaluation.bad] == ["blue/0.png"]
+    assert "not an image" in evaluation.bad[0][1]
+    assert (evaluation.images, evaluation.top(1), evaluation.labels.tolist()) == (2, 1, [0, 1])
     for path in data.rglob("*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(BadImage, match="none of 3 images"):
@@ -208,30 +209,30 @@ def test_images_of_several_sizes_keep_their_labels(tmp_path: Path) -> None:
         (folder / colour).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (side, side), colour).save(folder / colour / f"{number}.png")
     whole = Preprocessing(None, None, mean=PLAIN.mean, std=PLAIN.std)
-    found = evaluate(reader(), tmp_path, workers=0, transform=whole)
-    assert found.labels.tolist() == [0, 0, 1, 1, 1]
-    assert found.top(1) == 1
+    evaluation = evaluate(reader(), tmp_path, workers=0, transform=whole)
+    assert evaluation.labels.tolist() == [0, 0, 1, 1, 1]
+    assert evaluation.top(1) == 1
 
 
 def test_several_labels_of_a_file(tmp_path: Path) -> None:
     data = arrays_of(tmp_path / "set.npz", ["red", "green", "blue"], [[1, 0, 0], [0, 1, 1], [0, 0, 0]])
-    found = evaluate(reader(["class 0", "class 1", "class 2"], multilabel=True), data, workers=0)
-    assert found.multilabel
-    assert found.by_class == pytest.approx([1, 1, 1 / 3])  # blue: the one image that is so is not called so, two tie after it
+    evaluation = evaluate(reader(["class 0", "class 1", "class 2"], multilabel=True), data, workers=0)
+    assert evaluation.multilabel
+    assert evaluation.by_class == pytest.approx([1, 1, 1 / 3])  # blue: the one image that is so is not called so, two tie
 
 
 def test_a_model_of_questions_asks_them_of_images_with_one_label(tmp_path: Path) -> None:
     data = folder_of(tmp_path, {"blue": ["blue"], "green": ["green"], "red": ["red", "green"]})
-    found = evaluate(reader(multilabel=True), data, workers=0)
-    assert found.labels.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
-    assert found.by_class == pytest.approx([1, 1 / 2, (1 + 2 / 4) / 2])
+    evaluation = evaluate(reader(multilabel=True), data, workers=0)
+    assert evaluation.labels.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
+    assert evaluation.by_class == pytest.approx([1, 1 / 2, (1 + 2 / 4) / 2])
 
 
 def test_a_question_about_the_second_of_two_classes(tmp_path: Path) -> None:
     data = folder_of(tmp_path, {"blue": ["blue", "red"], "red": ["red"]})
-    found = evaluate(reader(["red"], multilabel=True), data, workers=0)
-    assert found.by_class == pytest.approx([0.5])
-    assert found.mean_average_precision == pytest.approx(0.5)
+    evaluation = evaluate(reader(["red"], multilabel=True), data, workers=0)
+    assert evaluation.by_class == pytest.approx([0.5])
+    assert evaluation.mean_average_precision == pytest.approx(0.5)
 
 
 def test_a_model_in_training_is_measured_as_it_will_be_used(small: Callable[..., BagNet], tmp_path: Path) -> None:
@@ -255,9 +256,9 @@ def test_weights_in_double_precision(tmp_path: Path) -> None:
 def test_a_prepared_model_says_how_it_ran(small: Callable[..., BagNet], tmp_path: Path) -> None:
     data = folder_of(tmp_path, {"blue": ["blue"], "red": ["red"]}, side=40)
     model = small(classes=["blue", "red"], num_classes=2)
-    found = evaluate(bagnet.prepare(model), data, workers=0, transform=Preprocessing(40, 40))
-    assert (found.window, found.runtime, found.precision) == (33, "torch", "float32")
-    assert found.scores == pytest.approx(evaluate(model, data, workers=0, transform=Preprocessing(40, 40)).scores, abs=1e-5)
+    evaluation = evaluate(bagnet.prepare(model), data, workers=0, transform=Preprocessing(40, 40))
+    assert (evaluation.window, evaluation.runtime, evaluation.precision) == (33, "torch", "float32")
+    assert evaluation.scores == pytest.approx(evaluate(model, data, workers=0, transform=Preprocessing(40, 40)).scores, abs=1e-5)
 
 
 def test_a_model_without_numbers(tmp_path: Path) -> None:

@@ -65,14 +65,14 @@ def test_by_hand(tmp_path: Path) -> None:
         tmp_path,
         {"red": [flat(1, -1, 1, 2)], "green": [flat(-0.2, 0.6, 1, 3)], "blue": [flat(0.6, -0.2, -1, 1)]},
     )
-    found = sparseness(PixelsAsEvidence(), data, workers=0)
-    assert [str(entry) for entry in found.classes] == ["blue", "green", "red"]
-    assert found.images.tolist() == [1, 1, 1]
-    assert found.shown == pytest.approx([1, 0.6, 1])
-    assert found.absent == pytest.approx([1, (2 * 1 + 0.2) / 3, (3 * 0.2 + 0.6) / 4])
-    assert found.largest == pytest.approx([1, 1, 1])
-    assert found.quiet.tolist() == [0, 0, 0]
-    assert found.mean("shown") == pytest.approx(2.6 / 3)
+    result = sparseness(PixelsAsEvidence(), data, workers=0)
+    assert [str(entry) for entry in result.classes] == ["blue", "green", "red"]
+    assert result.images.tolist() == [1, 1, 1]
+    assert result.shown == pytest.approx([1, 0.6, 1])
+    assert result.absent == pytest.approx([1, (2 * 1 + 0.2) / 3, (3 * 0.2 + 0.6) / 4])
+    assert result.largest == pytest.approx([1, 1, 1])
+    assert result.quiet.tolist() == [0, 0, 0]
+    assert result.mean("shown") == pytest.approx(2.6 / 3)
 
 
 def test_quiet_windows(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_quiet_windows(tmp_path: Path) -> None:
 def test_a_class_without_evidence_is_quiet(tmp_path: Path) -> None:
     grey = Preprocessing(None, None, mean=(0.0,) * 3, std=(1.0,) * 3)
     data = folder_of(tmp_path, {"red": ["red"], "green": ["red"]})
-    found = sparseness(PixelsAsEvidence(), data, workers=0, transform=grey)
-    assert found.quiet.tolist() == [1, 0]
-    assert found.largest.tolist() == [0, 1]
+    result = sparseness(PixelsAsEvidence(), data, workers=0, transform=grey)
+    assert result.quiet.tolist() == [1, 0]
+    assert result.largest.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
@@ -98,35 +98,35 @@ def test_a_bagnet_as_if_all_its_evidence_were_at_hand(small: Callable[..., BagNe
     np.savez(tmp_path / "set.npz", val_images=random.integers(0, 256, (9, 30, 34, 3), np.uint8), val_labels=labels)
     model = small(kernel3=(1, 1, 0, 0), classes=[f"class {number}" for number in range(5)])
     size = Preprocessing(None, None)
-    found = sparseness(model, tmp_path / "set.npz", workers=0, batch_size=batch_size, transform=size)
+    result = sparseness(model, tmp_path / "set.npz", workers=0, batch_size=batch_size, transform=size)
 
     everything = open_labelled(tmp_path / "set.npz", "val")
     with torch.inference_mode():
         x = torch.stack([size.of_pixels(everything.images.pixels(row, 3)) for row in range(9)])
         maps = model.evidence(x)[:, :4].abs().double().numpy()  # class 4 is none of the images'
     shows = labels[:, None] == np.arange(4)
-    for place in (0, 1, 3):
-        assert found.shown[place] == pytest.approx(maps[shows[:, place], place].mean())
-        assert found.absent[place] == pytest.approx(maps[~shows[:, place], place].mean())
-    assert np.isnan(found.shown[2])  # no image shows it
-    assert found.absent[2] == pytest.approx(maps[:, 2].mean())
+    for index in (0, 1, 3):
+        assert result.shown[index] == pytest.approx(maps[shows[:, index], index].mean())
+        assert result.absent[index] == pytest.approx(maps[~shows[:, index], index].mean())
+    assert np.isnan(result.shown[2])  # no image shows it
+    assert result.absent[2] == pytest.approx(maps[:, 2].mean())
     largest = maps.max((0, 2, 3))
-    assert found.largest == pytest.approx(largest)
+    assert result.largest == pytest.approx(largest)
     below, above = ((maps < share * largest[:, None, None]).mean((0, 2, 3)) for share in (0.01 * 127 / 128, 0.01))
-    assert ((below <= found.quiet) & (found.quiet <= above)).all()
+    assert ((below <= result.quiet) & (result.quiet <= above)).all()
     assert above.max() > 0
-    record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert record["by_class"][2]["shown"] is None
-    assert record["mean"]["shown"] == pytest.approx(found.mean("shown"), abs=1e-6)
+    assert record["mean"]["shown"] == pytest.approx(result.mean("shown"), abs=1e-6)
 
 
 def test_several_labels(tmp_path: Path) -> None:
     levels = np.stack([flat(1, 1, -1, 1), flat(0.6, 1, -1, 1), flat(0.2, -1, -1, 1)])
     np.savez(tmp_path / "set.npz", val_images=np.rint((levels + 1) * 127.5).astype(np.uint8), val_labels=[[1, 1], [1, 0], [0, 0]])
-    found = sparseness(PixelsAsEvidence(["class 0", "class 1"]), tmp_path / "set.npz", workers=0)
-    assert found.images.tolist() == [2, 1]
-    assert found.shown == pytest.approx([0.8, 1])
-    assert found.absent == pytest.approx([0.2, 1])
+    result = sparseness(PixelsAsEvidence(["class 0", "class 1"]), tmp_path / "set.npz", workers=0)
+    assert result.images.tolist() == [2, 1]
+    assert result.shown == pytest.approx([0.8, 1])
+    assert result.absent == pytest.approx([0.2, 1])
 
 
 def test_bad_images_and_networks_without_maps(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_bad_images_and_networks_without_maps(tmp_path: Path) -> None:
         sparseness(PixelsAsEvidence(("red", "blue")), data, workers=0)
     (data / "val" / "red" / "0.png").write_bytes(b"no image")
     seen: list[Progress] = []
-    found = sparseness(PixelsAsEvidence(), data, workers=0, batch_size=1, progress=seen.append)
-    assert [name for name, _ in found.bad] == ["red/0.png"]
-    assert found.images.tolist() == [1, 1]
+    result = sparseness(PixelsAsEvidence(), data, workers=0, batch_size=1, progress=seen.append)
+    assert [name for name, _ in result.bad] == ["red/0.png"]
+    assert result.images.tolist() == [1, 1]
     assert seen[-1] == Progress("pixels, maps", 3, 3)
     for path in data.rglob("*.png"):
         path.write_bytes(b"no image")
@@ -152,7 +152,7 @@ def test_it_is_the_evidence_that_explain_shows(small: Callable[..., BagNet], tmp
     model = small(kernel3=(1, 1, 0, 0), classes=["red", "green"], num_classes=2)
     data = folder_of(tmp_path, {"green": ["green"], "red": ["red"]}, side=32)
     size = Preprocessing(32, 32)
-    found = sparseness(model, data, workers=0, transform=size)
+    result = sparseness(model, data, workers=0, transform=size)
     evidence = bagnet.explain(model, data / "val" / "red" / "0.png", transform=size)
-    assert found.shown[1] == pytest.approx(np.abs(evidence.map("red")).mean(), rel=1e-5)
-    assert found.absent[0] == pytest.approx(np.abs(evidence.map("green")).mean(), rel=1e-5)
+    assert result.shown[1] == pytest.approx(np.abs(evidence.map("red")).mean(), rel=1e-5)
+    assert result.absent[0] == pytest.approx(np.abs(evidence.map("green")).mean(), rel=1e-5)

@@ -22,9 +22,9 @@ def image(height: int, width: int) -> torch.Tensor:
     return torch.randn((1, 3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    assert found.shape == expected.shape
-    return bool((found - expected).abs().max() <= 1e-9 * expected.abs().max())
+def close(values: torch.Tensor, expected: torch.Tensor) -> bool:
+    assert values.shape == expected.shape
+    return bool((values - expected).abs().max() <= 1e-9 * expected.abs().max())
 
 
 @pytest.mark.parametrize("sibling", UNPADDED, ids=lambda shape: shape.name, indirect=True)
@@ -32,12 +32,12 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
 @torch.inference_mode()
 def test_every_window_by_itself(sibling: BagNet, stride: int) -> None:
     model, x, size = sibling.double(), image(48, 55), sibling.geometry.size
-    found = dense(model, x, [4, 0], stride, padded=False)
-    assert (found.origin, found.stride) == (0, stride)
+    fine = dense(model, x, [4, 0], stride, padded=False)
+    assert (fine.origin, fine.stride) == (0, stride)
     windows = x.unfold(2, size, stride).unfold(3, size, stride)[0]  # (3, h, w, size, size)
     rows, columns = windows.shape[1:3]
     logits = model(windows.permute(1, 2, 0, 3, 4).reshape(-1, 3, size, size))[:, [4, 0]]
-    assert close(found.values[0], logits.T.reshape(2, rows, columns))
+    assert close(fine.values[0], logits.T.reshape(2, rows, columns))
 
 
 @pytest.mark.parametrize("sibling", UNPADDED, ids=lambda shape: shape.name, indirect=True)
@@ -45,20 +45,20 @@ def test_every_window_by_itself(sibling: BagNet, stride: int) -> None:
 @torch.inference_mode()
 def test_zero_padding_centres_windows_on_pixels(sibling: BagNet, stride: int) -> None:
     model, x, half = sibling.double(), image(40, 45), (sibling.geometry.size - 1) // 2
-    found = dense(model, x, stride=stride)
-    assert found.origin == -half
-    assert found.values.shape[2:] == (-(-40 // stride), -(-45 // stride))
-    assert close(found.values, dense(model, F.pad(x, [half] * 4), stride=stride, padded=False).values)
+    fine = dense(model, x, stride=stride)
+    assert fine.origin == -half
+    assert fine.values.shape[2:] == (-(-40 // stride), -(-45 // stride))
+    assert close(fine.values, dense(model, F.pad(x, [half] * 4), stride=stride, padded=False).values)
 
 
 @pytest.mark.parametrize("sibling", PADDED, ids=lambda shape: shape.name, indirect=True)
 @torch.inference_mode()
 def test_padded_networks_have_their_evidence_on_the_grid(sibling: BagNet) -> None:
     model, x, step = sibling.double(), image(50, 61), sibling.geometry.stride
-    found = dense(model, x)
-    assert found.values.shape == (1, 5, 50, 61)
-    assert found.origin == sibling.geometry.origin
-    assert close(found.values[..., ::step, ::step], model.evidence(x))
+    fine = dense(model, x)
+    assert fine.values.shape == (1, 5, 50, 61)
+    assert fine.origin == sibling.geometry.origin
+    assert close(fine.values[..., ::step, ::step], model.evidence(x))
     with pytest.raises(ValueError, match="pads by itself"):
         dense(model, x, padded=False)
 
@@ -106,9 +106,9 @@ def test_finer_sees_a_prepared_tensor_as_it_is(small: Callable[..., BagNet]) -> 
     x = model.transform.normalise(pixels)
     evidence = bagnet.explain(model, x)
     expected = dense(model, x[None], [1, 3], padded=False)
-    found = finer(model, evidence, model.transform, [1, 3])
-    assert found.origin == expected.origin
-    assert (found.values - expected.values).abs().max() <= 1e-5 * expected.values.abs().max()
+    fine = finer(model, evidence, model.transform, [1, 3])
+    assert fine.origin == expected.origin
+    assert (fine.values - expected.values).abs().max() <= 1e-5 * expected.values.abs().max()
     with pytest.raises(ValueError, match="give the tensor itself to dense"):
         finer(model, bagnet.explain(model, 3 * x), model.transform, [1, 3])
 

@@ -24,9 +24,9 @@ def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.randn((1, 3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    assert found.shape == expected.shape
-    return bool((found - expected).abs().max() <= 1e-9 * expected.abs().max())
+def close(values: torch.Tensor, expected: torch.Tensor) -> bool:
+    assert values.shape == expected.shape
+    return bool((values - expected).abs().max() <= 1e-9 * expected.abs().max())
 
 
 def random_boxes(count: int, height: int, width: int) -> list[Box]:
@@ -55,13 +55,13 @@ def test_a_mask_equals_a_full_run_and_leaves_the_rest_alone(sibling: BagNet) -> 
         mask[rows, columns] = True
     edited = torch.where(mask, -1.0, x)
     before = model.evidence(x, [2, 0])
-    found = change(model, before, edited, mask, [2, 0])
-    assert close(found, model.evidence(edited, [2, 0]))
-    assert torch.equal(change(model, before, edited, mask.numpy(), [2, 0]), found)
-    for row, column in np.ndindex(found.shape[2:]):
+    changed = change(model, before, edited, mask, [2, 0])
+    assert close(changed, model.evidence(edited, [2, 0]))
+    assert torch.equal(change(model, before, edited, mask.numpy(), [2, 0]), changed)
+    for row, column in np.ndindex(changed.shape[2:]):
         window = model.geometry.window(row, column).intersect(Box(0, 0, 71, 58))
         if not mask[window.slices].any():
-            assert torch.equal(found[..., row, column], before[..., row, column])
+            assert torch.equal(changed[..., row, column], before[..., row, column])
 
 
 class Counted:
@@ -89,8 +89,8 @@ def test_masks_cost_what_they_touch_and_never_more_than_a_pass(sibling: BagNet) 
     for mask, most in ((cross, 0.5), (sprinkled, 1.0)):
         model = Counted(sibling)
         edited = torch.where(mask, 0.0, x)
-        found = change(model, values, edited, mask, [0])  # type: ignore[call-overload]
-        assert (found - sibling.evidence(edited, [0])).abs().max() <= 1e-4 * found.abs().max()
+        changed = change(model, values, edited, mask, [0])  # type: ignore[call-overload]
+        assert (changed - sibling.evidence(edited, [0])).abs().max() <= 1e-4 * changed.abs().max()
         assert model.pixels <= most * 400 * 400
 
 
@@ -109,10 +109,11 @@ def test_one_shape_for_all_places_of_a_box(sibling: BagNet) -> None:
     assert {shape[0] for shape in model.shapes} <= {1, 4, 16, 64}
 
 
-def close_to(found: bagnet.Evidence, expected: bagnet.Evidence) -> bool:
+def close_to(evidence: bagnet.Evidence, expected: bagnet.Evidence) -> bool:
     largest = float(np.abs(expected.values).max())
     return all(
-        np.allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=1e-5 * largest) for name in ("values", "logits")
+        np.allclose(getattr(evidence, name), getattr(expected, name), rtol=0, atol=1e-5 * largest)
+        for name in ("values", "logits")
     )
 
 
@@ -128,10 +129,10 @@ def test_evidence_of_an_edited_photograph(small: Callable[..., BagNet], photogra
     mask[box.slices] = True
     expected = bagnet.explain(model, picture, transform=transform)
     for where in (box, mask, torch.from_numpy(mask)):
-        found = bagnet.change(model, before, picture, where, transform=transform)
-        assert close_to(found, expected)
-        assert (found.values == before.values).mean() > 0.1
-        assert (found.image, found.placement) == (expected.image, before.placement)
+        changed = bagnet.change(model, before, picture, where, transform=transform)
+        assert close_to(changed, expected)
+        assert (changed.values == before.values).mean() > 0.1
+        assert (changed.image, changed.placement) == (expected.image, before.placement)
     with pytest.raises(ValueError, match="has the size of the first one"):
         bagnet.change(model, before, picture, box)
     with pytest.raises(ValueError, match="Evidence is of all classes"):
@@ -142,8 +143,8 @@ def test_evidence_of_an_edited_tensor(small: Callable[..., BagNet]) -> None:
     model, x = small(kernel3=(1, 1, 1, 0)), torch.randn(3, 58, 71)
     edited = x.clone()
     edited[:, 5:12, 40:51] = 0
-    found = bagnet.change(model, bagnet.explain(model, x), edited, Box(40, 5, 51, 12))
-    assert close_to(found, bagnet.explain(model, edited))
+    changed = bagnet.change(model, bagnet.explain(model, x), edited, Box(40, 5, 51, 12))
+    assert close_to(changed, bagnet.explain(model, edited))
 
 
 @torch.inference_mode()

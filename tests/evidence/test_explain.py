@@ -39,12 +39,12 @@ def test_all_ways_to_give_an_image_agree(model: BagNet, photograph: Path) -> Non
     opened = Image.open(photograph)
     tensor = PLAIN(opened)
     images = [photograph, str(photograph), opened, np.asarray(opened), tensor, tensor[None]]
-    found = bagnet.explain(model, images, transform=PLAIN)
-    assert isinstance(found, list)
-    for evidence in found[1:]:
-        assert np.array_equal(evidence.values, found[0].values)
-    assert found[4].placement == found[4].placement.identity(64, 64)
-    assert found[0].image.size == (90, 70)
+    explained = bagnet.explain(model, images, transform=PLAIN)
+    assert isinstance(explained, list)
+    for evidence in explained[1:]:
+        assert np.array_equal(evidence.values, explained[0].values)
+    assert explained[4].placement == explained[4].placement.identity(64, 64)
+    assert explained[0].image.size == (90, 70)
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,11 @@ boxes = st.builds(Box, *[st.integers(-20, 50)] * 4)
 
 def starts(geometry: Geometry, length: int) -> list[int]:
     """Where windows begin along an axis: as many as fit into the image with its padding, tried one by one."""
-    found, start = [], geometry.origin
+    positions, start = [], geometry.origin
     while start + geometry.size <= length - geometry.origin:
-        found.append(start)
+        positions.append(start)
         start += geometry.stride
-    return found
+    return positions
 
 
 def pixels_of(box: Box) -> Pixels:

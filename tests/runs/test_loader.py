@@ -14,24 +14,13 @@ from PIL import Image
 
 READ = """
 import sys
-from pathlib import Path
-from bagnet.batch import batches
 from bagnet.data.sources import open_images
 from bagnet.data.transforms import Preprocessing
+from bagnet.runs.loader import read_batches
 
 if __name__ == "__main__":
-    held = batches._interrupts_held_back
-
-    from contextlib import contextmanager
-    @contextmanager
-    def told():
-        with held():
-            yield
-            print("started", flush=True)
-
-    batches._interrupts_held_back = told
     images = open_images(sys.argv[1])
-    for _ in batches.read_batches(images, range(len(images.names)), Preprocessing(20, 20), 1, workers=1):
+    for _ in read_batches(images, range(len(images.names)), Preprocessing(20, 20), 1, workers=1):
         pass
 """
 
@@ -50,16 +39,18 @@ def reading(tmp_path: Path) -> subprocess.Popen[bytes]:
     script = tmp_path / "read.py"
     script.write_text(READ)
     command = [sys.executable, script, tmp_path / "photos"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"started\n"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    while not workers_of(process.pid):
+        if process.poll() is not None:
+            pytest.fail(f"it ended without a worker: {process.communicate()[1].decode()}")
+        time.sleep(0.001)
     return process
 
 
 def workers_of(parent: int) -> list[int]:
     """Children other than Python's own tracker of resources."""
-    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(one) for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize("later", [0, 0.3, 1])

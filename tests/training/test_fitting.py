@@ -49,8 +49,8 @@ def images() -> LabelledImages:
 @pytest.mark.parametrize(
     "chosen",
     [
-        recipe("paper", epochs=6, batch_size=12, step_epochs=5, learning_rate=0.05, scale=0.5),
-        recipe("modern", epochs=6, batch_size=24, learning_rate=0.02, augment="none", mixup=0.2, cutmix=1.0),
+        recipe("paper", epochs=4, batch_size=12, step_epochs=3, learning_rate=0.05, scale=0.5),
+        recipe("modern", epochs=4, batch_size=24, learning_rate=0.02, augment="none", mixup=0.2, cutmix=1.0),
     ],
     ids=["paper", "mixed"],
 )
@@ -61,7 +61,7 @@ def test_recipes(chosen: Recipe, images: LabelledImages, tmp_path: Path) -> None
 def test_sparse_evidence(images: LabelledImages, tmp_path: Path, quick: Recipe) -> None:
     """With the L1 term the maps hold far less evidence for as many right answers."""
     plain = fitted(images, quick, tmp_path / "plain")
-    sparse = fitted(images, quick.changed(sparsity=1e-2, epochs=8), tmp_path / "sparse")
+    sparse = fitted(images, quick.changed(sparsity=1e-2, epochs=6), tmp_path / "sparse")
     assert accuracy(sparse) > 0.95
     x = torch.stack([PREPROCESSING.of_pixels(image) for image in textures(30, 3)[0]])
     with torch.inference_mode():
@@ -78,7 +78,7 @@ def test_several_labels_an_image(tmp_path: Path, quick: Recipe) -> None:
     for image in np.flatnonzero(labels[:, 1]):
         images[image, 9::3, ::3] += 130
     images = images.astype(np.uint8)
-    result = fitted(labelled(images[:240], labels[:240]), quick.changed(epochs=8), tmp_path)
+    result = fitted(labelled(images[:240], labels[:240]), quick.changed(epochs=6), tmp_path)
     assert ((logits(result.network, images[240:]) > 0).numpy() == labels[240:]).mean() > 0.95
 
 
@@ -96,7 +96,7 @@ def test_rare_classes_count_as_much(balance: str, tmp_path: Path, quick: Recipe)
     """One image in nine shows stripes; both classes are found."""
     images, labels = textures(720, 0)
     keep = np.flatnonzero((labels == 0) | ((labels == 1) & (np.arange(720) % 8 == 1)))
-    result = fitted(labelled(images[keep], labels[keep]), quick.changed(balance=balance, epochs=5), tmp_path)
+    result = fitted(labelled(images[keep], labels[keep]), quick.changed(balance=balance, epochs=4), tmp_path)
     images, labels = textures(60, 1)
     right = logits(result.network, images).argmax(1).numpy() == labels
     assert min(right[labels == label].mean() for label in (0, 1)) > 0.95

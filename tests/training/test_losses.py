@@ -13,10 +13,10 @@ LOGITS = torch.tensor([[0.0, log(3.0)], [log(4.0), 0.0]])  # probabilities 1/4, 
 
 
 def test_cross_entropy() -> None:
-    one = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    assert float(classification(LOGITS, one)) == pytest.approx((log(4) + log(5 / 4)) / 2)
+    first = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    assert float(classification(LOGITS, first)) == pytest.approx((log(4) + log(5 / 4)) / 2)
     smoothed = (0.9 * log(4) + 0.1 * log(4 / 3) + 0.9 * log(5 / 4) + 0.1 * log(5)) / 2
-    assert float(classification(LOGITS, one, smoothing=0.2)) == pytest.approx(smoothed)
+    assert float(classification(LOGITS, first, smoothing=0.2)) == pytest.approx(smoothed)
     shared = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
     assert float(classification(LOGITS, shared)) == pytest.approx((log(4) + log(4 / 3) + log(5 / 4) + log(5)) / 4)
 

@@ -92,22 +92,23 @@ def test_cut_at_random_steps(
     assert steps_and_losses(tmp_path / "whole") == steps_and_losses(tmp_path / "cut")
 
 
-def same_weights(one: Path, other: Path) -> bool:
-    (first,), (second,) = one.glob("*.safetensors"), other.glob("*.safetensors")
+def same_weights(whole: Path, killed: Path) -> bool:
+    (first,), (second,) = whole.glob("*.safetensors"), killed.glob("*.safetensors")
     a, b = load_file(first), load_file(second)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.slow
-def test_killed(data: Path, tmp_path: Path) -> None:
-    """`kill -9` three times, at moments of chance, of the command itself."""
+def test_killed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`kill -9` twice, at moments of chance, of the command itself."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other take the time of both cores
     shape = "--kernel3 1,1,0,0 --strides 2,2,1,1 --layers 1,1,1,1 --width 4 --crop 17 --resize 20"
-    recipe = "--epochs 12 --batch-size 24 --learning-rate 0.01 --ema 0.8"
+    recipe = "--epochs 8 --batch-size 24 --learning-rate 0.01 --ema 0.8"
     command = [sys.executable, "-m", "bagnet", "train", str(data), *shape.split(), *recipe.split(), "--out"]
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    random = np.random.default_rng(time.time_ns())
+    random = np.random.default_rng(0)
     log = tmp_path / "killed" / "log.csv"
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         before = log.stat().st_size if log.exists() else 0
         while process.poll() is None and (not log.exists() or log.stat().st_size <= before):

@@ -155,9 +155,9 @@ def test_another_network_by_the_same_recipe(data: Path, tmp_path: Path, quick: R
 
 
 def test_the_folder_of_another_run(trained: Run, data: Path) -> None:
-    other = Recipe(**trained.card.more["recipe"]).changed(learning_rate=0.1)
+    faster = Recipe(**trained.card.more["recipe"]).changed(learning_rate=0.1)
     with pytest.raises(OtherRun, match=r"holds a run with learning_rate 0.02 instead of 0.1; choose another output$"):
-        train(data, trained.folder, other, shape=SMALL, preprocessing=PREPROCESSING)
+        train(data, trained.folder, faster, shape=SMALL, preprocessing=PREPROCESSING)
     same = Recipe(**trained.card.more["recipe"])
     with pytest.raises(OtherRun, match="holds a run with crop 17 instead of 12"):
         train(data, trained.folder, same, shape=SMALL, preprocessing=PREPROCESSING.with_crop(12))
@@ -221,10 +221,10 @@ def test_unreadable_images_of_several_sizes_end_a_run_early(
 
 
 def test_what_only_bagnets_can_do(data: Path, tmp_path: Path, quick: Recipe) -> None:
-    other = ExternalArchitecture("bagnet.zoo.comparison:small_vgg")
+    shape = ExternalArchitecture("bagnet.zoo.comparison:small_vgg")
     for changed in ({"sparsity": 0.1}, {"freeze": True}, {"backbone_rate": 0.1}):
         with pytest.raises(ValueError, match=f"{next(iter(changed))} is for BagNets"):
-            train(data, tmp_path, quick.changed(**changed), shape=other, preprocessing=PREPROCESSING)
+            train(data, tmp_path, quick.changed(**changed), shape=shape, preprocessing=PREPROCESSING)
     with pytest.raises(ValueError, match="freeze trains the head alone"):
         train(data, tmp_path, quick.changed(freeze=True), shape=SMALL, preprocessing=PREPROCESSING)
 

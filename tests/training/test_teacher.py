@@ -63,10 +63,10 @@ def test_its_classes_are_found_and_its_answers_kept(teacher: ExternalNetwork, im
 
 
 def test_several_give_the_mean_of_their_logits(teacher: ExternalNetwork, images: LabelledImages, tmp_path: Path) -> None:
-    other = deepcopy(teacher)
+    second = deepcopy(teacher)
     with torch.no_grad():
-        other.network.zero.fill_(1)
-    assert torch.equal(mean_answers([teacher, other], images, tmp_path).float(), expected() + 0.5)
+        second.network.zero.fill_(1)
+    assert torch.equal(mean_answers([teacher, second], images, tmp_path).float(), expected() + 0.5)
     assert torch.equal(mean_answers([teacher], images, tmp_path).float(), expected())
 
 
@@ -98,23 +98,23 @@ def test_an_image_that_it_cannot_read(teacher: ExternalNetwork, images: Labelled
 
     assert isinstance(images.images, ArrayImages)
     broken = LabelledImages(Broken(images.images.values, "numbers"), images.targets, images.classes)
-    found = answers(teacher, broken, tmp_path).float()
-    assert found.isnan().any(1).nonzero().flatten().tolist() == [9]
+    logits = answers(teacher, broken, tmp_path).float()
+    assert logits.isnan().any(1).nonzero().flatten().tolist() == [9]
     others = [row for row in range(COUNT) if row != 9]
-    assert torch.equal(found[others], expected()[others])
+    assert torch.equal(logits[others], expected()[others])
 
 
 def test_processes_share_the_work(teacher: ExternalNetwork, images: LabelledImages, tmp_path: Path) -> None:
-    found: dict[int, Tensor] = {}
+    answered: dict[int, Tensor] = {}
 
     def ask(rank: int) -> None:
-        found[rank] = answers(teacher, images, tmp_path, rank=rank, ranks=2)
+        answered[rank] = answers(teacher, images, tmp_path, rank=rank, ranks=2)
 
     threads = [Thread(target=ask, args=(rank,)) for rank in (1, 0)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert torch.equal(found[0].float(), expected())
-    assert torch.equal(found[1].float(), expected())
+    assert torch.equal(answered[0].float(), expected())
+    assert torch.equal(answered[1].float(), expected())
     assert teacher.network.asked == COUNT

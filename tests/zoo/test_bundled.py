@@ -44,10 +44,10 @@ def test_they_reach_what_their_cards_say(path: Path) -> None:
     """Every tenth image of `val`: within three standard errors of the card."""
     images = open_labelled(TINY_IMAGENET, "val")
     model = open_classifier(path)
-    found = bagnet.evaluate(model, images.take(range(0, len(images), 10)))
+    evaluation = bagnet.evaluate(model, images.take(range(0, len(images), 10)))
     (card,) = model.card.scores
-    for measured, said in ((found.top(1), card.top1 / 100), (found.top(5), card.top5 / 100)):
-        assert abs(measured - said) <= 3 * np.sqrt(said * (1 - said) / found.images)
+    for measured, said in ((evaluation.top(1), card.top1 / 100), (evaluation.top(5), card.top5 / 100)):
+        assert abs(measured - said) <= 3 * np.sqrt(said * (1 - said) / evaluation.images)
 
 
 @pytest.mark.skipif(not NETWORKS, reason="they are not in the source distribution")

@@ -42,11 +42,11 @@ def test_card_of_published_weights_fits_its_network(name: str) -> None:
     assert card.preprocessing == Preprocessing(256, 224, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
     with torch.device("meta"):
         model = BagNet(card.architecture)
-    found = sum(parameter.numel() for parameter in model.parameters())
+    count = sum(parameter.numel() for parameter in model.parameters())
     if parameters is not None:
-        assert found == parameters
+        assert count == parameters
     else:  # without the 1x1 stem (192) and its 3x3 successor (36,864), with a 3x3 stem (1,728) in their place
-        assert found == PUBLISHED[name.replace("_padded.v2", ".orig")][2] - 192 - 36_864 + 1_728  # type: ignore[operator]
+        assert count == PUBLISHED[name.replace("_padded.v2", ".orig")][2] - 192 - 36_864 + 1_728  # type: ignore[operator]
     assert Card.from_json(card.to_json()) == card
 
 
@@ -95,11 +95,11 @@ def test_unknown_names_and_files_without_a_card(tmp_path: Path) -> None:
 
 
 def test_untrained_card_keeps_what_still_holds() -> None:
-    known = published()["bagnet9.orig_in1k"]
-    same = untrained(Architecture((1, 1, 0, 0)), known)
+    trained = published()["bagnet9.orig_in1k"]
+    same = untrained(Architecture((1, 1, 0, 0)), trained)
     assert (same.name, same.licence) == ("bagnet9.untrained", "no weights")
-    assert same.classes == known.classes
-    other = untrained(Architecture((1, 1, 0, 0), in_channels=2, num_classes=3), known)
-    assert [str(entry) for entry in other.classes] == ["class 0", "class 1", "class 2"]
-    assert other.preprocessing.mean == pytest.approx([sum(IMAGENET_MEAN) / 3] * 2)
-    assert other.preprocessing.std == pytest.approx([sum(IMAGENET_STD) / 3] * 2)
+    assert same.classes == trained.classes
+    changed = untrained(Architecture((1, 1, 0, 0), in_channels=2, num_classes=3), trained)
+    assert [str(entry) for entry in changed.classes] == ["class 0", "class 1", "class 2"]
+    assert changed.preprocessing.mean == pytest.approx([sum(IMAGENET_MEAN) / 3] * 2)
+    assert changed.preprocessing.std == pytest.approx([sum(IMAGENET_STD) / 3] * 2)

@@ -228,8 +228,8 @@ def test_bagnets_are_opened_as_ever(tmp_path: Path) -> None:
     for path in (tmp_path / "bagnet.safetensors", str(tmp_path / "bagnet.safetensors")):
         read_back = open_classifier(path)
         assert isinstance(read_back, BagNet)
-        found: Tensor = read_back(x)
-        assert torch.equal(found, model(x))
+        logits: Tensor = read_back(x)
+        assert torch.equal(logits, model(x))
     assert isinstance(open_classifier("bagnet25s4.tiny_in200"), BagNet)
 
 

@@ -190,9 +190,9 @@ def test_file_of_unstated_length_is_taken_to_its_end(server: Server, source: Sou
     assert fetch(source).read_bytes() == FILE
 
 
-@pytest.mark.parametrize("known", [{"sha256": SHA256}, {"sha256": SHA256[:8]}, {"git_blob": BLOB}])
-def test_wrong_file_is_refused_and_does_not_poison_the_cache(server: Server, cache: Path, known: dict[str, str]) -> None:
-    source = Source(server.url, **known)
+@pytest.mark.parametrize("facts", [{"sha256": SHA256}, {"sha256": SHA256[:8]}, {"git_blob": BLOB}])
+def test_wrong_file_is_refused_and_does_not_poison_the_cache(server: Server, cache: Path, facts: dict[str, str]) -> None:
+    source = Source(server.url, **facts)
     server.body = FILE[:-1] + bytes([FILE[-1] ^ 1])
     with pytest.raises(WrongFile, match="what arrived is not the published file and was deleted") as caught:
         fetch(source)
@@ -307,18 +307,18 @@ def test_file_put_into_the_cache_by_hand_needs_no_server(cache: Path) -> None:
 
 def test_several_at_once_fetch_once(server: Server, source: Source) -> None:
     together = threading.Barrier(4)
-    found: list[bytes] = []
+    contents: list[bytes] = []
 
     def one() -> None:
         together.wait()
-        found.append(fetch(source).read_bytes())
+        contents.append(fetch(source).read_bytes())
 
     threads = [threading.Thread(target=one) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [FILE] * 4
+    assert contents == [FILE] * 4
     assert server.asked == [None]
 
 

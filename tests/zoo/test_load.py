@@ -214,12 +214,12 @@ def test_load_refuses(stored: Path, keywords: dict[str, Any], message: str) -> N
 
 @torch.inference_mode()
 def test_one_channel_answers_to_grey_as_three_do(stored: Path, image: torch.Tensor) -> None:
-    three, one = load(stored), load(stored, in_channels=1)
+    three, single = load(stored), load(stored, in_channels=1)
     grey = image[:, :1]
-    torch.testing.assert_close(one(grey), three(grey.expand(-1, 3, -1, -1)), rtol=1e-5, atol=1e-6)
-    assert one.card is not None
-    assert one.transform.mean == (pytest.approx(sum(IMAGENET_MEAN) / 3),)
-    assert torch.equal(one.fc.weight, three.fc.weight)
+    torch.testing.assert_close(single(grey), three(grey.expand(-1, 3, -1, -1)), rtol=1e-5, atol=1e-6)
+    assert single.card is not None
+    assert single.transform.mean == (pytest.approx(sum(IMAGENET_MEAN) / 3),)
+    assert torch.equal(single.fc.weight, three.fc.weight)
 
 
 def test_more_channels_repeat_the_first_convolution_scaled(stored: Path) -> None:
@@ -236,8 +236,8 @@ def test_more_channels_repeat_the_first_convolution_scaled(stored: Path) -> None
 def test_from_one_channel_to_three_answers_alike(small: Small, tmp_path: Path, image: torch.Tensor) -> None:
     write(tmp_path / "grey.safetensors", *storable(small(in_channels=1)))
     grey = image[:, :1]
-    one, three = load(tmp_path / "grey.safetensors"), load(tmp_path / "grey.safetensors", in_channels=3)
-    torch.testing.assert_close(three(grey.expand(-1, 3, -1, -1)), one(grey), rtol=1e-5, atol=1e-6)
+    single, three = load(tmp_path / "grey.safetensors"), load(tmp_path / "grey.safetensors", in_channels=3)
+    torch.testing.assert_close(three(grey.expand(-1, 3, -1, -1)), single(grey), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("way", ["name", "path"])

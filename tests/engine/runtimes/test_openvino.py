@@ -44,8 +44,8 @@ def fast(exact: BagNet) -> Prepared:
     return prepare(exact, "openvino", threads=1)
 
 
-def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    return bool((found - expected).abs().max() <= 1e-5 * expected.abs().max())
+def close(values: torch.Tensor, expected: torch.Tensor) -> bool:
+    return bool((values - expected).abs().max() <= 1e-5 * expected.abs().max())
 
 
 @torch.inference_mode()
@@ -87,7 +87,7 @@ def test_the_program_for_any_shape_is_as_right_in_lower_precisions(precision: st
     monkeypatch.setattr(openvino, "_SHAPES", 0)
     for x, answers in zip(images, expected, strict=True):
         true = (exact.evidence(x), exact(x))
-        for found, fixed, right in zip((fast.evidence(x), fast(x)), answers, true, strict=True):
+        for flexible, fixed, right in zip((fast.evidence(x), fast(x)), answers, true, strict=True):
             error = (fixed - right).abs().max()  # both programs round, not alike
-            assert (found - right).abs().max() <= 2 * error + 1e-2 * right.abs().max()
+            assert (flexible - right).abs().max() <= 2 * error + 1e-2 * right.abs().max()
     assert fast.precision == precision

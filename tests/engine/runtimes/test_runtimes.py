@@ -24,9 +24,9 @@ def test_it_is_listed_by_its_name(name: str) -> None:
 
 def test_its_runner_is_a_class_in_this_folder(name: str) -> None:
     file, _, runner = RUNTIMES[name].runner.partition(":")
-    found = getattr(import_module(f"bagnet.engine.runtimes.{file}"), runner)
-    assert callable(found.apply)
-    assert callable(found.pooled)
+    runner_class = getattr(import_module(f"bagnet.engine.runtimes.{file}"), runner)
+    assert callable(runner_class.apply)
+    assert callable(runner_class.pooled)
 
 
 def test_its_precisions_are_known_and_float32_is_among_them(name: str) -> None:
