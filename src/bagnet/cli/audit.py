@@ -84,4 +84,4 @@ def _show(result: Audit) -> None:
         rows.append([name if top.rank == 1 else f"{name}, pattern {top.rank}", top.where, *shares, f"{top.score:.2f}"])
     if rows:
         typer.echo("\npatterns that predictions depend on")
-        print_table(["class", "where", "margin drop (random)", "flips (random)", "score"], rows, texts=["class", "where"])
+        print_table(["class", "where", "margin drop\n(random)", "flips\n(random)", "score"], rows, texts=["class", "where"])
