@@ -206,10 +206,6 @@ class Card:
         )
 
 
-def _architecture_from(record: Mapping[str, Any]) -> Architecture | ExternalArchitecture:
-    return ExternalArchitecture(**record) if "network" in record else Architecture(**record)
-
-
 def _classes_to_json(classes: ClassNames) -> str | list[str | dict[str, Any]]:
     """A class is one word, its WordNet id or its only name, where that says all; otherwise all that is known of it."""
     if classes == imagenet1k():
