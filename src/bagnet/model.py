@@ -314,8 +314,8 @@ class BagNet(nn.Module):
             rows = check_classes(classes, self.num_classes)
             if type(self.fc) is nn.Linear and not self.fc._forward_hooks and not self.fc._forward_pre_hooks:
                 return F.linear(features, self.fc.weight[rows], self.fc.bias[rows])  # the same numbers, and no others
-            some: Tensor = self.fc(features)[..., rows]
-            return some
+            chosen: Tensor = self.fc(features)[..., rows]
+            return chosen
 
     def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The logits of every window; their mean over the grid is `self(x)`.

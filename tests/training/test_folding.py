@@ -43,10 +43,10 @@ def test_a_folded_step_is_the_same_step(shape: Architecture, layout: torch.memor
     network = copy.deepcopy(plain)
     expected = step(plain, batch(layout))
     with folded(network):
-        found = step(network, batch(layout))
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        assert (one - other).abs().max() <= 1e-9 * other.abs().max().clamp(min=1e-6)
+        results = step(network, batch(layout))
+    assert len(results) == len(expected)
+    for result, plain_result in zip(results, expected, strict=True):
+        assert (result - plain_result).abs().max() <= 1e-9 * plain_result.abs().max().clamp(min=1e-6)
 
 
 def test_nothing_else_changes() -> None:

@@ -209,7 +209,7 @@ def attribute(
         )
         classes = _targets(targets, network, x)
         run = _RUNS[method](network, options)
-        parts = [run(x[some].requires_grad_(), classes[some]) for some in _batches(len(x), batch_size)]
+        parts = [run(x[rows].requires_grad_(), classes[rows]) for rows in _batches(len(x), batch_size)]
     return Attribution(
         torch.cat([part.values.detach().float() for part in parts]),
         *(_joined([getattr(part, field) for part in parts]) for field in ("completeness", "absorbed")),
@@ -221,22 +221,22 @@ Run = Callable[[Tensor, Tensor], Attribution]
 
 def _saliency(network: nn.Module, _options: Options) -> Run:
     method = needs("captum.attr", "compare").Saliency(network)
-    return lambda some, targets: Attribution(method.attribute(some, target=targets).amax(1))
+    return lambda images, targets: Attribution(method.attribute(images, target=targets).amax(1))
 
 
 def _integrated_gradients(network: nn.Module, options: Options) -> Run:
     method = needs("captum.attr", "compare").IntegratedGradients(network)
 
-    def run(some: Tensor, targets: Tensor) -> Attribution:
+    def run(images: Tensor, targets: Tensor) -> Attribution:
         values = method.attribute(
-            some,
-            options.baseline.expand_as(some),
+            images,
+            options.baseline.expand_as(images),
             targets,
             n_steps=options.steps,
             method="riemann_right",
             internal_batch_size=options.batch_size,
         )
-        logits, before = _logits(network, some, targets, options.baseline)
+        logits, before = _logits(network, images, targets, options.baseline)
         return Attribution(values.sum(1), _error(values, logits, before))
 
     return run
@@ -247,9 +247,9 @@ def _epsilon_lrp(network: nn.Module, options: Options) -> Run:
 
     rewritten = as_steps(network, options.example)
 
-    def run(some: Tensor, targets: Tensor) -> Attribution:
-        values, absorbed = epsilon_lrp(rewritten, some, targets, options.epsilon)
-        logits, _ = _logits(network, some, targets)
+    def run(images: Tensor, targets: Tensor) -> Attribution:
+        values, absorbed = epsilon_lrp(rewritten, images, targets, options.epsilon)
+        logits, _ = _logits(network, images, targets)
         error = _error(values, logits, _Logits(absorbed, logits.largest))
         _check("epsilon_lrp", network, error, options.tolerance)
         return Attribution(values.sum(1), error, absorbed)
@@ -260,11 +260,11 @@ def _epsilon_lrp(network: nn.Module, options: Options) -> Run:
 def _deeplift(network: nn.Module, options: Options) -> Run:
     method = needs("captum.attr", "compare").DeepLift(with_own_nonlinearities(network, options.example))
 
-    def run(some: Tensor, targets: Tensor) -> Attribution:
+    def run(images: Tensor, targets: Tensor) -> Attribution:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Setting forward, backward hooks")  # on a copy, which nobody else has
-            values = method.attribute(some, options.baseline.expand_as(some), targets)
-        logits, before = _logits(network, some, targets, options.baseline)
+            values = method.attribute(images, options.baseline.expand_as(images), targets)
+        logits, before = _logits(network, images, targets, options.baseline)
         error = _error(values, logits, before)
         _check("deeplift", network, error, options.tolerance)
         return Attribution(values.sum(1), error)
@@ -278,9 +278,9 @@ def _grad_cam(network: nn.Module, options: Options) -> Run:
         raise ValueError(f"layer is no part of {name_of(network)}")
     method = needs("captum.attr", "compare").LayerGradCam(network, layer)
 
-    def run(some: Tensor, targets: Tensor) -> Attribution:
-        values = method.attribute(some, target=targets, relu_attributions=True)
-        return Attribution(F.interpolate(values, some.shape[2:], mode="bilinear")[:, 0])
+    def run(images: Tensor, targets: Tensor) -> Attribution:
+        values = method.attribute(images, target=targets, relu_attributions=True)
+        return Attribution(F.interpolate(values, images.shape[2:], mode="bilinear")[:, 0])
 
     return run
 
@@ -295,15 +295,15 @@ def _occlusion(network: nn.Module, options: Options) -> Run:
             f"squares of {options.window} px every {options.stride} px leave pixels out: choose a stride up to the window"
         )
 
-    def run(some: Tensor, targets: Tensor) -> Attribution:
+    def run(images: Tensor, targets: Tensor) -> Attribution:
         with torch.no_grad():
             drops = method.attribute(
-                some,
+                images,
                 (channels, *sides),
                 (channels, *strides),
-                options.baseline.expand_as(some),
+                options.baseline.expand_as(images),
                 targets,
-                perturbations_per_eval=max(1, options.batch_size // len(some)),
+                perturbations_per_eval=max(1, options.batch_size // len(images)),
             )
         # captum gives each of a square's values, in each channel, all of the drop, and their mean where squares overlap
         return Attribution(drops.mean(1) / (sides[0] * sides[1]))
@@ -387,7 +387,7 @@ def _logits(network: nn.Module, x: Tensor, targets: Tensor, baseline: Tensor | N
     """The network's own answers to images and to the baseline (a black one where None), from passes without any hook."""
     answers = network(x.clone()).double()
     nothing = torch.zeros_like(answers) if baseline is None else network(baseline.clone()).double().expand_as(answers)
-    both = [_Logits(some.gather(1, targets[:, None])[:, 0], some.abs().amax(1)) for some in (answers, nothing)]
+    both = [_Logits(values.gather(1, targets[:, None])[:, 0], values.abs().amax(1)) for values in (answers, nothing)]
     return both[0], both[1]
 
 

@@ -90,5 +90,5 @@ class Order(Sampler[list[SampleKey]]):
             return random.permutation(self.rows)
         groups = random.permutation(len(self.starts) - 1)
         mixed = [groups[first : first + STREAMED_GROUPS] for first in range(0, len(groups), STREAMED_GROUPS)]
-        rows = [np.concatenate([np.arange(self.starts[group], self.starts[group + 1]) for group in some]) for some in mixed]
-        return np.concatenate([random.permutation(some) for some in rows])
+        ranges = ([np.arange(self.starts[group], self.starts[group + 1]) for group in together] for together in mixed)
+        return np.concatenate([random.permutation(np.concatenate(rows)) for rows in ranges])
