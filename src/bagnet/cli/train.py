@@ -150,7 +150,7 @@ def train(
 
     The same command goes on where a run was cut short. Under torchrun, on several processes and machines.
 
-    Example: `bagnet train photos/ --out runs/photos --start bagnet25s4.tiny_in200 --epochs 10`
+    Example: `bagnet train photos/ --out runs/photos --start bagnet25s4.tiny_in200`
     """
     from dataclasses import replace
 

@@ -153,13 +153,13 @@ def textures(
             for rows, x in batch.groups:
                 together = max(1, room // x[0, 0].numel())
                 for start in range(0, len(rows), together):
-                    some = slice(start, start + together)
-                    made, errors = _synthesised(network, x[some], rows[some], steps, material.seed)
+                    chunk = slice(start, start + together)
+                    made, errors = _synthesised(network, x[chunk], rows[chunk], steps, material.seed)
                     store.begin()
-                    for row, pixels in zip(rows[some], made, strict=True):
+                    for row, pixels in zip(rows[chunk], made, strict=True):
                         _keep(paths[row], pixels)
-                    kept.append((str(row), {"error": error}) for row, error in zip(rows[some], errors, strict=True))
-                    done += len(rows[some])
+                    kept.append((str(row), {"error": error}) for row, error in zip(rows[chunk], errors, strict=True))
+                    done += len(rows[chunk])
                     material.progress(Progress(f"textures of {network.name}", done, len(paths)))
             done += len(batch.bad)
         errors_of = {int(key): float(row["error"]) for key, row in kept}
