@@ -14,7 +14,7 @@ from torch import Tensor
 
 import bagnet
 from bagnet.data.sources import Images, open_images
-from bagnet.engine.runtimes.runner import CannotRun
+from bagnet.engine.program import CannotRun
 from bagnet.model import BagNet
 
 COUNT = 300

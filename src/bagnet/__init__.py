@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .studies.audit.run import audit
     from .training.run import finetune
     from .zoo.load import create, load
+    from .zoo.windowed import windowed
 
 __all__ = [
     "BagNet",
@@ -45,6 +46,7 @@ __all__ = [
     "open_maps",
     "predict",
     "prepare",
+    "windowed",
 ]
 
 try:
@@ -72,6 +74,7 @@ _ROOMS = {
     "open_maps": "runs.maps",
     "predict": "runs.predict",
     "prepare": "engine.prepare",
+    "windowed": "zoo.windowed",
 }
 
 

@@ -88,6 +88,64 @@ PUBLISHED_SHAPES: Mapping[str, Architecture] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Windowed:
+    """The shape of any classifier that is shown one window of an image at a time.
+
+    Args:
+        network: who builds the classifier: "timm:NAME", "torchvision:NAME" or "package.module:function".
+        window: side of a window, in pixels of the prepared image.
+        stride: between neighbouring windows, in pixels of the prepared image.
+        head: the name in the network of the linear layer that makes logits of its pooled features; "" where it has none, so
+            that the logits of the windows are averaged.
+        resize: side that each window is resized to for the network; None shows it as it is.
+        num_classes: logits.
+        in_channels: channels of the input image.
+
+    Raises:
+        ValueError: a field is out of range; the message says which.
+    """
+
+    network: str
+    window: int
+    stride: int
+    head: str = ""
+    resize: int | None = None
+    num_classes: int = 1000
+    in_channels: int = 3
+
+    def __post_init__(self) -> None:
+        for field in ("window", "stride", "resize", "num_classes", "in_channels"):
+            number = getattr(self, field)
+            optional = field == "resize" and number is None
+            if not optional and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+                raise ValueError(f"{field} must be a whole number >= 1, got {number!r}")
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where the windows lie."""
+        return Geometry(self.window, self.stride)
+
+    @property
+    def name(self) -> str:
+        """`windowed<window>s<stride>`, in pixels of the prepared image."""
+        return f"windowed{self.window}s{self.stride}"
+
+    @property
+    def shown(self) -> int:
+        """Side of what the network is shown, in pixels."""
+        return self.resize or self.window
+
+    @property
+    def whole(self) -> ExternalArchitecture:
+        """The classifier by itself."""
+        return ExternalArchitecture(self.network, self.num_classes, self.in_channels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them; `Windowed(**fields)` reads them back."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class ExternalArchitecture:
     """The shape of a network that is not a BagNet, kept for comparison or as a teacher.
 
@@ -109,3 +167,13 @@ class ExternalArchitecture:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""
         return asdict(self)
+
+
+AnyArchitecture = Architecture | Windowed | ExternalArchitecture
+
+
+def architecture_from(fields: Mapping[str, Any]) -> AnyArchitecture:
+    """What `to_dict` of one of them wrote; each has fields that the others have not. Raises TypeError, ValueError: none did."""
+    if "window" in fields:
+        return Windowed(**fields)
+    return ExternalArchitecture(**fields) if "network" in fields else Architecture(**fields)

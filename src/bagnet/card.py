@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .architecture import Architecture, ExternalArchitecture
+from .architecture import AnyArchitecture, Architecture, Windowed, architecture_from
 from .data.names import ClassName, ClassNames, imagenet1k
 from .data.transforms import Preprocessing
 
@@ -85,7 +85,7 @@ class Card:
     """
 
     name: str
-    architecture: Architecture | ExternalArchitecture
+    architecture: AnyArchitecture
     classes: ClassNames
     preprocessing: Preprocessing
     multilabel: bool = False
@@ -117,17 +117,20 @@ class Card:
         return f"Card({self.name}: {len(self.classes)} classes{best})"
 
     @property
-    def bagnet(self) -> Architecture:
-        """The architecture, where it is a BagNet's.
+    def local(self) -> Architecture | Windowed:
+        """The architecture, where it is a bag of windows, which has evidence to show.
 
         Raises:
             ValueError: it is another network's.
         """
-        if isinstance(self.architecture, ExternalArchitecture):
-            raise ValueError(f"{self.name}: is not a BagNet but a {self.architecture.network}, which has no evidence to show")
+        if not isinstance(self.architecture, Architecture | Windowed):
+            raise ValueError(
+                f"{self.name}: is not a bag of windows but a {self.architecture.network}, which has no evidence to show; "
+                "bagnet.windowed makes it local"
+            )
         return self.architecture
 
-    def adapted(self, architecture: Architecture, classes: ClassNames, new_head: bool) -> Card:
+    def adapted(self, architecture: Architecture | Windowed, classes: ClassNames, new_head: bool) -> Card:
         """The card of these weights after a change, under a name that no longer claims to be them.
 
         Args:
@@ -193,9 +196,7 @@ class Card:
         return cls(
             **{
                 **values,
-                "architecture": (ExternalArchitecture if "network" in values["architecture"] else Architecture)(
-                    **values["architecture"]
-                ),
+                "architecture": architecture_from(values["architecture"]),
                 "preprocessing": Preprocessing(**values["preprocessing"]),
                 "classes": _classes_from_json(values["classes"]),
                 "scores": tuple(Score(**score) for score in values.get("scores", ())),

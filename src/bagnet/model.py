@@ -7,23 +7,16 @@ State-dict names and numbers are those of the published code, so published check
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
-from math import floor, sqrt
-from os import PathLike
-from typing import Any
+from math import sqrt
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .architecture import EXPANSION, Architecture
-from .card import Card, digest
-from .data.names import ClassNames, check_classes
-from .data.transforms import Preprocessing
+from .bag import BagOfFeatures
 from .geometry import Geometry
-from .weights import save
 
 
 class Bottleneck(nn.Module):
@@ -84,7 +77,7 @@ class Bottleneck(nn.Module):
         return shortcut[..., :rows, :columns]
 
 
-class BagNet(nn.Module):
+class BagNet(BagOfFeatures):
     """An image classifier whose logits are the mean of the logits of small windows.
 
     Build one with `bagnet.create` or `bagnet.load`, which also give it a card.
@@ -93,14 +86,11 @@ class BagNet(nn.Module):
         architecture: the shape of the network.
     """
 
-    card: Card | None
-    runtime = "torch"
+    architecture: Architecture
+    first_conv = "conv1"
 
     def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        self.architecture = architecture
-        self.geometry = architecture.geometry
-        self.card = None
+        super().__init__(architecture)
         width = architecture.width
         if architecture.padded:
             self.conv1 = nn.Conv2d(architecture.in_channels, width, 3, padding=1, bias=False)
@@ -133,102 +123,14 @@ class BagNet(nn.Module):
         return nn.Sequential(*blocks)
 
     @property
-    def name(self) -> str:
-        """The architecture's name, which states the true window and stride."""
-        return self.architecture.name
-
-    @property
-    def num_classes(self) -> int:
-        """Length of the logits."""
-        return self.architecture.num_classes
-
-    @property
     def num_features(self) -> int:
         """Channels of the bag of features."""
         return self.architecture.num_features
 
     @property
-    def head_hidden_size(self) -> int:
-        """As timm calls `num_features` where a head follows."""
-        return self.num_features
-
-    @property
-    def pretrained_cfg(self) -> dict[str, Any]:
-        """What timm's tools ask of a model: how images are prepared, by `timm.data.resolve_model_data_config(model)`."""
-        transform = self.transform
-        side = transform.crop or transform.resize or 224
-        return {
-            "architecture": self.name,
-            "tag": "" if self.card is None else self.card.name.partition(".")[2],
-            "num_classes": self.num_classes,
-            "input_size": (self.architecture.in_channels, side, side),
-            "fixed_input_size": False,
-            "interpolation": transform.interpolation,
-            "crop_pct": _crop_share(transform.resize, side),
-            "crop_mode": "center",
-            "mean": transform.mean,
-            "std": transform.std,
-            "first_conv": "conv1",
-            "classifier": "fc",
-        }
-
-    @property
-    def default_cfg(self) -> dict[str, Any]:
-        """The older name of `pretrained_cfg`."""
-        return self.pretrained_cfg
-
-    @property
-    def precision(self) -> str:
-        """Of the weights: "float32", "float64", "bfloat16" or "float16"."""
-        return str(self.conv1.weight.dtype).removeprefix("torch.")
-
-    @property
-    def weights_digest(self) -> str:
-        """`digest` of the weights as they are now, by which the same model is known again."""
-        return digest(self.state_dict())
-
-    @property
     def stages(self) -> tuple[nn.Sequential, ...]:
         """The four stages, in order."""
         return tuple(self.get_submodule(f"layer{stage}") for stage in range(1, 5))  # type: ignore[misc]
-
-    @property
-    def classes(self) -> ClassNames:
-        """What the logits stand for, as the card says."""
-        return self._card().classes
-
-    @property
-    def transform(self) -> Preprocessing:
-        """Callable PIL image -> (3, H, W) float32 tensor, prepared as the card says."""
-        return self._card().preprocessing
-
-    def _card(self) -> Card:
-        if self.card is None:
-            raise ValueError("this network has no card yet: build it with bagnet.create or bagnet.load")
-        return self.card
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the weights as safetensors with the card inside; `bagnet.load(path)` gives the same network back.
-
-        Raises:
-            ValueError: the network has no card, or the name does not end in .safetensors.
-            OSError: the file cannot be written; an older one stays as it was.
-        """
-        save(self, path)
-
-    def check(self, x: Tensor) -> None:
-        """See that x is a batch this network takes.
-
-        Raises:
-            ValueError: x has another shape, or is smaller than one window.
-        """
-        if isinstance(x, fx.Proxy) or torch.compiler.is_compiling():
-            return  # a graph is made for inputs of any size
-        if x.ndim != 4 or x.shape[1] != self.architecture.in_channels:
-            raise ValueError(
-                f"{self.name} takes a batch of shape (B, {self.architecture.in_channels}, H, W), got {tuple(x.shape)}"
-            )
-        self.geometry.grid(x.shape[2], x.shape[3])
 
     def features(self, x: Tensor) -> Tensor:
         """The bag of features: what each window is turned into before the linear head.
@@ -256,97 +158,6 @@ class BagNet(nn.Module):
         else:
             stem = self.conv2(self.conv1(x))
         return stem
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Timm's name of `features`."""
-        return self.features(x)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, C, h, w) features -> (B, K) logits, or (B, C) where `pre_logits`, as timm's tools ask for them."""
-        pooled = self._pooled(x)
-        return pooled if pre_logits else self._classified(pooled)
-
-    def get_classifier(self) -> nn.Module:
-        """The linear head."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new random head for so many classes; the card says so.
-
-        Raises:
-            ValueError: num_classes < 1, or another pooling than the mean over windows is asked for.
-        """
-        if global_pool not in (None, "avg"):
-            raise ValueError(f"a bag of windows is averaged: global_pool={global_pool!r} would be another network")
-        architecture = replace(self.architecture, num_classes=num_classes)
-        like = self.conv1.weight
-        self.fc = nn.Linear(self.num_features, num_classes).to(like.device, like.dtype)
-        self.architecture = architecture
-        if self.card is not None:
-            self.card = self.card.adapted(architecture, ClassNames.numbered(num_classes), new_head=True)
-
-    def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
-        """The linear classifier, in its own precision always.
-
-        Args:
-            features: (B, C) or (B, C, h, w).
-            classes: indices of the wanted classes, in the wanted order; all where None.
-
-        Returns:
-            (B, K) or (B, K, h, w) logits.
-
-        Raises:
-            IndexError: a class index is out of range.
-        """
-        if features.ndim == 2:
-            return self._classified(features, classes)
-        return self._classified(features.permute(0, 2, 3, 1), classes).permute(0, 3, 1, 2)
-
-    def _classified(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
-        """(..., C) -> (..., K): by the module `fc`, whatever has taken its place, with its hooks."""
-        parameter = next(self.fc.parameters(), None)
-        if parameter is not None:
-            features = features.to(parameter.dtype)
-        with torch.autocast("cpu" if parameter is None or parameter.is_meta else parameter.device.type, enabled=False):
-            if classes is None:
-                every: Tensor = self.fc(features)
-                return every
-            rows = check_classes(classes, self.num_classes)
-            if type(self.fc) is nn.Linear and not self.fc._forward_hooks and not self.fc._forward_pre_hooks:
-                return F.linear(features, self.fc.weight[rows], self.fc.bias[rows])  # the same numbers, and no others
-            chosen: Tensor = self.fc(features)[..., rows]
-            return chosen
-
-    def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
-        """The logits of every window; their mean over the grid is `self(x)`.
-
-        Args:
-            x: (B, in_channels, H, W) prepared images.
-            classes: indices of the wanted classes, in the wanted order; all where None.
-
-        Returns:
-            (B, K, h, w) logits.
-
-        Raises:
-            ValueError: as `features`.
-            IndexError: a class index is out of range.
-        """
-        return self.head(self.features(x), classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) of prepared images (B, in_channels, H, W). Raises as `features`."""
-        return self._classified(self._pooled(self.features(x)))
-
-    def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, K) logits by pooling before the head and (B, K, h, w) evidence, from one pass. Raises as `features`."""
-        features = self.features(x)
-        return self.head(self._pooled(features)), self.head(features)
-
-    def _pooled(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C), the mean over windows."""
-        if self.training:  # by way of (B, h w, C), so that the gradient, too, is channels last
-            return features.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
-        return features.mean((2, 3))
 
     def at_stride(self, stride: int) -> BagNet:
         """The same network with its windows closer together, for maps finer than the decision grid.
@@ -379,11 +190,3 @@ class BagNet(nn.Module):
                 dilation *= block.dilate(dilation)
         finer.geometry = Geometry(self.geometry.size, reached, self.geometry.origin)
         return finer
-
-
-def _crop_share(resize: int | None, crop: int) -> float:
-    """`crop / resize` so that timm, which rounds `crop / share` down, gets the resize back."""
-    if resize is None:
-        return 1.0
-    share = crop / resize
-    return share if floor(crop / share) == resize else crop / (resize + 0.5)

@@ -9,7 +9,7 @@ from torch import Tensor
 from bagnet.bench import build
 from bagnet.bench.build import Workload, built
 from bagnet.bench.cases import Case
-from bagnet.engine.runtimes.runner import CannotRun
+from bagnet.engine.program import CannotRun
 
 
 def bagnet9_by_hand(side: int) -> int:

@@ -17,7 +17,7 @@ from bagnet.data.transforms import Preprocessing
 from bagnet.engine.classifier import Predictor
 from bagnet.engine.prepare import Prepared, prepare
 from bagnet.engine.runtimes import RUNTIMES
-from bagnet.engine.runtimes.runner import CannotRun
+from bagnet.engine.program import CannotRun
 from bagnet.model import BagNet
 from bagnet.zoo.external import ExternalNetwork
 from bagnet.zoo.load import create

@@ -21,7 +21,8 @@ from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
 from bagnet.weights import BadCheckpoint, storable, write
 from bagnet.zoo.catalogue import UnknownModel
-from bagnet.zoo.external import ExternalNetwork, build, open_classifier
+from bagnet.zoo.external import ExternalNetwork, open_classifier
+from bagnet.zoo.networks import build
 from bagnet.zoo.fetch import DownloadFailed
 
 SMALL_RESNET = ExternalArchitecture("bagnet.zoo.comparison:small_resnet", 3, 1)

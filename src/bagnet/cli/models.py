@@ -41,7 +41,7 @@ def _row(card: Card) -> dict[str, Any]:
     from ..zoo.fetch import cached
     from ..zoo.names import DEFAULT, bundled
 
-    window = card.bagnet.geometry
+    window = card.local.geometry
     best = card.scores[0] if card.scores else None
     fetched = card.source is not None and cached(card.source)
     return {
@@ -109,11 +109,14 @@ def info(name: Name, as_json: AsJson = False) -> None:
 
 def _network(card: Card) -> dict[str, str]:
     """What computes, in words."""
-    from ..architecture import ExternalArchitecture
+    from ..architecture import ExternalArchitecture, Windowed
 
     if isinstance(card.architecture, ExternalArchitecture):
         return {"network": card.architecture.network}
     shape, window = card.architecture, card.architecture.geometry
+    if isinstance(shape, Windowed):
+        resized = f", resized to {shape.resize} px" if shape.resize else ""
+        return {"window": f"{window.size} px every {window.stride} px{resized}", "network": f"{shape.network}, window by window"}
     return {
         "window": f"{window.size} px every {window.stride} px{', zero-padded' if shape.padded else ''}",
         "network": f"kernel3 {shape.kernel3}, strides {shape.strides}, layers {shape.layers}, width {shape.width}",

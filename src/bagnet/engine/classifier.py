@@ -70,6 +70,10 @@ class Classifier(Predictor, Protocol):
     def num_features(self) -> int:
         """Channels of the features."""
 
+    @property
+    def windows_apart(self) -> bool:
+        """Whether each window is computed by itself, so that a part of an image costs as much as it has windows."""
+
     def features(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, h, w): what each window is turned into before the head."""
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..model import BagNet, Bottleneck
+from .program import Program
 
 
-class FoldedFeatures(nn.Module):
+class FoldedFeatures(Program):
     """The bag of features of a BagNet after all rewrites: (B, in_channels, H, W) -> (B, C, h, w), equal to `model.features`.
 
     Args:
@@ -37,12 +38,14 @@ class FoldedFeatures(nn.Module):
         features: Tensor = self.blocks(torch.relu(self.stem(x)))
         return features
 
-    def split(self, share: float) -> tuple[nn.Sequential, nn.Sequential]:
-        """The network in two parts, to be run one after the other.
+    @property
+    def example(self) -> Tensor:
+        """Of a few cells a side."""
+        side = self.geometry.smallest_input + 4 * self.geometry.stride
+        return torch.zeros(2, self.stem.in_channels, side, side + self.geometry.stride)
 
-        Args:
-            share: of the multiply-adds of a large image that the first part may need at most.
-        """
+    def split(self, share: float) -> tuple[nn.Sequential, nn.Sequential]:
+        """Between two blocks, as `Program.split`."""
         places = 1.0  # where a convolution is computed, per pixel of the image
         costs = [float(self.stem.weight.numel())]
         for block in self.blocks:

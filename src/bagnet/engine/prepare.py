@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..bag import BagOfFeatures
 from ..card import Card
 from ..data.names import ClassNames, check_classes
 from ..data.transforms import Preprocessing
 from ..geometry import Geometry
 from ..model import BagNet
+from ..windowed_network import WindowedNetwork
 from .classifier import Predictor, model_name
 from .fold import FoldedFeatures
+from .program import CannotRun
 from .runtimes import PRECISIONS, RUNTIMES
-from .runtimes.runner import CannotRun, Options, Runner
+from .runtimes.runner import Options, Runner
+from .windows import WindowProgram, WindowRunner, typical_windows
 
 _CROP_CELLS = 24  # per side of an image part to calibrate on
 _HEAD_ROWS = 512  # windows whose features the head takes at a time
@@ -44,16 +49,16 @@ class Verification:
 
 
 class Prepared:
-    """A BagNet on a runtime: every call of a BagNet's that classifies, with the same meaning.
+    """A BagNet or a windowed network on a runtime: every call of theirs that classifies, with the same meaning.
 
     Built by `prepare`. The linear head runs here, in float32, always.
     """
 
-    def __init__(self, model: BagNet, run: Callable[[FoldedFeatures], Runner], runtime: str) -> None:
+    def __init__(self, model: BagOfFeatures, run: Callable[[BagOfFeatures], Runner], runtime: str) -> None:
         self._exact, self._run, self.runtime = model, run, runtime
-        self._runner = run(FoldedFeatures(model))
+        self._runner = run(model)
         self._finer: dict[int, Prepared] = {}
-        self._weight, self._bias = model.fc.weight.detach().float(), model.fc.bias.detach().float()
+        self._linear = _linear(model)
 
     def __repr__(self) -> str:
         return f"Prepared({model_name(self)} by {self.runtime} in {self.precision})"
@@ -103,6 +108,11 @@ class Prepared:
         """`digest` of the weights that it was made from, in float32."""
         return self._exact.weights_digest
 
+    @property
+    def windows_apart(self) -> bool:
+        """Whether each window is computed by itself."""
+        return self._exact.windows_apart
+
     def check(self, x: Tensor) -> None:
         """As `BagNet.check`."""
         self._exact.check(x)
@@ -125,7 +135,9 @@ class Prepared:
     def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """The linear classifier in float32, as `BagNet.head`."""
         wanted = slice(None) if classes is None else check_classes(classes, self.num_classes)
-        weight, bias = self._weight[wanted].to(features.device), self._bias[wanted].to(features.device)
+        if self._linear is None:
+            return features[:, wanted].float()
+        weight, bias = (part[wanted].to(features.device) for part in self._linear)
         if features.ndim == 2:
             return F.linear(features.float(), weight, bias)
         if features.dtype == torch.float32 and features.is_contiguous():
@@ -191,7 +203,7 @@ def prepare(
     """The same classifier on a faster runtime. The model given is not changed, and later changes to it are not seen.
 
     Args:
-        model: a BagNet in eval mode.
+        model: a BagNet or a windowed network, in eval mode.
         runtime: one of `RUNTIMES`: "torch", "onnxruntime" or "openvino".
         precision: "float32" changes no answer but its rounding; "tf32" (CUDA), "bf16" and "int8" do: see `Prepared.verify`.
             "mixed" is float32 for the first quarter of the arithmetic, about, and bf16 for the rest.
@@ -200,7 +212,7 @@ def prepare(
         threads: for onnxruntime and openvino: how many, instead of all cores.
 
     Raises:
-        CannotRun: the model is not a BagNet, there is no such runtime or precision, or not on this processor, int8 without
+        CannotRun: the model is neither, there is no such runtime or precision, or not on this processor, int8 without
             calibration, calibration without int8, fewer than one thread.
         ValueError: the calibration images are no batches that the model takes.
         ImportError: the runtime's package is missing; the message has the pip command.
@@ -217,20 +229,43 @@ def prepare(
         raise CannotRun(f"threads must be at least 1, got {threads}")
     if calibration is not None and precision != "int8":
         raise CannotRun(f"calibration images are for int8, not for {precision}: leave them out")
-    if not isinstance(model, BagNet):
-        raise CannotRun(f"{model_name(model)} is not a BagNet and cannot be prepared: it runs on torch in float32 alone")
+    if not isinstance(model, BagOfFeatures):
+        raise CannotRun(f"{model_name(model)} is no bag of windows and cannot be prepared: it runs on torch in float32 alone")
     exact = _frozen_copy(model)
     batches = None if calibration is None else _calibration(exact, calibration)
-    options = Options(str(exact.conv1.weight.device) if runtime == "torch" else "cpu", compile, threads)
-
-    def run(features: FoldedFeatures) -> Runner:
-        typical = batches if batches is None or features.geometry == exact.geometry else _crops(batches, features.geometry)
-        return RUNTIMES[runtime].run(features, precision, replace(options, calibration=typical))
-
-    return Prepared(exact, run, runtime)
+    device = next(exact.parameters()).device
+    options = Options(str(device) if runtime == "torch" else "cpu", compile, threads)
+    start = partial(RUNTIMES[runtime].run, precision=precision)
+    return Prepared(exact, _windows_run(exact, start, options, batches) or _whole_run(start, options, batches), runtime)
 
 
-def _calibration(model: BagNet, images: Tensor | Iterable[Tensor]) -> list[Tensor]:
+Start = Callable[..., Runner]
+
+
+def _windows_run(
+    model: BagOfFeatures, start: Start, options: Options, batches: list[Tensor] | None
+) -> Callable[[BagOfFeatures], Runner] | None:
+    """How a windowed network is run at any stride: by one program for its windows; None where it is none."""
+    if not isinstance(model, WindowedNetwork):
+        return None
+    typical = None if batches is None else typical_windows(batches, model.geometry)
+    runner = start(WindowProgram(model), options=replace(options, calibration=typical))
+    return lambda finer: WindowRunner(runner, finer.geometry)
+
+
+def _whole_run(start: Start, options: Options, batches: list[Tensor] | None) -> Callable[[BagOfFeatures], Runner]:
+    """How a BagNet is run: by a program for each stride, all windows of an image at once."""
+
+    def run(model: BagOfFeatures) -> Runner:
+        assert isinstance(model, BagNet)
+        dense = batches is not None and model.geometry.stride < model.architecture.geometry.stride
+        typical = _crops(batches, model.geometry) if dense and batches is not None else batches
+        return start(FoldedFeatures(model), options=replace(options, calibration=typical))
+
+    return run
+
+
+def _calibration(model: BagOfFeatures, images: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """As batches that the model takes; at least one image."""
     batches = [images] if isinstance(images, Tensor) else list(images)
     for batch in batches:
@@ -255,10 +290,16 @@ def _crops(batches: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
     return crops
 
 
-def _frozen_copy(model: BagNet) -> BagNet:
-    if not isinstance(model.fc, nn.Linear):
+def _frozen_copy(model: BagOfFeatures) -> BagOfFeatures:
+    """In float32 and eval mode. CannotRun: its head is no linear layer, nor the identity of logits that are averaged."""
+    if not isinstance(model.fc, nn.Linear | nn.Identity):
         raise CannotRun(f"the head of this network is a {type(model.fc).__name__}: only a linear layer can be prepared")
-    copy = BagNet(model.architecture).to(model.conv1.weight.device)
-    copy.load_state_dict(model.state_dict())
-    copy.card = model.card
-    return copy.float().eval().requires_grad_(False)
+    return deepcopy(model).float().eval().requires_grad_(False)
+
+
+def _linear(model: BagOfFeatures) -> tuple[Tensor, Tensor] | None:
+    """Matrix and bias of the head in float32; None where the features are the logits."""
+    if not isinstance(model.fc, nn.Linear):
+        return None
+    weight = model.fc.weight.detach().float()
+    return weight, weight.new_zeros(len(weight)) if model.fc.bias is None else model.fc.bias.detach().float()

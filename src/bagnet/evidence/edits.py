@@ -17,7 +17,7 @@ from ..data.names import check_classes
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
 from ..engine.inference import exact, like_weights
-from ..geometry import Axis, Box, Placement, Span, Tile, batches_of, covering_tiles, tile_touching, touched_cells
+from ..geometry import Axis, Box, Placement, Span, Tile, batches_of, cell_tiles, covering_tiles, tile_touching, touched_cells
 from .evidence import Evidence
 from .explain import take
 
@@ -134,10 +134,9 @@ def occlude(
     tiles: list[Tile] = []
     numbers: list[int] = []
     for number, box in enumerate(map(_check_box, boxes)):
-        tile = tile_touching(model.geometry, box, height, width)
-        if tile is not None:
-            tiles.append(tile)
-            numbers.append(number)
+        touching = _tiles_touching(model, box, height, width)
+        tiles += touching
+        numbers += [number] * len(touching)
     for batch in batches_of(tiles):
         crops = torch.cat([x[(..., *tiles[index].crop.slices)] for index in batch])
         for index, crop in zip(batch, crops, strict=True):
@@ -158,15 +157,23 @@ def _changed_values(model: Classifier, before: Tensor, x: Tensor, where: Box | M
     after = before.clone()
     touched = None
     if isinstance(region, Box):
-        tiles = list(filter(None, [tile_touching(model.geometry, region, height, width)]))
+        tiles = _tiles_touching(model, region, height, width)
     else:
         cells = touched_cells(model.geometry, region.cpu().numpy())
-        tiles = covering_tiles(model.geometry, cells, height, width)
+        tiles = (cell_tiles if model.windows_apart else covering_tiles)(model.geometry, cells, height, width)
         touched = torch.from_numpy(cells).to(after.device)
     for tile, values in _evidence_of(model, x, tiles, classes):
         new, old = values.to(after), after[(0, ..., *tile.cells.slices)]
         after[(0, ..., *tile.cells.slices)] = new if touched is None else torch.where(touched[tile.cells.slices], new, old)
     return after
+
+
+def _tiles_touching(model: Classifier, box: Box, height: int, width: int) -> list[Tile]:
+    """The tiles that compute the cells whose windows hold a pixel of a box; none where no window does."""
+    if model.windows_apart:
+        return cell_tiles(model.geometry, model.geometry.cells_touching(box, height, width), height, width)
+    tile = tile_touching(model.geometry, box, height, width)
+    return [] if tile is None else [tile]
 
 
 def _evidence_of(

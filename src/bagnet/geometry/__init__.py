@@ -5,10 +5,11 @@ Integers only, no images and no tensors. Tiling, pictures, edits and proofs are 
 
 from .boxes import Box, Span, ceil_div
 from .placement import Axis, Placement
-from .tiling import Tile, batches_of, covering_tiles, squares, tile_of, tile_touching, tiles_of, touched_cells
+from .tiling import BATCH_SIZES, Tile, batches_of, cell_tiles, covering_tiles, squares, tile_of, tile_touching, tiles_of, touched_cells
 from .windows import Geometry
 
 __all__ = [
+    "BATCH_SIZES",
     "Axis",
     "Box",
     "Geometry",
@@ -17,6 +18,7 @@ __all__ = [
     "Tile",
     "batches_of",
     "ceil_div",
+    "cell_tiles",
     "covering_tiles",
     "squares",
     "tile_of",

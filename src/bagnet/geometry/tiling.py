@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from math import isqrt
 from typing import NamedTuple
 
@@ -87,6 +88,22 @@ def tile_touching(geometry: Geometry, box: Box, height: int, width: int) -> Tile
     rows, columns = geometry.grid(height, width)
     room = geometry.most_cells_touching(box.height, rows), geometry.most_cells_touching(box.width, columns)
     return tile_of(geometry, cells, height, width, room)
+
+
+def cell_tiles(geometry: Geometry, cells: Mask | Box, height: int, width: int) -> list[Tile]:
+    """A tile for each cell by itself, for networks that compute each window by itself.
+
+    Args:
+        geometry: of the network.
+        cells: a box of the grid, or (h, w) which of them.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+    """
+    if isinstance(cells, Box):
+        places = list(product(range(cells.top, cells.bottom), range(cells.left, cells.right)))
+    else:
+        places = [(int(row), int(column)) for row, column in np.argwhere(cells)]
+    return [tile_of(geometry, Box(column, row, column + 1, row + 1), height, width) for row, column in places]
 
 
 def touched_cells(geometry: Geometry, mask: Mask) -> Mask:

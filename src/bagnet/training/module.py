@@ -13,10 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..bag import BagOfFeatures
 from ..data.decode import BadImage
 from ..data.order import Order
 from ..data.samples import Batch
-from ..model import BagNet
 from .losses import classification, distillation, logit_distance, sparsity
 from .recipe import Recipe
 
@@ -131,7 +131,7 @@ class Training(LightningModule):
             self.unreadable.update(batch.unreadable)
             check_unreadable(self.unreadable, self.images, recipe)
         evidence = None
-        if recipe.sparsity and isinstance(self.model, BagNet):
+        if recipe.sparsity and isinstance(self.model, BagOfFeatures):
             logits, evidence = self.model.logits_and_evidence(batch.images)
         else:
             logits = self.model(batch.images)
@@ -169,7 +169,7 @@ class Training(LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        head = {id(parameter) for parameter in self.model.fc.parameters()} if isinstance(self.model, BagNet) else set()
+        head = {id(parameter) for parameter in self.model.fc.parameters()} if isinstance(self.model, BagOfFeatures) else set()
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in self.model.parameters():
             parameter.requires_grad_(id(parameter) in head or not recipe.freeze)

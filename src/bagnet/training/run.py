@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..architecture import Architecture, ExternalArchitecture
+from ..architecture import AnyArchitecture, Architecture, ExternalArchitecture
+from ..bag import BagOfFeatures
 from ..card import Card, Score
 from ..data.labelled import has_split, open_labelled
 from ..data.labels import LabelledImages
@@ -28,8 +29,9 @@ from ..files import replacing
 from ..model import BagNet
 from ..runs.store import Store, claim, held_settings
 from ..weights import storable, write
-from ..zoo.external import ExternalNetwork, build, open_classifier
+from ..zoo.external import ExternalNetwork, open_classifier
 from ..zoo.load import load, with_head
+from ..zoo.networks import build
 from .checkpoints import LAST, STEADY
 from .fitting import fit
 from .processes import rank, ranks
@@ -73,9 +75,9 @@ def train(
     recipe: Recipe | str = "modern",
     *,
     shape: Architecture | ExternalArchitecture | None = None,
-    start: BagNet | None = None,
+    start: BagOfFeatures | None = None,
     preprocessing: Preprocessing | None = None,
-    teacher: str | BagNet | ExternalNetwork | Sequence[str | BagNet | ExternalNetwork] = (),
+    teacher: str | BagOfFeatures | ExternalNetwork | Sequence[str | BagOfFeatures | ExternalNetwork] = (),
     tag: str = "mine",
     workers: int | None = None,
     stream: bool = False,
@@ -131,7 +133,7 @@ def train(
     network, shape = _network(shape, start, images, len(preprocessing.mean))
     _check_recipe(recipe, network, shape.name, start)
     _check_val(source, images)
-    if isinstance(network, BagNet):
+    if isinstance(network, BagOfFeatures):
         for side in filter(None, (preprocessing.crop, recipe.train_crop)):
             network.geometry.grid(side, side)  # raises where a window does not fit
     recipe = recipe.fitted(len(images))
@@ -230,7 +232,7 @@ def _say(line: str) -> None:
 
 
 def finetune(
-    model: BagNet | str | PathLike[str],
+    model: BagOfFeatures | str | PathLike[str],
     source: str | PathLike[str],
     out: str | PathLike[str] = "finetuned",
     recipe: Recipe | str | PathLike[str] = "modern",
@@ -250,7 +252,7 @@ def finetune(
     """
     rest = {name: changes.pop(name) for name in set(signature(train).parameters) & set(changes)}
     chosen = recipe.changed(**changes) if isinstance(recipe, Recipe) else finetuning(recipe, **changes)
-    start = model if isinstance(model, BagNet) else load(model)
+    start = model if isinstance(model, BagOfFeatures) else load(model)
     return train(source, out, chosen, start=start, **rest)
 
 
@@ -263,9 +265,9 @@ def _check_folder(folder: Path, source: str | PathLike[str]) -> None:
         raise ValueError(f"{folder}: lies among the images, where it would be taken for a class; name another folder for the run")
 
 
-def _check_recipe(recipe: Recipe, network: nn.Module, name: str, start: BagNet | None) -> None:
+def _check_recipe(recipe: Recipe, network: nn.Module, name: str, start: BagOfFeatures | None) -> None:
     """Whether what the recipe asks for can be done with the network."""
-    if not isinstance(network, BagNet):
+    if not isinstance(network, BagOfFeatures):
         plain = Recipe()
         for field in ("sparsity", "freeze", "backbone_rate"):
             if getattr(recipe, field) != getattr(plain, field):
@@ -290,8 +292,8 @@ def _check_val(source: str | PathLike[str], images: LabelledImages) -> None:
 
 
 def _network(
-    shape: Architecture | ExternalArchitecture | None, start: BagNet | None, images: LabelledImages, channels: int
-) -> tuple[nn.Module, Architecture | ExternalArchitecture]:
+    shape: Architecture | ExternalArchitecture | None, start: BagOfFeatures | None, images: LabelledImages, channels: int
+) -> tuple[nn.Module, AnyArchitecture]:
     """The network to train and its shape, with as many logits as there are classes."""
     counts: dict[str, Any] = {"num_classes": len(images.classes), "in_channels": channels}
     if start is not None:
@@ -317,9 +319,9 @@ def _finished(
     """Write the weights, measure them as stored, and write them again with what they reach on the card."""
     path = folder / f"{card.name}.safetensors"
     if rank() == 0:
-        if isinstance(network, BagNet):
+        if isinstance(network, BagOfFeatures):
             network.card = card
-        result = network if isinstance(network, BagNet) else ExternalNetwork(network, card)
+        result = network if isinstance(network, BagOfFeatures) else ExternalNetwork(network, card)
         state, card = storable(result, half=True)
         write(path, state, card)
     if torch.distributed.is_initialized():

@@ -7,13 +7,14 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from ..architecture import Architecture
-from ..card import Card
+from ..architecture import Architecture, Windowed
+from ..card import Card, Score
 from ..data.names import ClassNames, imagenet1k
 from ..data.transforms import Preprocessing
+from ..weights import State
 from .checkpoint import read
 from .fetch import check, difference, file_sha256
-from .names import bundled, published_records
+from .names import bundled, published_records, variants
 
 
 class UnknownModel(ValueError):
@@ -33,12 +34,30 @@ def card_of(name: str) -> Card:
         UnknownModel: there is none; the message has the nearest names.
     """
     if name in bundled():
-        card = read(bundled()[name])[1]
-        assert card is not None  # files in the package are written with a card
-        return card
+        return bundled_weights(name)[1]
     if name in published():
         return published()[name]
     raise unknown(name)
+
+
+def bundled_weights(name: str) -> tuple[State, Card]:
+    """The tensors and the card of a model inside the package."""
+    state, card = read(bundled()[name])
+    assert card is not None  # files in the package are written with a card
+    if name not in variants():
+        return state, card
+    variant = variants()[name]
+    assert isinstance(card.architecture, Windowed)
+    shape = replace(card.architecture, window=variant["window"], stride=variant["stride"])
+    scores = tuple(Score(**score) for score in variant.get("scores", ()))
+    return state, replace(
+        card,
+        name=name,
+        architecture=shape,
+        preprocessing=replace(card.preprocessing, resize=variant["scale"]),
+        scores=scores,
+        notes=f"{variant.get('notes', '')} The weights are those of {card.name}.".strip(),
+    )
 
 
 def card_at(name: str) -> Card:

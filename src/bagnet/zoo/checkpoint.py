@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..architecture import PUBLISHED_SHAPES, Architecture
+from ..bag import BagOfFeatures
 from ..card import Card
-from ..model import BagNet
 from ..weights import BadCheckpoint, State, read_safetensors
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[State, Card | None]:
     return _plain(content, path), None
 
 
-def load_strictly(state: Mapping[str, Tensor], model: BagNet, name: str) -> None:
+def load_strictly(state: Mapping[str, Tensor], model: BagOfFeatures, name: str) -> None:
     """Load weights into a network, strictly. Only `num_batches_tracked`, which old files lack, may be missing.
 
     Raises:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from ..architecture import PUBLISHED_SHAPES, Architecture
+from ..architecture import PUBLISHED_SHAPES, Architecture, Windowed
+from ..bag import BagOfFeatures
 from ..card import Card
 from ..data.names import ClassNames
 from ..model import BagNet
 from ..progress import Listener, unheard
 from ..weights import State
-from .catalogue import published, published_as, published_by_content, unknown, untrained
+from ..windowed_network import WindowedNetwork
+from .catalogue import bundled_weights, published, published_as, published_by_content, unknown, untrained
 from .checkpoint import architecture_of, load_strictly, read
 from .fetch import check, fetch
 from .names import DEFAULT, bundled
+from .networks import build, check_trust
 
+Model = TypeVar("Model", bound=BagOfFeatures)
 _SHAPE_WORDS = ("kernel3", "strides", "layers", "width", "padded", "in_channels", "num_classes")
 
 
@@ -62,9 +67,10 @@ def load(
     classes: Sequence[str] | None = None,
     in_channels: int | None = None,
     strides: tuple[int, int, int, int] | None = None,
+    trust: Collection[str] = (),
     progress: Listener = unheard,
-) -> BagNet:
-    """A BagNet with known weights, in eval mode.
+) -> BagOfFeatures:
+    """A model with known weights, in eval mode: a BagNet or a windowed network.
 
     Args:
         name: a card's name ("bagnet33.orig_in1k"), fetched on first use, or the path of a file: safetensors with a card, or
@@ -73,6 +79,7 @@ def load(
         classes: names of the classes; likewise, where their number differs.
         in_channels: where it differs, the first convolution is summed (one channel) or repeated and scaled, as timm does.
         strides: of a torch checkpoint whose strides are not the published (2, 2, 2, 1); they leave no trace in the weights.
+        trust: import paths whose code may be run where the card of a windowed network's file names them.
         progress: told while fetching.
 
     Raises:
@@ -80,17 +87,19 @@ def load(
         DownloadFailed: the file cannot be fetched.
         WrongFile: the file is not the published one.
         BadCheckpoint: the file holds other weights, no weights, or code.
+        ValueError: the file holds a network that sees the whole image at once, or names code that is not trusted.
     """
     state, card = _weights(fspath(name), strides, progress)
     names = None if classes is None else ClassNames.from_words(classes)
     if names is not None and num_classes not in (None, len(names)):
         raise ValueError(f"num_classes={num_classes}, but {len(names)} classes are named")
     counts: dict[str, Any] = {"num_classes": num_classes if names is None else len(names), "in_channels": in_channels}
-    architecture = replace(card.bagnet, **{field: count for field, count in counts.items() if count is not None})
-    model = BagNet(architecture).eval()
-    new_head = architecture.num_classes != card.bagnet.num_classes
-    if architecture != card.bagnet:
-        state = _adapted(state, model, card.bagnet)
+    stored = card.local
+    architecture = replace(stored, **{field: count for field, count in counts.items() if count is not None})
+    model = _built(architecture, fspath(name), trust).eval()
+    new_head = architecture.num_classes != stored.num_classes
+    if architecture != stored:
+        state = _adapted(state, model, stored)
     load_strictly(state, model, fspath(name))
     if names is None:
         names = ClassNames.numbered(architecture.num_classes) if new_head else card.classes
@@ -98,18 +107,20 @@ def load(
     return model
 
 
-def with_head(model: BagNet, classes: ClassNames, channels: int) -> BagNet:
-    """A copy of a BagNet for other classes, with a new random head, or for another number of channels.
+def with_head(model: Model, classes: ClassNames, channels: int) -> Model:
+    """A copy of a model for other classes, with a new random head, or for another number of channels.
 
     Args:
         model: with a card; not changed.
         classes: what the logits are to stand for; the same ones keep the head.
         channels: of the input; where it differs, as in `load`.
+
+    Raises:
+        ValueError: a windowed network cannot have other channels, or has no linear head.
     """
     shape = replace(model.architecture, num_classes=len(classes), in_channels=channels)
     new_head = classes != model.classes
-    copy = BagNet(shape)
-    copy.load_state_dict(_adapted(dict(model.state_dict()), copy, model.architecture, new_head))
+    copy = cast(Model, _reshaped(model, shape, new_head))
     if model.card is not None:
         copy.card = model.card.adapted(shape, classes, new_head)
     return copy
@@ -119,19 +130,19 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Lis
     """The tensors and the card that go by a name or lie at a path."""
     path = Path(name)
     if name in bundled():
-        path = bundled()[name]
-    elif name in published():
+        return bundled_weights(name)
+    if name in published():
         return _published(fetch(published()[name].source, progress), published()[name])  # type: ignore[arg-type]
-    elif path.is_dir():
+    if path.is_dir():
         raise IsADirectoryError(f"{name}: is a folder; name a file of weights in it")
-    elif not path.is_file():
+    if not path.is_file():
         raise unknown(name)
     if (card_by_name := published_as(path)) is not None:
         return _published(path, card_by_name)
     state, card = read(path)
     if card is not None:
-        if strides not in (None, card.bagnet.strides):
-            raise ValueError(f"{name}: its card says strides {card.bagnet.strides}, leave strides={strides} out")
+        if strides is not None and strides != getattr(card.architecture, "strides", None):
+            raise ValueError(f"{name}: its card says what it is, {card.architecture.name}: leave strides={strides} out")
         return state, card
     architecture = architecture_of(state, name, strides)
     if strides is None and (known := published_by_content(path)) is not None:
@@ -152,12 +163,37 @@ def _published(path: Path, card: Card) -> tuple[State, Card]:
     return read(path)[0], replace(card, source_sha256=sha256)
 
 
-def _adapted(state: State, model: BagNet, old: Architecture, new_head: bool = False) -> State:
+def _built(shape: Architecture | Windowed, name: str, trust: Collection[str]) -> BagOfFeatures:
+    """With random weights, for those of a file or model of that name."""
+    if isinstance(shape, Architecture):
+        return BagNet(shape)
+    check_trust(name, shape.network, trust)
+    return WindowedNetwork(build(shape.whole), shape)
+
+
+def _reshaped(model: BagOfFeatures, shape: Architecture | Windowed, new_head: bool) -> BagOfFeatures:
+    """A copy for another number of classes or channels; as many classes may be others, too."""
+    if isinstance(model, BagNet):
+        assert isinstance(shape, Architecture)
+        bagnet = BagNet(shape)
+        bagnet.load_state_dict(_adapted(dict(model.state_dict()), bagnet, model.architecture, new_head))
+        return bagnet
+    if shape.in_channels != model.architecture.in_channels:
+        raise ValueError(f"{model.name} takes {model.architecture.in_channels} channels, and cannot be given {shape.in_channels}")
+    copy = deepcopy(model)
+    if new_head:
+        copy.reset_classifier(shape.num_classes)
+    return copy
+
+
+def _adapted(state: State, model: BagOfFeatures, old: Architecture | Windowed, new_head: bool = False) -> State:
     """The same weights for another number of classes or channels; as many classes may be others, too."""
     state = dict(state)
     if new_head or model.architecture.num_classes != old.num_classes:
-        state |= {"fc.weight": model.fc.weight.detach(), "fc.bias": model.fc.bias.detach()}
+        state |= {f"fc.{name}": value.detach() for name, value in model.fc.state_dict().items()}
     if model.architecture.in_channels != old.in_channels:
+        if not isinstance(model, BagNet):
+            raise ValueError(f"a windowed network takes the channels that it was trained with, {old.in_channels}")
         state["conv1.weight"] = _other_channels(state["conv1.weight"], model.architecture.in_channels)
     return state
 

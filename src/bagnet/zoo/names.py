@@ -8,15 +8,23 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-DEFAULT = "bagnet25s4.tiny_in200"
+DEFAULT = "windowed128s64.efficientnet_lite0_in1k"
 _PACKAGE = resources.files(__package__)
 
 
 @cache
 def bundled() -> dict[str, Path]:
-    """Files of the weights inside the package, by the name of their card."""
+    """Files of the weights inside the package, by the name of the models that they make."""
     folder = Path(str(_PACKAGE / "weights"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    shared = {name: files[record["weights"]] for name, record in variants().items()}
+    return {DEFAULT: files[DEFAULT], **shared, **files}
+
+
+@cache
+def variants() -> dict[str, dict[str, Any]]:
+    """By their name, the windowed networks that see other windows with the weights of another: window, stride, scale."""
+    return tomllib.loads((_PACKAGE / "variants.toml").read_text(encoding="utf-8"))
 
 
 @cache

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from bagnet.engine.prepare import prepare
 from bagnet.engine.runtimes import pytorch
 from bagnet.engine.runtimes.pytorch import TorchRunner, compile_mode, cpu_has_bf16
-from bagnet.engine.runtimes.runner import CannotRun, Options
+from bagnet.engine.program import CannotRun
+from bagnet.engine.runtimes.runner import Options
 from bagnet.model import BagNet
 
 X = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])

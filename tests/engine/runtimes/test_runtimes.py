@@ -9,7 +9,8 @@ import pytest
 from torch import nn
 
 from bagnet.engine.runtimes import PRECISIONS, RUNTIMES, ways_to_run
-from bagnet.engine.runtimes.runner import CannotRun, Options
+from bagnet.engine.program import CannotRun
+from bagnet.engine.runtimes.runner import Options
 
 
 @pytest.fixture(params=RUNTIMES)

@@ -43,7 +43,7 @@ class Runtime:
             CannotRun: not in that precision, not on that device or processor, or not with these options.
             ImportError: its package is missing; the message has the pip command.
         """
-        from .runner import CannotRun
+        from ..program import CannotRun
 
         device = options.device.split(":", maxsplit=1)[0]
         if precision not in self.precisions.get(device, ()):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...missing import needs
-from ..fold import FoldedFeatures
-from .runner import Options, Result, smallest_example
+from ..program import Program
+from .runner import Options, Result
 
 
 class OnnxRunner:
@@ -22,7 +22,7 @@ class OnnxRunner:
         options: `threads`.
     """
 
-    def __init__(self, network: FoldedFeatures, precision: str, options: Options) -> None:
+    def __init__(self, network: Program, precision: str, options: Options) -> None:
         runtime = needs("onnxruntime", "export")
         self.executed = precision
         settings = runtime.SessionOptions()
@@ -54,15 +54,15 @@ class _WithMean(nn.Module):
         return features, features.mean((2, 3))
 
 
-def _onnx_bytes(network: FoldedFeatures) -> bytes:
+def _onnx_bytes(network: Program) -> bytes:
     needs("onnx", "export")
     needs("onnxscript", "export")
-    dynamic = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    dynamic = dict.fromkeys((0, 2, 3) if network.any_size else (0,), torch.export.Dim.DYNAMIC)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _WithMean(network),
-            (smallest_example(network),),
+            (network.example,),
             dynamo=True,
             dynamic_shapes=(dynamic,),
             input_names=["x"],

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ...missing import needs
-from ..fold import FoldedFeatures
-from .runner import FLOAT32_SHARE, CannotRun, Options, Result, smallest_example
+from ..program import CannotRun, Program
+from .runner import FLOAT32_SHARE, Options, Result
 
 _SHAPES = 8  # programs kept per runner, one per input shape: the runtime plans best for a shape that it knows
 _PATIENCE = 16  # runs of one more shape, by a program for any shape, before it takes the place of another
@@ -35,7 +35,7 @@ class OpenVINORunner:
         CannotRun: not on this processor, or int8 without calibration.
     """
 
-    def __init__(self, network: FoldedFeatures, precision: str, options: Options) -> None:
+    def __init__(self, network: Program, precision: str, options: Options) -> None:
         openvino = needs("openvino", "export")
         network = network.cpu()
         self._core = openvino.Core()
@@ -51,12 +51,12 @@ class OpenVINORunner:
         stages: list[tuple[Any, str]]
         if precision == "mixed":
             first, rest = network.split(FLOAT32_SHARE)
-            x = smallest_example(network)
+            x = network.example
             with torch.inference_mode():
                 stages = [(_converted(first, x), "f32"), (_converted(rest, first(x)), hint)]
             stages = [(_channels_last(stages[0][0], out=True), "f32"), (_channels_last(stages[1][0], out=False), hint)]
         else:
-            model = _converted(network, smallest_example(network))
+            model = _converted(network, network.example)
             if precision == "int8":
                 model = _quantised(model, [batch.numpy() for batch in options.calibration or ()])
             stages = [(model, hint)]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..fold import FoldedFeatures
 from ..inference import tf32_products
-from .runner import FLOAT32_SHARE, CannotRun, Options, Result
+from ..program import CannotRun, Program
+from .runner import FLOAT32_SHARE, Options, Result
 
 
 class TorchRunner:
@@ -30,7 +30,7 @@ class TorchRunner:
             raise CannotRun("this processor has no bf16 instructions: take float32")
         self.executed = precision
         if precision == "mixed":
-            assert isinstance(network, FoldedFeatures)
+            assert isinstance(network, Program)
             first, rest = network.split(FLOAT32_SHARE)
             parts: list[tuple[nn.Module, torch.dtype]] = [(first, torch.float32), (rest, torch.bfloat16)]
         else:

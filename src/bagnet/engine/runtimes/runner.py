@@ -6,17 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-import torch
 from torch import Tensor
-
-from ..fold import FoldedFeatures
 
 FLOAT32_SHARE = 0.28  # of the multiply-adds that "mixed" spends in float32, on the first blocks; the rest are bf16
 Result = TypeVar("Result")
-
-
-class CannotRun(ValueError):
-    """A runtime or precision that does not exist, or not on this machine. The message says which ones do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +30,11 @@ class Options:
 
 
 class Runner(Protocol):
-    """Executes one network's features.
+    """Executes one network's features."""
 
-    `executed` is the precision that the convolutions really run in, as the runtime itself reports where it can.
-    """
-
-    executed: str
+    @property
+    def executed(self) -> str:
+        """The precision that the convolutions really run in, as the runtime itself reports where it can."""
 
     def apply(self, x: Tensor, use: Callable[[Tensor], Result]) -> Result:
         """What `use` makes of the features of x: (B, C_in, H, W) float32 -> (B, C, h, w) float32 or bf16 -> anything.
@@ -53,9 +45,3 @@ class Runner(Protocol):
 
     def pooled(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) float32 -> (B, C) float32: the mean of the features over the grid, from the same program."""
-
-
-def smallest_example(network: FoldedFeatures) -> Tensor:
-    """The smallest input worth tracing: a network that computes at every pixel takes minutes for a whole image."""
-    side = network.geometry.smallest_input + 4 * network.geometry.stride
-    return torch.zeros(2, network.stem.in_channels, side, side + network.geometry.stride)
