@@ -37,7 +37,7 @@ class BagOfFeatures(nn.Module):
 
     architecture: Architecture | Windowed
     card: Card | None
-    fc: nn.Module
+    fc: Any  # a linear layer, or whatever has taken its place
     geometry: Geometry
     runtime = "torch"
     first_conv: str | None = None  # as timm's tools ask for it
@@ -180,7 +180,8 @@ class BagOfFeatures(nn.Module):
 
     def get_classifier(self) -> nn.Module:
         """The linear head."""
-        return self.fc
+        head: nn.Module = self.fc
+        return head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A new random head for so many classes; the card says so.
@@ -261,7 +262,6 @@ class BagOfFeatures(nn.Module):
         if self.training:  # by way of (B, h w, C), so that the gradient, too, is channels last
             return features.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
         return features.mean((2, 3))
-
 
 
 def _crop_share(resize: int | None, crop: int) -> float:

@@ -11,7 +11,7 @@ from copy import copy
 from math import prod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from .architecture import Windowed
@@ -63,11 +63,11 @@ class WindowedNetwork(BagOfFeatures):
         self.check(x)
         windows = windows_of(x, self.geometry)
         grid = windows.shape[:3]
-        if torch.compiler.is_compiling():  # a program for any number of windows cannot count them
+        if torch.compiler.is_compiling() or isinstance(x, fx.Proxy):  # a program for any number of windows cannot count them
             embedded = self.embed(windows.flatten(0, 2))
         else:
             embedded = torch.cat([self.embed(chunk) for chunk in chunks_of(windows)])
-        return embedded.unflatten(0, grid).permute(0, 3, 1, 2)
+        return torch.unflatten(embedded, 0, grid).permute(0, 3, 1, 2)
 
     def embed(self, windows: Tensor) -> Tensor:
         """(N, in_channels, window, window) -> (N, C) features."""

@@ -16,11 +16,13 @@ from bagnet.data.names import ClassNames
 from bagnet.data.transforms import Preprocessing
 from bagnet.engine.classifier import Predictor
 from bagnet.engine.prepare import Prepared, prepare
-from bagnet.engine.runtimes import RUNTIMES
 from bagnet.engine.program import CannotRun
+from bagnet.engine.runtimes import RUNTIMES
 from bagnet.model import BagNet
+from bagnet.windowed_network import WindowedNetwork
 from bagnet.zoo.external import ExternalNetwork
 from bagnet.zoo.load import create
+from bagnet.zoo.windowed import windowed
 
 from ..conftest import randomised
 
@@ -60,6 +62,35 @@ def small_external(seed: int = 0) -> ExternalNetwork:
     return ExternalNetwork(network, Card("pooled.test", shape, ClassNames.from_words(WORDS), Preprocessing())).eval()
 
 
+def patch_network(seed: int = 0) -> nn.Module:
+    """A small classifier of any image: features, pooled, and a linear head called `6`."""
+    with torch.inference_mode(False), torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        layers = [
+            nn.Conv2d(3, 6, 3, 2, 1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Conv2d(6, 9, 3, 2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        ]
+        return randomised(nn.Sequential(*layers, nn.Linear(9, 5))).eval()
+
+
+@cache
+def small_windowed(seed: int = 0) -> WindowedNetwork:
+    """Windows of 17 pixels, every 8 pixels; not to be changed."""
+    with torch.inference_mode(False):
+        return windowed(patch_network(seed), 17, 8, classes=WORDS, preprocessing=Preprocessing(40, None))
+
+
+@cache
+def small_windowed_prepared(runtime: str) -> Prepared:
+    """`small_windowed()` on a runtime; skips the test where its package is missing."""
+    pytest.importorskip(runtime)
+    return prepare(small_windowed(), runtime)
+
+
 @dataclass(frozen=True)
 class Subject:
     """Something to hold to the contract.
@@ -83,6 +114,13 @@ SUBJECTS: Mapping[str, Subject] = {
     **{  # its weights are known again whatever runs them
         f"prepared_{name}": Subject(
             lambda name=name: small_prepared(name), lambda: prepare(small_bagnet(seed=1), "torch"), runtime=name
+        )
+        for name in RUNTIMES
+    },
+    "windowed": Subject(small_windowed, lambda: small_windowed(seed=1)),
+    **{
+        f"windowed_prepared_{name}": Subject(
+            lambda name=name: small_windowed_prepared(name), lambda: prepare(small_windowed(seed=1), "torch"), runtime=name
         )
         for name in RUNTIMES
     },

@@ -80,7 +80,8 @@ class TestPredictor:
     def test_it_takes_what_its_transform_gives(self, predictor: Predictor) -> None:
         photograph = np.random.default_rng(0).integers(0, 256, (260, 300, 3), dtype=np.uint8)
         x = predictor.transform(Image.fromarray(photograph))
-        assert x.shape == (3, 224, 224)
+        height, width = predictor.transform.placement((300, 260)).input_size
+        assert x.shape == (3, height, width)
         predictor.check(x[None])
         assert predictor(x[None]).isfinite().all()
 

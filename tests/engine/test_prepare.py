@@ -12,8 +12,8 @@ import torch
 
 import bagnet
 from bagnet.engine.prepare import Prepared, prepare
-from bagnet.engine.runtimes import RUNTIMES
 from bagnet.engine.program import CannotRun
+from bagnet.engine.runtimes import RUNTIMES
 from bagnet.evidence.dense import dense
 from bagnet.evidence.edits import change
 from bagnet.geometry import Box

@@ -22,8 +22,8 @@ from bagnet.model import BagNet
 from bagnet.weights import BadCheckpoint, storable, write
 from bagnet.zoo.catalogue import UnknownModel
 from bagnet.zoo.external import ExternalNetwork, open_classifier
-from bagnet.zoo.networks import build
 from bagnet.zoo.fetch import DownloadFailed
+from bagnet.zoo.networks import build
 
 SMALL_RESNET = ExternalArchitecture("bagnet.zoo.comparison:small_resnet", 3, 1)
 
@@ -156,9 +156,6 @@ def test_missing_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     write_module(tmp_path, "nowhere_near", "import nowhere", monkeypatch)
     with pytest.raises(ImportError, match="nowhere_near:network: cannot be imported: No module named 'nowhere'"):
         open_classifier("nowhere_near:network")
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r"pip install 'bagnet\[compare\]'"):
-        open_classifier("timm:resnet18")
 
 
 def test_a_module_with_a_mistake_says_so_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +197,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
     assert not read_back.training
     x = torch.randn(2, 1, 16, 16)
     assert torch.equal(read_back(x), model(x))
-    with pytest.raises(ValueError, match="is not a BagNet"):
+    with pytest.raises(ValueError, match="is not a bag of windows"):
         bagnet.load(path)
 
 

@@ -19,9 +19,9 @@ from bagnet.model import BagNet
 from bagnet.weights import BadCheckpoint, storable, write
 from bagnet.zoo.catalogue import UnknownModel, card_at
 from bagnet.zoo.external import ExternalNetwork
-from bagnet.zoo.networks import build
 from bagnet.zoo.fetch import WrongFile
 from bagnet.zoo.load import load
+from bagnet.zoo.networks import build
 from bagnet.zoo.verify import verify
 
 Small = Callable[..., BagNet]

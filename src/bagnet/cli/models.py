@@ -177,6 +177,7 @@ def convert(
     from ..engine.diagnose import diagnose as measure
     from ..engine.diagnose import mend, sample_images
     from ..files import replacing
+    from ..model import BagNet
     from ..weights import storable, write
     from ..zoo.load import load
 
@@ -188,6 +189,8 @@ def convert(
             model = load(name, strides=None if strides is None else four_numbers(strides), progress=progress)
         report = mended = None
         if diagnose or repair:
+            if not isinstance(model, BagNet):
+                raise ValueError(f"{name}: is not a BagNet, whose layers alone are diagnosed: leave --diagnose and --repair out")
             x = sample_images(model, photo, size)
             with progress_bar() as progress:
                 report = measure(model, x, tolerance, progress)

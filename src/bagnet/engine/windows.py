@@ -59,7 +59,7 @@ class WindowRunner:
     def apply(self, x: Tensor, use: Callable[[Tensor], Result]) -> Result:
         windows = windows_of(x, self._geometry)
         features = torch.cat([self._runner.pooled(chunk) for chunk in chunks_of(windows, BATCH_SIZES)])
-        return use(features.unflatten(0, windows.shape[:3]).permute(0, 3, 1, 2))
+        return use(features.reshape(*windows.shape[:3], -1).permute(0, 3, 1, 2))
 
     def pooled(self, x: Tensor) -> Tensor:
         return self.apply(x, lambda features: features.mean((2, 3)))

@@ -5,7 +5,18 @@ Integers only, no images and no tensors. Tiling, pictures, edits and proofs are 
 
 from .boxes import Box, Span, ceil_div
 from .placement import Axis, Placement
-from .tiling import BATCH_SIZES, Tile, batches_of, cell_tiles, covering_tiles, squares, tile_of, tile_touching, tiles_of, touched_cells
+from .tiling import (
+    BATCH_SIZES,
+    Tile,
+    batches_of,
+    cell_tiles,
+    covering_tiles,
+    squares,
+    tile_of,
+    tile_touching,
+    tiles_of,
+    touched_cells,
+)
 from .windows import Geometry
 
 __all__ = [

@@ -26,11 +26,10 @@ from ..data.labels import LabelledImages
 from ..data.transforms import Preprocessing
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..files import replacing
-from ..model import BagNet
 from ..runs.store import Store, claim, held_settings
 from ..weights import storable, write
 from ..zoo.external import ExternalNetwork, open_classifier
-from ..zoo.load import load, with_head
+from ..zoo.load import load, untrained_model, with_head
 from ..zoo.networks import build
 from .checkpoints import LAST, STEADY
 from .fitting import fit
@@ -56,7 +55,7 @@ class Run:
         unreadable: (image, reason) of the images that were skipped, those to select on and of `val` included.
     """
 
-    model: BagNet | ExternalNetwork
+    model: BagOfFeatures | ExternalNetwork
     path: Path
     folder: Path
     evaluation: Evaluation | None
@@ -74,7 +73,7 @@ def train(
     out: str | PathLike[str],
     recipe: Recipe | str = "modern",
     *,
-    shape: Architecture | ExternalArchitecture | None = None,
+    shape: AnyArchitecture | None = None,
     start: BagOfFeatures | None = None,
     preprocessing: Preprocessing | None = None,
     teacher: str | BagOfFeatures | ExternalNetwork | Sequence[str | BagOfFeatures | ExternalNetwork] = (),
@@ -292,7 +291,7 @@ def _check_val(source: str | PathLike[str], images: LabelledImages) -> None:
 
 
 def _network(
-    shape: Architecture | ExternalArchitecture | None, start: BagOfFeatures | None, images: LabelledImages, channels: int
+    shape: AnyArchitecture | None, start: BagOfFeatures | None, images: LabelledImages, channels: int
 ) -> tuple[nn.Module, AnyArchitecture]:
     """The network to train and its shape, with as many logits as there are classes."""
     counts: dict[str, Any] = {"num_classes": len(images.classes), "in_channels": channels}
@@ -305,7 +304,7 @@ def _network(
         shape = replace(shape, **counts)
         return build(shape), shape
     shape = replace(shape or Architecture(), **counts)
-    return BagNet(shape), shape
+    return untrained_model(shape), shape
 
 
 def _finished(

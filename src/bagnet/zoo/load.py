@@ -96,7 +96,9 @@ def load(
     counts: dict[str, Any] = {"num_classes": num_classes if names is None else len(names), "in_channels": in_channels}
     stored = card.local
     architecture = replace(stored, **{field: count for field, count in counts.items() if count is not None})
-    model = _built(architecture, fspath(name), trust).eval()
+    if isinstance(architecture, Windowed):
+        check_trust(fspath(name), architecture.network, trust)
+    model = untrained_model(architecture).eval()
     new_head = architecture.num_classes != stored.num_classes
     if architecture != stored:
         state = _adapted(state, model, stored)
@@ -163,12 +165,9 @@ def _published(path: Path, card: Card) -> tuple[State, Card]:
     return read(path)[0], replace(card, source_sha256=sha256)
 
 
-def _built(shape: Architecture | Windowed, name: str, trust: Collection[str]) -> BagOfFeatures:
-    """With random weights, for those of a file or model of that name."""
-    if isinstance(shape, Architecture):
-        return BagNet(shape)
-    check_trust(name, shape.network, trust)
-    return WindowedNetwork(build(shape.whole), shape)
+def untrained_model(shape: Architecture | Windowed) -> BagOfFeatures:
+    """With random weights and no card. Raises as `build` where the network of a windowed one cannot be built."""
+    return BagNet(shape) if isinstance(shape, Architecture) else WindowedNetwork(build(shape.whole), shape)
 
 
 def _reshaped(model: BagOfFeatures, shape: Architecture | Windowed, new_head: bool) -> BagOfFeatures:

@@ -13,6 +13,7 @@ from ..architecture import ExternalArchitecture
 from ..card import Card
 from ..data.names import ClassNames, imagenet1k
 from ..data.transforms import Preprocessing
+from ..engine.inference import like_weights
 from .catalogue import UnknownModel
 from .fetch import DownloadFailed
 
@@ -44,9 +45,9 @@ def with_authors_weights(text: str) -> tuple[nn.Module, Card]:
     """A network with the weights that its authors published, in eval mode, and the card that says so.
 
     Args:
-        text: "timm:NAME", "torchvision:NAME", or "package.module:function", a function without arguments that returns the network,
-            whose attributes `preprocessing` (a `Preprocessing`) and `classes` (a list of names) are taken over where it has
-            them.
+        text: "timm:NAME", "torchvision:NAME", or "package.module:function", a function without arguments that returns the
+            network, whose attributes `preprocessing` (a `Preprocessing`) and `classes` (a list of names) are taken over where
+            it has them.
 
     Raises:
         UnknownModel: no network goes by that name.
@@ -58,9 +59,9 @@ def with_authors_weights(text: str) -> tuple[nn.Module, Card]:
     title, preprocessing, classes = name, Preprocessing(), None
     if library == "timm":
         network = _timm(name, pretrained=True)
-        from timm.data import resolve_model_data_config
+        from timm import data
 
-        settings = resolve_model_data_config(network)
+        settings = data.resolve_model_data_config(network)  # type: ignore[attr-defined, no-untyped-call]
         crop = settings["input_size"][1]
         resize = floor(crop / settings["crop_pct"])  # as timm rounds it
         preprocessing = Preprocessing(resize, crop, settings["interpolation"], settings["mean"], settings["std"])
@@ -100,7 +101,7 @@ def count_logits(network: nn.Module, preprocessing: Preprocessing) -> int:
 
     side = preprocessing.crop or 224
     with torch.inference_mode():
-        answer = network(torch.zeros(1, len(preprocessing.mean), side, side))
+        answer = network(like_weights(torch.zeros(1, len(preprocessing.mean), side, side), network))
     if not isinstance(answer, Tensor) or answer.ndim != 2:
         raise ValueError("the network does not answer an image with one row of logits")
     return answer.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from os import PathLike, fspath
+from os import PathLike
 from typing import Literal
 
 import torch
@@ -16,7 +16,7 @@ from ..bag import BagOfFeatures
 from ..card import Card
 from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
-from ..engine.inference import exact
+from ..engine.inference import exact, like_weights
 from ..windowed_network import WindowedNetwork, linear_head
 from .external import ExternalNetwork, open_classifier
 from .networks import count_logits
@@ -90,7 +90,10 @@ def windowed(
 
 
 def _whole(
-    network: str | PathLike[str] | nn.Module, preprocessing: Preprocessing | None, classes: Sequence[str] | None, trust: Collection[str]
+    network: str | PathLike[str] | nn.Module,
+    preprocessing: Preprocessing | None,
+    classes: Sequence[str] | None,
+    trust: Collection[str],
 ) -> tuple[nn.Module, ExternalArchitecture, Card]:
     """The classifier with its head on, as a copy; who builds it; and what it is."""
     opened = network if isinstance(network, nn.Module) else open_classifier(network, trust=trust)
@@ -134,8 +137,7 @@ def _fitted(whole: nn.Module, architecture: Windowed, usual: int | None) -> Wind
         sides.append(usual)
     reason = ""
     for side in sides:
-        like = next(whole.parameters(), torch.empty(0))
-        example = torch.zeros(2, architecture.in_channels, side, side, dtype=like.dtype, device=like.device)
+        example = like_weights(torch.zeros(2, architecture.in_channels, side, side), whole)
         try:
             head = linear_head(whole, example)
         except Exception as error:  # whatever a network raises on a size that it does not take
@@ -151,7 +153,7 @@ def _centre(model: WindowedNetwork) -> None:
         raise ValueError(f"{model.architecture.network} has no linear head to centre: its logits are averaged")
     with torch.no_grad():
         for parameter in model.fc.parameters():
-            parameter -= parameter.mean(0)
+            parameter.copy_(parameter - parameter.mean(0))
 
 
 def _tag(name: str) -> str:

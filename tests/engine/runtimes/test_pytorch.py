@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from bagnet.engine.prepare import prepare
+from bagnet.engine.program import CannotRun
 from bagnet.engine.runtimes import pytorch
 from bagnet.engine.runtimes.pytorch import TorchRunner, compile_mode, cpu_has_bf16
-from bagnet.engine.program import CannotRun
 from bagnet.engine.runtimes.runner import Options
 from bagnet.model import BagNet
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bagnet.engine.fold import FoldedFeatures
-from bagnet.engine.runtimes.runner import Options, smallest_example
+from bagnet.engine.runtimes.runner import Options
 from bagnet.model import BagNet
 
 
@@ -30,6 +30,6 @@ def test_the_example_is_five_by_six_windows(
     small: Callable[..., BagNet], shape: dict[str, object], stride: int, example: tuple[int, ...]
 ) -> None:
     network = FoldedFeatures(small(**shape).at_stride(stride))
-    x = smallest_example(network)
+    x = network.example
     assert tuple(x.shape) == example
     assert network(x).shape[2:] == network.geometry.grid(*example[2:]) == (5, 6)

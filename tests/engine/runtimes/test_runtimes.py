@@ -8,8 +8,8 @@ from importlib import import_module
 import pytest
 from torch import nn
 
-from bagnet.engine.runtimes import PRECISIONS, RUNTIMES, ways_to_run
 from bagnet.engine.program import CannotRun
+from bagnet.engine.runtimes import PRECISIONS, RUNTIMES, ways_to_run
 from bagnet.engine.runtimes.runner import Options
 
 
