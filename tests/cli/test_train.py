@@ -85,7 +85,7 @@ def test_every_field_of_a_recipe_is_a_flag() -> None:
     [
         (["missing"], "missing: there is no such folder"),
         (["{folder}", "--recipe", "best"], "there is no recipe 'best'"),
-        (["{folder}", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["{folder}", "--epochs", "-1"], "epochs must be at least 0, got -1"),
         (["{folder}", "--optimiser", "adam"], "optimiser must be one of adamw, sgd"),
         (["{folder}", "--distil", "0.5"], "name a teacher"),
         (["{folder}", "--teacher", "bagnet25s4.tiny_in200"], "distils nothing"),

@@ -65,7 +65,6 @@ def test_the_audit_names_the_watermark(tmp_path: Path) -> None:
     assert first.coverage > 0.8
     assert first.flip_rate > 0.35
     assert first.control_flip_rate < 0.1
-    assert first.position_similarity > 0.8
     assert first.present_in_class > 0.8 * first.class_images
     assert first.present_elsewhere < 0.1 * first.other_images
     assert all(run.model.geometry.window(*example.cell).intersect(MARKED).area for example in first.examples)  # type: ignore[union-attr]
