@@ -54,6 +54,11 @@ class Source:
     size: int | None = None
 
     @property
+    def recognisable(self) -> bool:
+        """Whether a file can be told to be this one; files of one size are many."""
+        return self.sha256 is not None or self.git_blob is not None
+
+    @property
     def strength(self) -> str:
         """How much the check of this file proves, in words."""
         if self.sha256 is not None:

@@ -29,10 +29,17 @@ def test_the_list_fits_into_narrow_terminals(run: Run) -> None:
     lines = run("models", "list").out.splitlines()
     assert max(map(len, lines)) <= 60
     rows = [line.split() for line in lines if line.startswith("  ")]
-    assert [row[0] for row in rows] == model_names(), "a line each"
+    assert sorted(row[0] for row in rows) == sorted(model_names()), "a line each"
     (marked,) = [row for row in rows if "*" in row]
     assert marked == ["bagnet25s4.tiny_in200", "*", "25/4", "44.46", "71.66", "bundled"]
     assert lines.index("200 classes, measured on tiny-imagenet val") < lines.index("1,000 classes, measured on ImageNet val")
+
+
+def test_models_measured_on_the_same_images_are_listed_together(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["bagnet9.orig_in1k", "bagnet25s4.tiny_in200", "bagnet33.orig_in1k"]
+    monkeypatch.setattr("bagnet.zoo.names.model_names", lambda: names)
+    lines = [line.split()[0] for line in run("models", "list").out.splitlines()]
+    assert lines == ["model", "1,000", names[0], names[2], "200", names[1], "window:"]
 
 
 def test_pull(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

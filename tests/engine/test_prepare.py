@@ -120,7 +120,7 @@ def test_int8_needs_calibration_and_says_what_ran(model: BagNet) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ({"runtime": "tensorrt"}, "there is no runtime 'tensorrt': there are torch, onnxruntime, openvino"),
+        ({"runtime": "tensorrt"}, f"there is no runtime 'tensorrt': there are {', '.join(RUNTIMES)}"),
         ({"precision": "fp8"}, "there is no precision 'fp8'"),
         ({"runtime": "onnxruntime", "precision": "bf16"}, "onnxruntime on the CPU runs float32"),
         ({"precision": "int8"}, "torch on the CPU runs float32, mixed, bf16"),

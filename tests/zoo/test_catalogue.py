@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
 
 from bagnet.architecture import PUBLISHED_SHAPES, Architecture
-from bagnet.card import Card
+from bagnet.card import Card, Source
 from bagnet.data.names import imagenet1k
 from bagnet.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from bagnet.model import BagNet
-from bagnet.zoo.catalogue import UnknownModel, card_at, card_of, published, untrained
+from bagnet.zoo import catalogue
+from bagnet.zoo.catalogue import UnknownModel, card_at, card_of, published, published_by_content, untrained
 from bagnet.zoo.names import bundled
 
 PUBLISHED = {
@@ -26,16 +29,28 @@ PUBLISHED = {
 }
 
 
-def test_these_are_published() -> None:
-    assert list(published()) == list(PUBLISHED)
+@pytest.mark.parametrize("name", published())
+def test_every_published_card_says_what_it_is(name: str) -> None:
+    """A new entry is tested by being there."""
+    card = card_of(name)
+    assert card.name == name
+    assert card.name.split(".")[0] == card.architecture.name
+    assert card.licence != "no weights"
+    assert card.trained_on
+    assert card.source is not None
+    assert card.source.url.startswith("https://")
+    assert card.source.recognisable, "without sha256 or git_blob any file would pass"
+    assert set(card.more) == set(), "a word that no card has"
+    assert Card.from_json(card.to_json()) == card
+    for score in card.scores:
+        assert 0 < score.top1 < score.top5 < 100
+        assert score.measured.startswith("by ")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_card_of_published_weights_fits_its_network(name: str) -> None:
     window, padded, parameters = PUBLISHED[name]
     card = card_of(name)
-    assert card.name == name
-    assert card.name.split(".")[0] == card.architecture.name
     assert (card.architecture.geometry.size, card.architecture.geometry.stride) == (window, 8)
     assert card.architecture.padded == padded
     assert card.classes == imagenet1k()
@@ -47,14 +62,12 @@ def test_card_of_published_weights_fits_its_network(name: str) -> None:
         assert count == parameters
     else:  # without the 1x1 stem (192) and its 3x3 successor (36,864), with a 3x3 stem (1,728) in their place
         assert count == PUBLISHED[name.replace("_padded.v2", ".orig")][2] - 192 - 36_864 + 1_728  # type: ignore[operator]
-    assert Card.from_json(card.to_json()) == card
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_source_can_be_checked(name: str) -> None:
     source = card_of(name).source
     assert source is not None
-    assert source.url.startswith("https://")
     prefix = re.search(r"-([0-9a-f]{8})\.pth\.tar$", source.url)
     if prefix:
         assert source.sha256 == prefix[1]
@@ -64,13 +77,21 @@ def test_published_source_can_be_checked(name: str) -> None:
         assert source.strength == "git blob id, 160 bits of sha1"
 
 
-def test_published_accuracies_say_who_measured_them() -> None:
-    for card in published().values():
-        assert card.scores
-        for score in card.scores:
-            assert 0 < score.top1 < score.top5 < 100
-            assert score.measured.startswith("by ")
-        assert "MIT" in card.licence or "none stated" in card.licence
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_their_accuracies_and_licences_are_known(name: str) -> None:
+    card = card_of(name)
+    assert card.scores
+    assert "MIT" in card.licence or "none stated" in card.licence
+
+
+def test_a_source_without_a_checksum_is_no_file_in_particular(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"weights")
+    card = card_of("bagnet9.orig_in1k")
+    for facts, match in (({}, False), ({"size": 7}, False), ({"sha256": sha256(b"weights").hexdigest()}, True)):
+        source = Source("https://example.org/bagnet", **facts)  # type: ignore[arg-type]
+        monkeypatch.setattr(catalogue, "published", lambda source=source: {card.name: replace(card, source=source)})
+        assert (published_by_content(path) is not None) == match
 
 
 def test_published_shapes_are_named_by_themselves() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +60,10 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     """A line each, under the images that it was measured on; at most 58 characters, for narrow terminals."""
     line = "{:25}  {:>6}  {:>5}  {:>5}  {}".format
     typer.secho(line("model", "window", "top-1", "top-5", "weights"), bold=True)
-    for (data, classes), group in groupby(rows, lambda row: (row["data"], row["classes"])):
+    groups: dict[tuple[str | None, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["data"], row["classes"]), []).append(row)
+    for (data, classes), group in groups.items():
         typer.echo(f"{classes:,} classes, measured on {data}" if data else f"{classes:,} classes, not measured")
         for row in group:
             name = f"  {row['name']}{' *' if row['default'] else ''}"

@@ -42,7 +42,7 @@ class Predictor(Protocol):
 
     @property
     def runtime(self) -> str:
-        """Who runs it: "torch", "onnxruntime", "openvino"."""
+        """Who runs it: one of `RUNTIMES`."""
 
     @property
     def precision(self) -> str:

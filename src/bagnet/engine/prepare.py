@@ -204,12 +204,12 @@ def prepare(
 
     Args:
         model: a BagNet or a windowed network, in eval mode.
-        runtime: one of `RUNTIMES`: "torch", "onnxruntime" or "openvino".
+        runtime: a name in `RUNTIMES`, which also says what each runs and which of the options below it heeds.
         precision: "float32" changes no answer but its rounding; "tf32" (CUDA), "bf16" and "int8" do: see `Prepared.verify`.
             "mixed" is float32 for the first quarter of the arithmetic, about, and bf16 for the rest.
         calibration: for int8: prepared images (B, C, H, W) of the kind to be classified, or batches of them.
-        compile: for torch: use torch.compile.
-        threads: for onnxruntime and openvino: how many, instead of all cores.
+        compile: use torch.compile.
+        threads: how many, instead of all cores.
 
     Raises:
         CannotRun: the model is neither, there is no such runtime or precision, or not on this processor, int8 without

@@ -84,7 +84,7 @@ def published_as(path: Path) -> Card | None:
 def published_by_content(path: Path) -> Card | None:
     """The card of the published weights that a file holds, whatever it is called."""
     for card in published().values():
-        if card.source is not None and not difference(path, card.source):
+        if card.source is not None and card.source.recognisable and not difference(path, card.source):
             return replace(card, source_sha256=file_sha256(path))
     return None
 
