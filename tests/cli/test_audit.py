@@ -57,7 +57,7 @@ def test_bad_images_are_named(run: Run, model: Path, data: Path, tmp_path: Path)
 def test_what_is_refused(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     network = tmp_path / "network.safetensors"
     write(network, *storable(reader(["fish", "leaf"])))
-    assert_refused(run("audit", data, "--model", network, "--out", tmp_path / "out"), "reader.colours", "not a BagNet")
+    assert_refused(run("audit", data, "--model", network, "--out", tmp_path / "out"), "reader.colours", "not a bag of windows")
     assert_refused(run("audit", data, "--model", "torchvision:resnet50", "--out", tmp_path / "out"), "torchvision:resnet50")
     assert_refused(run("audit", data, "--model", model, "--out", model), "is a file")
     assert_refused(run("audit", tmp_path / "nowhere", "--model", model, "--out", tmp_path / "out"), "nowhere")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bagnet.zoo.names import DEFAULT
 from bagnet.engine.runtimes import pytorch
 from bagnet.weights import storable, write
 
@@ -56,7 +57,7 @@ def test_the_bundled_model_knows_its_classes(run: Run, tmp_path: Path) -> None:
     data = folder_of(tmp_path / "set", {"n01443537": ["red"], "n02123045": ["green"]}, side=64)
     result = run("evaluate", data, "--workers", 0, "--json")
     (record,) = json.loads(result.out)["models"]
-    assert record["model"] == "bagnet25s4.tiny_in200"
+    assert record["model"] == DEFAULT
     assert [entry["class"] for entry in record["by_class"]] == ["goldfish", "tabby"]
 
 
@@ -162,9 +163,9 @@ def test_unknown_models(run: Run, photos: Path, tmp_path: Path) -> None:
 
 def test_what_only_bagnets_can(run: Run, network: Path, photos: Path) -> None:
     words = ("evaluate", photos, "--model", network, *TRUST, "--workers", 0)
-    assert_refused(run(*words, "--runtime", "openvino"), "not a BagNet", "float32 alone")
-    assert_refused(run(*words, "--precision", "bf16"), "not a BagNet", "float32 alone")
-    assert_refused(run(*words, "--sparseness"), "not a BagNet", "--sparseness")
+    assert_refused(run(*words, "--runtime", "openvino"), "not a bag of windows", "float32 alone")
+    assert_refused(run(*words, "--precision", "bf16"), "not a bag of windows", "float32 alone")
+    assert_refused(run(*words, "--sparseness"), "not a bag of windows", "--sparseness")
 
 
 def test_a_report_that_cannot_be_written(run: Run, weights: Path, photos: Path) -> None:

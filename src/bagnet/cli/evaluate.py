@@ -59,7 +59,7 @@ def evaluate(
     compared = classifiers(model, runtime, precision, calibration, trust)
     if sparseness and not any(has_evidence(ready) for _, ready in compared):
         names = ", ".join(name for name, _ in compared)
-        raise ValueError(f"{names}: not a BagNet, and so without evidence: leave --sparseness out")
+        raise ValueError(f"{names}: not a bag of windows, and so without evidence: leave --sparseness out")
     measured: list[Measured] = []
     for name, ready in compared:
         transform = preprocessing(ready, size)

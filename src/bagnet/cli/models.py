@@ -57,8 +57,8 @@ def _row(card: Card) -> dict[str, Any]:
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line each, under the images that it was measured on; at most 58 characters, for narrow terminals."""
-    line = "{:25}  {:>6}  {:>5}  {:>5}  {}".format
+    """A line each, under the images that it was measured on; at most 79 characters."""
+    line = "{:42}  {:>6}  {:>5}  {:>5}  {}".format
     typer.secho(line("model", "window", "top-1", "top-5", "weights"), bold=True)
     groups: dict[tuple[str | None, int], list[Mapping[str, Any]]] = {}
     for row in rows:

@@ -230,7 +230,7 @@ def prepare(
     if calibration is not None and precision != "int8":
         raise CannotRun(f"calibration images are for int8, not for {precision}: leave them out")
     if not isinstance(model, BagOfFeatures):
-        raise CannotRun(f"{model_name(model)} is no bag of windows and cannot be prepared: it runs on torch in float32 alone")
+        raise CannotRun(f"{model_name(model)} is not a bag of windows and cannot be prepared: it runs on torch in float32 alone")
     exact = _frozen_copy(model)
     batches = None if calibration is None else _calibration(exact, calibration)
     device = next(exact.parameters()).device

@@ -96,7 +96,7 @@ def sparseness(
         ValueError: the model has no evidence; otherwise as `evaluate`.
     """
     if not has_evidence(model):
-        raise ValueError(f"{model_name(model)}: is not a BagNet and has no evidence to measure")
+        raise ValueError(f"{model_name(model)}: is not a bag of windows and has no evidence to measure")
     data, images, columns = matched(model, source, split)
     names = images.images.names
     totals = _Totals(len(columns))

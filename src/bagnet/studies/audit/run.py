@@ -72,7 +72,7 @@ def audit(
         progress: told after every batch.
 
     Raises:
-        ValueError: the model is no BagNet, `out` is a file, or a number is out of range.
+        ValueError: the model has no evidence, `out` is a file, or a number is out of range.
         FileNotFoundError, BadLabels: as `open_labelled`; the images have several labels each.
         UnknownClass, AmbiguousClass: the model lacks a class of the images, or several answer to its name.
         BadImage: no image can be used.
@@ -134,7 +134,7 @@ def _audit(task: Task, data: str, folder: Path, confusions: int, store: Store, p
 def _check(model: Predictor, folder: Path, windows: int, confusions: int) -> None:
     name = model_name(model)
     if not has_evidence(model):
-        raise ValueError(f"{name}: is no BagNet, and has no windows to hold responsible; name a BagNet")
+        raise ValueError(f"{name}: is not a bag of windows, and has none to hold responsible; name a BagNet or a windowed network")
     if model.card is not None and model.card.multilabel:
         raise BadLabels(f"{name}: says yes or no to each class by itself; an audit needs a model that chooses one")
     if folder.exists() and not folder.is_dir():
