@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bagnet.zoo.names import DEFAULT
 from bagnet.engine.runtimes import pytorch
 from bagnet.weights import storable, write
+from bagnet.zoo.names import DEFAULT
 
 from ..evaluation.colours import arrays_of, folder_of, reader
 from .conftest import Run, assert_refused

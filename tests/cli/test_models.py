@@ -10,7 +10,7 @@ import torch
 
 from bagnet.weights import storable, write
 from bagnet.zoo.load import create, load
-from bagnet.zoo.names import bundled, model_names
+from bagnet.zoo.names import DEFAULT, bundled, model_names
 
 from ..evaluation.colours import reader
 from .conftest import Run, assert_refused

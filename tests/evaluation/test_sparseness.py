@@ -131,7 +131,7 @@ def test_several_labels(tmp_path: Path) -> None:
 
 def test_bad_images_and_networks_without_maps(tmp_path: Path) -> None:
     data = folder_of(tmp_path, {"green": ["green"], "red": ["red", "blue"]})
-    with pytest.raises(ValueError, match=r"reader\.colours: is not a BagNet"):
+    with pytest.raises(ValueError, match=r"reader\.colours: is not a bag of windows"):
         sparseness(reader(), data, workers=0)
     with pytest.raises(UnknownClass):
         sparseness(PixelsAsEvidence(("red", "blue")), data, workers=0)

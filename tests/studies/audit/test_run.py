@@ -179,7 +179,7 @@ def test_images_of_several_sizes(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_audited(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"reader\.colours: is no BagNet"):
+    with pytest.raises(ValueError, match=r"reader\.colours: is not a bag of windows"):
         audit(reader(["fish", "leaf"]), data, tmp_path)  # type: ignore[arg-type]
     model = colour_bagnet()
     assert model.card is not None
