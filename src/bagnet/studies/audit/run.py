@@ -135,7 +135,7 @@ def _check(model: Predictor, folder: Path, windows: int, confusions: int) -> Non
     name = model_name(model)
     if not has_evidence(model):
         raise ValueError(
-            f"{name}: is not a bag of windows, and has none to hold responsible; name a BagNet or a windowed network"
+            f"{name}: is not a bag of windows, and has none to hold responsible: name a BagNet, say"
         )
     if model.card is not None and model.card.multilabel:
         raise BadLabels(f"{name}: says yes or no to each class by itself; an audit needs a model that chooses one")
