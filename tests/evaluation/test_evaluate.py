@@ -19,7 +19,8 @@ from bagnet.data.labelled import open_labelled
 from bagnet.data.labels import BadLabels
 from bagnet.data.names import AmbiguousClass, ClassNames, UnknownClass, imagenet1k
 from bagnet.data.transforms import Preprocessing
-from bagnet.evaluation.evaluate import Evaluation, average_precision, evaluate
+from bagnet.evaluation.evaluate import Evaluation, evaluate
+from bagnet.evaluation.measures import average_precision
 from bagnet.model import BagNet
 from bagnet.progress import Progress
 from bagnet.runs.sweep import NotANumber

@@ -14,7 +14,7 @@ from .output import print_fields
 from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from ..card import Card
+    from ..card import Card, Score
 
 models = typer.Typer(help="Weights: what there is, where it is from, fetch, convert and verify.", no_args_is_help=True)
 
@@ -93,12 +93,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
         "trained on": card.trained_on,
         "licence": card.licence,
         "command": card.command,
-        **{
-            f"accuracy {number}": f"{score.top1:.2f} top-1, {score.top5:.2f} top-5 on {score.data}"
-            + (f" ({score.images:,} images)" if score.images else "")
-            + f", {score.measured}"
-            for number, score in enumerate(card.scores, 1)
-        },
+        **{f"accuracy {number}": _score(card, score) for number, score in enumerate(card.scores, 1)},
         "published at": card.source.url if card.source else "",
         "check": card.source.strength if card.source else "",
         "file sha256": card.source_sha256 or "",
@@ -107,6 +102,19 @@ def info(name: Name, as_json: AsJson = False) -> None:
         "notes": card.notes,
     }
     print_fields(fields, whole=["command", "published at"])
+
+
+def _score(card: Card, score: Score) -> str:
+    """How right it is, as far as that says something of its number of classes."""
+    from ..evaluation.measures import FEW_CLASSES, TOP5_CLASSES
+
+    measures = [f"{score.top1:.2f} top-1"]
+    if len(card.classes) >= TOP5_CLASSES:
+        measures.append(f"{score.top5:.2f} top-5")
+    if score.balanced_accuracy is not None:
+        measures.insert(0 if len(card.classes) <= FEW_CLASSES else len(measures), f"{score.balanced_accuracy:.2f} balanced")
+    images = f" ({score.images:,} images)" if score.images else ""
+    return f"{', '.join(measures)} on {score.data}{images}, {score.measured}"
 
 
 def _network(card: Card) -> dict[str, str]:
