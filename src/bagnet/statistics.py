@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 1000
 LEVEL = 0.95
+_WIDTH = NormalDist().inv_cdf(0.5 + LEVEL / 2)  # standard errors to either side
 _TOGETHER = 1 << 20  # rows that are drawn at a time
 
 Floats = NDArray[np.float64]
@@ -71,15 +73,17 @@ def mean(values: ArrayLike, seed: int = 0) -> Estimate:
     """
     flat = np.asarray(values, np.float64)
     if len(flat) and np.isin(flat, (0, 1)).all():
-        return _share(round(flat.sum()), len(flat))
+        return shares([flat.sum()], [len(flat)])[0]
     drawn = np.concatenate([flat[draws].mean(1) for draws in _draws(len(flat), seed, RESAMPLES)])  # as `bootstrap`, but fast
     return _with_interval(float(flat.mean()), drawn)
 
 
 def shares(counts: ArrayLike, totals: ArrayLike) -> list[Estimate]:
     """Of (K,) groups the share that is counted, each with Wilson's interval; undefined where a group is empty."""
-    pairs = zip(np.asarray(counts, int).tolist(), np.asarray(totals, int).tolist(), strict=True)
-    return [_share(count, total) if total else UNDEFINED for count, total in pairs]
+    found, of = np.asarray(counts, np.float64), np.asarray(totals, np.float64)
+    filled = np.maximum(of, 1)
+    ends = zip(found / filled, *_wilson(found / filled, filled), of, strict=True)
+    return [Estimate(float(value), float(low), float(high)) if total else UNDEFINED for value, low, high, total in ends]
 
 
 def mean_of_shares(counts: ArrayLike, totals: ArrayLike) -> Estimate:
@@ -108,7 +112,6 @@ def roc_auc(scores: ArrayLike, truth: ArrayLike) -> Estimate:
         truth: (N,) bool. Where all or none are true the area is undefined.
     """
     from scipy.optimize import brentq
-    from scipy.special import ndtri
     from scipy.stats import rankdata
 
     true = np.asarray(truth, bool)
@@ -117,13 +120,12 @@ def roc_auc(scores: ArrayLike, truth: ArrayLike) -> Estimate:
         return UNDEFINED
     above = rankdata(scores)[true].sum() - positive * (positive + 1) / 2
     value = float(above / (positive * negative))
-    width = float(ndtri(0.5 + LEVEL / 2))
 
     def end(limit: int) -> float:
         sign = 1 if limit else -1
 
         def beyond(auc: float) -> float:
-            return sign * (auc - value) - width * _auc_error(auc, positive, negative)
+            return sign * (auc - value) - _WIDTH * _auc_error(auc, positive, negative)
 
         return float(limit if value == limit else brentq(beyond, value + sign * 1e-9, limit))
 
@@ -164,11 +166,12 @@ def kappa(first: ArrayLike, second: ArrayLike) -> float:
     return float((agreement - chance) / (1 - chance)) if chance < 1 else float("nan")
 
 
-def _share(count: int, images: int) -> Estimate:
-    from scipy.stats import binomtest
-
-    interval = binomtest(count, images).proportion_ci(LEVEL, "wilson")
-    return Estimate(count / images, float(interval.low), float(interval.high))
+def _wilson(share: Floats, images: Floats) -> tuple[Floats, Floats]:
+    """The ends of Wilson's intervals: those of `scipy.stats.binomtest`, which tests a hypothesis first and takes milliseconds."""
+    squared = _WIDTH**2
+    middle, scale = share + squared / (2 * images), 1 + squared / images
+    half = _WIDTH * np.sqrt(share * (1 - share) / images + squared / (4 * images**2))
+    return np.where(share == 0, 0, (middle - half) / scale), np.where(share == 1, 1, (middle + half) / scale)
 
 
 def _auc_error(auc: float, positive: int, negative: int) -> float:

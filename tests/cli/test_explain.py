@@ -44,8 +44,9 @@ def test_json(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None
 
 
 def test_input_size_makes_the_grid_finer(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    """The size is that of the shorter side of the whole photograph, which has 90 x 70 pixels."""
     result = run("explain", photograph, "--model", weights, "--out", tmp_path, "--json", "--size", "97")
-    assert json.loads(result.out)["images"][0]["grid"] == [11, 11]
+    assert json.loads(result.out)["images"][0]["grid"] == [11, 14]  # of 97 x 124 pixels
 
 
 def test_one_bad_image_among_many(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
