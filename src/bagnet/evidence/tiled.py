@@ -52,7 +52,7 @@ def bag_of(
     tiles: Sequence[Tile],
     keep: Sequence[int] = (),
     *,
-    maps: int = MAPS,
+    maps: int | None = None,
     name: str = "",
     progress: Listener = unheard,
 ) -> Bag:
@@ -67,12 +67,12 @@ def bag_of(
         x: (1, C, H, W) prepared.
         tiles: of x, complete.
         keep: classes whose maps are kept in any case.
-        maps: logits that are kept, at most.
+        maps: logits that are kept, at most; `MAPS` where None.
         name: of the image, for what is said.
         progress: told after every tile.
     """
     rows, columns = model.geometry.grid(x.shape[2], x.shape[3])
-    pooled, kept = _Pooled(model, rows, columns), _Kept(model.num_classes, rows, columns, keep, maps)
+    pooled, kept = _Pooled(model, rows, columns), _Kept(model.num_classes, rows, columns, keep, maps or MAPS)
     start = time.perf_counter()
     for done, tile in enumerate(_from_all_over(tiles), 1):
         part = model.features(like_weights(x[(..., *tile.crop.slices)].contiguous(), model))

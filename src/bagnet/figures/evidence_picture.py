@@ -169,6 +169,7 @@ def heat_map(
         vmin=-limit,
         vmax=limit,
         interpolation="nearest" if max(rows, columns) <= _MOST_CELLS else "antialiased",
+        interpolation_stage="data",  # the mean of logits, not of colours
         extent=(left, right, bottom, top),
         zorder=1,
     )
