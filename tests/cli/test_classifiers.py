@@ -46,12 +46,6 @@ def test_prepared_where_many_images_are_worth_it(weights: Path) -> None:
     assert plain.weights_digest == prepared.weights_digest
 
 
-def test_preprocessing_at_another_size(weights: Path) -> None:
-    model = network(str(weights))
-    assert preprocessing(model, None) == model.transform
-    assert preprocessing(model, 33).crop == 33
-
-
 def test_calibration(weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "bad.png").write_bytes(b"no image")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from bagnet.card import Score
 from bagnet.weights import storable, write
 from bagnet.zoo.load import create, load
 from bagnet.zoo.names import DEFAULT, bundled, model_names
@@ -60,6 +62,16 @@ def test_info(run: Run, weights: Path) -> None:
     card = json.loads(run("models", "info", weights, "--json").out)
     assert card["classes"][2] == "n02123045"
     assert_refused(run("models", "info", "nothing"), "no model is called 'nothing'")
+
+
+def test_accuracy_is_told_as_fits_the_classes(run: Run, tmp_path: Path) -> None:
+    """Of five, what counts each class alike comes first, and the best five say nothing."""
+    model = create(kernel3=(1, 1, 0, 0), width=2, layers=(1, 1, 1, 1), num_classes=5).eval()
+    assert model.card is not None
+    model.card = replace(model.card, scores=(Score("val", 71.25, 100.0, "here", 80, 62.5),))
+    model.save(tmp_path / "five.safetensors")
+    assert "62.50 balanced, 71.25 top-1 on val (80 images), here" in run("models", "info", tmp_path / "five.safetensors").out
+    assert "46.39 top-1, 70.39 top-5 on ImageNet val" in run("models", "info", "bagnet9.orig_in1k").out
 
 
 def test_convert_and_verify(run: Run, tmp_path: Path) -> None:
