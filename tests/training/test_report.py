@@ -92,7 +92,7 @@ def test_wrong_answers_are_marked(model: BagNet, images: LabelledImages, run_fol
 def test_the_selection_curve_is_drawn_with_its_interval(run_folder: Path) -> None:
     """Where the log has one; that of an earlier version has not."""
     (accuracy,) = (axes for axes in report_module._curves(read_log(run_folder / "log.csv")).figure.axes if axes.get_ylim()[1] > 5)
-    assert accuracy.get_ylabel() == "top-1 on the selection images, %"
+    assert accuracy.get_ylabel() == "top-1 on\nthe selection images, %"
     assert not accuracy.collections
     lines = (run_folder / "log.csv").read_text().splitlines()
     told = [f"{line},0.7,,balanced_accuracy,0.4,0.9" if line.split(",")[6] else f"{line},,,,," for line in lines[1:]]
@@ -100,7 +100,7 @@ def test_the_selection_curve_is_drawn_with_its_interval(run_folder: Path) -> Non
     (run_folder / "log.csv").write_text("\n".join([f"{lines[0]},{columns}", *told, ""]))
     rows = read_log(run_folder / "log.csv")
     (accuracy,) = (axes for axes in report_module._curves(rows).figure.axes if axes.get_ylim()[1] > 5)
-    assert accuracy.get_ylabel() == "balanced accuracy on the selection images, %\n(band: 95 % interval)"
+    assert accuracy.get_ylabel() == "balanced accuracy on\nthe selection images, %\n(band: 95 % interval)"
     assert accuracy.lines[0].get_ydata() == pytest.approx([70, 70])
     box = accuracy.collections[0].get_datalim(accuracy.transData)
     assert (box.y0, box.y1) == pytest.approx((40, 90))

@@ -10,7 +10,7 @@ import numpy as np
 from ..figures.charts import heading, intervals, labels, panel_title, quiet_frame, side_by_side
 from ..figures.colours import BLUE, GREY, INK, LINE, PALE, RED, SOFT, share_colours
 from ..figures.picture import Picture
-from ..figures.words import WILSON, percent, short
+from ..figures.words import percent, short
 from ..statistics import Estimate
 from .evaluate import BINS, Evaluation
 from .measures import FEW_IMAGES, Measure
@@ -51,7 +51,7 @@ def compare(evaluations: Sequence[Evaluation]) -> Picture:
     data = sorted({_images(model) for model, _ in order})
     lead = order[0][1][0]
     shows_fifth = lead.key == "top1" and "top5" in _by_key(order[0][1])
-    told = f"; bars: {WILSON}" if lead.interval else ""
+    told = "; lines: 95\N{NO-BREAK SPACE}% intervals" if lead.interval else ""
     heading(figure, _title(lead).capitalize(), "; ".join(data) + told)
     axes = figure.add_subplot(panels[0])
     for row, (model, measures) in enumerate(reversed(order)):
@@ -177,8 +177,8 @@ def _named_classes(axes: Axes, evaluation: Evaluation) -> None:
         _number(axes, row, value, f"{value:.0f}", 8)
     axes.set_xlim(0, 100)
     axes.set_ylim(max(len(order), _SLIM) - 0.4, -0.6)
-    told_too = f"; {WILSON}" if told else ""
-    axes.set_xlabel(f"{_measure(evaluation)}, per cent (images of the class){told_too}", fontsize=9, color=SOFT)
+    lines = "; lines: 95\N{NO-BREAK SPACE}% intervals" if told else ""
+    axes.set_xlabel(f"{_measure(evaluation)}, per cent (images of the class){lines}", fontsize=9, color=SOFT)
     panel_title(axes, "Which classes are hard?")
     quiet_frame(axes, "x")
     axes.tick_params(axis="y", length=0, labelcolor=INK)

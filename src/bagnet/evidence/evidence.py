@@ -126,7 +126,7 @@ class Evidence:
         if not error <= TOLERANCE * largest:  # so written, NaN fails too
             raise ValueError(
                 f"the mean of a map is {error:g} away from its logit, more than {TOLERANCE:g} of the largest ({largest:g}): "
-                "the network computed in too low a precision, or its weights are not finite"
+                "the network computed in too low a precision (model.float() mends that), or its weights are not finite"
             )
         self.values.setflags(write=False)
         self.logits.setflags(write=False)

@@ -106,7 +106,7 @@ def _curves(rows: Sequence[Mapping[str, str]]) -> Picture:
     if np.isfinite(lows).any():
         accuracy.fill_between(ends, lows, highs, color=RED, alpha=0.12, linewidth=0)
     told = "\n(band: 95 % interval)" if np.isfinite(lows).any() else ""
-    accuracy.set_ylabel(f"{leads[0].title if leads else 'right'} on the selection images, %{told}", color=RED)
+    accuracy.set_ylabel(f"{leads[0].title if leads else 'right'} on\nthe selection images, %{told}", color=RED)
     top = np.nanmax([*values, *highs], initial=0) if len(values) else 100
     accuracy.set_ylim(0, min(102, 1.2 * top + 1))
     for axes in (loss, accuracy):
