@@ -32,7 +32,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where all figures go as JSON, accuracy by class as CSV, and charts.",
+            help="Where all figures go as JSON, the recall of each class as CSV, and charts.",
             show_default=False,
         ),
     ] = None,

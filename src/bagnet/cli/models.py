@@ -15,6 +15,7 @@ from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..card import Card, Score
+    from ..data.transforms import Preprocessing
 
 models = typer.Typer(help="Weights: what there is, where it is from, fetch, convert and verify.", no_args_is_help=True)
 
@@ -65,7 +66,7 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
         groups.setdefault((row["data"], row["classes"]), []).append(row)
     for (data, classes), group in groups.items():
         typer.echo(f"{classes:,} classes, measured on {data}" if data else f"{classes:,} classes, not measured")
-        for row in group:
+        for row in sorted(group, key=lambda row: row["window"]):
             name = f"  {row['name']}{' *' if row['default'] else ''}"
             scores = ["" if row[key] is None else f"{row[key]:.2f}" for key in ("top1", "top5")]
             typer.echo(line(name, f"{row['window']}/{row['stride']}", *scores, row["weights"]))
@@ -84,12 +85,11 @@ def info(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(card.to_json())
         return
-    prepare = card.preprocessing
     fields = {
         "model": card.name,
         **_network(card),
         "classes": f"{len(card.classes)}: {', '.join(map(str, card.classes[:4]))}{', ...' if len(card.classes) > 4 else ''}",
-        "input": f"resize {prepare.resize or 'no'}, crop {prepare.crop or 'no'}, {prepare.interpolation}",
+        "input": _input(card.preprocessing),
         "trained on": card.trained_on,
         "licence": card.licence,
         "command": card.command,
@@ -102,6 +102,12 @@ def info(name: Name, as_json: AsJson = False) -> None:
         "notes": card.notes,
     }
     print_fields(fields, whole=["command", "published at"])
+
+
+def _input(prepare: Preprocessing) -> str:
+    """What of an image is seen, in words."""
+    side = "at its own size" if prepare.resize is None else f"shorter side {prepare.resize} px, {prepare.interpolation}"
+    return f"the whole image, {side}" if prepare.crop is None else f"{side}, the middle {prepare.crop} x {prepare.crop} px of it"
 
 
 def _score(card: Card, score: Score) -> str:
