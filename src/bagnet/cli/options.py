@@ -87,9 +87,7 @@ Split = Annotated[
     ),
 ]
 Size = Annotated[int | None, size("the model's")]
-WholeSize = Annotated[
-    int | None, size("the model's", ": the shorter side of the whole image, where the model takes any size")
-]
+WholeSize = Annotated[int | None, size("the model's", ": the shorter side of the whole image, where the model takes any size")]
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Images at a time.")]
 BatchSizes = Annotated[
     list[int] | None,
