@@ -195,3 +195,20 @@ def test_equal_is_what_is_equal_in_everything(evidence: Evidence) -> None:
 
 def test_notebooks_show_its_picture(evidence: Evidence) -> None:
     assert evidence._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_weak_class_among_those_left_out_is_judged_by_the_strong_ones() -> None:
+    """Its map's mean is off by the rounding of logits of 20, which its own of 0.001 would not excuse."""
+    values = np.full((1, 1, 2), 0.001, np.float32)
+    classes, image = ClassNames([ClassName(("weak",))]), Image.new("RGB", (17, 9))
+    shape = (Geometry(9, 8), Placement.identity(9, 17), classes, image)
+    logits = np.array([0.001 + 5e-5], np.float32)
+    with pytest.raises(ValueError, match="away from its logit"):
+        Evidence(values, logits, *shape)
+    assert Evidence(values, logits, *shape, left_out=20.0).top(1)[0].name == "weak"
+
+
+def test_the_indices_of_classes_among_the_models(evidence: Evidence) -> None:
+    assert evidence.indices_among(evidence.classes) == [0, 1, 2]
+    more = ClassNames([ClassName(("before",)), *list(evidence.classes)[::-1], ClassName(("after",))])
+    assert evidence.indices_among(more) == [3, 2, 1]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from bagnet.data.names import ClassName, ClassNames
@@ -219,7 +221,10 @@ def test_images_of_any_shape_can_be_drawn(size: tuple[int, int], style: Style) -
     drawn = Drawn(picture)
     left, top = drawn.axes[PHOTO].get_xlim()[0], drawn.axes[PHOTO].get_ylim()[1]
     assert (left, top) == (-0.5, -0.5)
-    assert drawn.axes[PHOTO].images[0].get_array().shape == (size[1], size[0], 3)
+    shown = drawn.axes[PHOTO].images[0]
+    assert shown.get_extent() == [-0.5, size[0] - 0.5, size[1] - 0.5, -0.5]
+    scale = min(1, 2000 / max(size))  # no picture has room for more
+    assert shown.get_array().shape == (round(scale * size[1]), round(scale * size[0]), 3)
     assert picture.image.width * picture.image.height < 6_000_000
 
 
@@ -228,3 +233,48 @@ def test_bad_requests_are_refused(evidence: Evidence) -> None:
         evidence.picture(style="oil")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="positive"):
         evidence.picture(scale=0.0)
+
+
+def test_a_map_with_more_cells_than_pixels_shows_their_mean() -> None:
+    """A checkerboard of 2 and -1 in 1,000 x 1,000 cells: no pixel is of either colour, nor is any cell drawn as a shape."""
+    rows, columns = np.indices((1000, 1000))
+    stripes = np.where((rows + columns) % 2, 2.0, -1.0)
+    drawn = Drawn(evidence_of(stripes, 8001, 8001).picture("stripes"))
+    for x, y in ((2000, 2000), (4001, 6003), (7003, 1234)):
+        assert near(drawn.at(MAP, x, y), coloured(np.array(0.5), 2.0), 20)
+    assert not drawn.axes[MAP].collections
+
+
+def test_files_of_large_maps_are_small(tmp_path: Path) -> None:
+    """Whatever the format, the map is an image in it, and the photograph no larger than is seen."""
+    evidence = evidence_of(np.random.default_rng(0).normal(size=(500, 500)), 4001, 4001)
+    for ending in ("png", "pdf", "svg"):
+        evidence.picture("stripes").save(tmp_path / f"why.{ending}")
+        assert (tmp_path / f"why.{ending}").stat().st_size < 3_000_000
+
+
+def test_evidence_is_plotted_into_axes_of_ones_own(evidence: Evidence) -> None:
+    figure = Figure(figsize=(3, 2))
+    axes = figure.subplots()
+    assert evidence.plot("stripes", ax=axes) is axes
+    figure.colorbar(axes.images[-1])
+    photo, cells = axes.images
+    assert photo.get_extent() == [-0.5, 32.5, 24.5, -0.5]
+    assert cells.get_extent() == [-0.5, 31.5, 23.5, -0.5]  # where pictures draw them: squares of the stride
+    assert np.array_equal(cells.get_array(), evidence.map("stripes"))
+    assert cells.get_clim() == (-11, 11)
+    assert cells.get_alpha() == pytest.approx(0.7 * evidence.map("stripes") / 11)
+    assert axes.get_title() == "stripes +5.50"
+    assert evidence.plot("stripes", versus="plain", ax=figure.add_subplot()).get_title() == "stripes, not plain +7.50"
+    figure.draw_without_rendering()
+
+
+def test_evidence_is_plotted_into_pyplots_axes(evidence: Evidence) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots()
+    try:
+        assert replace(evidence, classes=ClassNames([ClassName(("plain",)), ClassName(("$x$",))])).plot() is axes
+        assert not axes.title.get_parse_math()
+    finally:
+        pyplot.close(figure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +13,9 @@ import typer
 
 from .classifiers import network, preprocessing
 from .completion import among
-from .options import AsJson, Calibration, Model, Precision, Runtime, Size
+from .options import AsJson, Calibration, Model, Precision, Runtime, WholeSize
 from .output import print_problems
+from .progress import lines_on_stderr, progress_bar
 
 if TYPE_CHECKING:
     from ..evidence import Evidence, Prediction
@@ -32,7 +34,7 @@ def explain(
     out: Annotated[
         Path, typer.Option(metavar="PATH", help="A folder for the pictures, or with one image a picture file.")
     ] = Path(),
-    size: Size = None,
+    size: WholeSize = None,
     style: Annotated[
         str, typer.Option(metavar="NAME", help="evidence | paper.", autocompletion=among("evidence", "paper"))
     ] = "evidence",
@@ -55,9 +57,7 @@ def explain(
 
     ready = network(model, runtime, precision, calibration)
     transform = preprocessing(ready, size)
-    for name in (target, versus):
-        if name is not None:
-            ready.classes.find(name)
+    keep = [ready.classes.find(name) for name in (target, versus) if name is not None]
     as_file = len(images) == 1 and bool(out.suffix) and not out.is_dir()
     if not as_file:
         try:
@@ -69,25 +69,29 @@ def explain(
     failed: list[dict[str, str]] = []
     for number, image in enumerate(images):
         try:
-            evidence = explain_image(ready, image, transform=transform)
-            shown = evidence.top(1)[0] if target is None else evidence.prediction(target)
-            fine = None
-            if stride is not None:
-                from ..evidence.dense import finer
+            with progress_bar() as progress, lines_on_stderr():
+                evidence = explain_image(ready, image, transform=transform, keep=keep, progress=progress)
+                kept = evidence.indices_among(ready.classes)
+                asked = [kept.index(index) for index in keep]
+                shown = evidence.prediction(asked[0]) if target is not None else evidence.top(1)[0]
+                rival = None if versus is None else asked[-1]
+                fine = None
+                if stride is not None:
+                    from ..evidence.dense import finer
 
-                classes = [shown.index] if versus is None else [shown.index, ready.classes.find(versus)]
-                fine = finer(ready, evidence, transform, classes, stride, padded=style == "paper")
+                    classes = [kept[index] for index in (shown.index, rival) if index is not None]
+                    fine = finer(ready, evidence, transform, classes, stride, padded=style == "paper", progress=progress)
             picture = out if as_file else out / _name(image, images[:number])
             if picture.resolve() in {Path(photograph).resolve() for photograph in images}:
                 raise ValueError(f"{picture}: is one of the photographs; choose another file for the picture")
-            evidence.picture(shown.index, versus, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
+            evidence.picture(shown.index, rival, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
         except (ValueError, OSError) as error:
             if len(images) == 1:
                 raise
             failed.append({"image": image, "error": " ".join(str(error).split())})
             print_problems([failed[-1]["error"]])
             continue
-        done.append(_record(image, picture, evidence, shown, versus))
+        done.append(_record(image, picture, evidence, shown, rival, kept))
         if not as_json:
             _print(done[-1])
     if as_json:
@@ -105,13 +109,20 @@ def _name(image: str, before: list[str]) -> str:
     return f"{stem}.why{f'-{twins + 1}' if twins else ''}.png"
 
 
-def _record(image: str, picture: Path, evidence: Evidence, shown: Prediction, versus: str | None) -> dict[str, Any]:
+def _record(
+    image: str, picture: Path, evidence: Evidence, shown: Prediction, rival: int | None, kept: Sequence[int]
+) -> dict[str, Any]:
+    """What `--json` has of an image; `kept` are the classes of the model that the evidence is of."""
+
+    def answer(prediction: Prediction) -> dict[str, Any]:
+        return {**asdict(prediction), "index": kept[prediction.index]}
+
     return {
         "image": image,
         "picture": str(picture),
-        "top": [asdict(answer) for answer in evidence.top(5)],
-        "shown": asdict(shown),
-        "windows": [{"box": list(window.box), "logit": window.logit} for window in evidence.windows(shown.index, 3, versus)],
+        "top": [answer(prediction) for prediction in evidence.top(5)],
+        "shown": answer(shown),
+        "windows": [{"box": list(window.box), "logit": window.logit} for window in evidence.windows(shown.index, 3, rival)],
         "grid": list(evidence.values.shape[1:]),
     }
 

@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from dataclasses import asdict, dataclass
-from math import exp, inf
+from math import exp, inf, isfinite
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,6 +21,8 @@ from ..files import replacing
 from ..geometry import Axis, Box, Geometry, Placement
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from ..figures.evidence_picture import Style
     from ..figures.picture import Picture
     from .dense import DenseMap
@@ -119,12 +121,12 @@ class Evidence:
             raise ValueError(f"evidence of shape {self.values.shape} with logits {self.logits.shape}, expected {expected}")
         if self.image.size != self.placement.image_size:
             raise ValueError(f"an image of {self.image.size} pixels, placed as one of {self.placement.image_size}")
-        largest = float(np.abs(self.logits).max())
+        largest = max(float(np.abs(self.logits).max()), abs(self.left_out) if isfinite(self.left_out) else 0.0)
         error = float(np.abs(self.values.mean((1, 2), dtype=np.float64) - self.logits).max())
         if not error <= TOLERANCE * largest:  # so written, NaN fails too
             raise ValueError(
                 f"the mean of a map is {error:g} away from its logit, more than {TOLERANCE:g} of the largest ({largest:g}): "
-                "the network computed in too low a precision, or its weights are not finite"
+                "the network computed in too low a precision (model.float() mends that), or its weights are not finite"
             )
         self.values.setflags(write=False)
         self.logits.setflags(write=False)
@@ -176,6 +178,11 @@ class Evidence:
     def prediction(self, target: int | str) -> Prediction:
         """What the image's answer says of one class. Raises as `map`."""
         return self._prediction(self.classes.find(target), self.probabilities)
+
+    def indices_among(self, classes: ClassNames) -> list[int]:
+        """Of each class its index among those of the model; not 0, 1, 2 ... where the maps of some were left out."""
+        every = list(classes)
+        return [every.index(entry) for entry in self.classes] if len(self.classes) < len(every) else list(range(len(every)))
 
     def map(self, target: int | str | None = None) -> Floats:
         """(h, w) logits of one class, whose mean is its logit.
@@ -329,6 +336,28 @@ class Evidence:
         from ..figures.evidence_picture import draw
 
         return draw(self, target, versus, style, scale, finer)
+
+    def plot(self, target: int | str | None = None, versus: int | str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw the photograph with the evidence laid over it, into a figure of one's own.
+
+        A cell's colour is its logit's, and its opacity grows with the logit's size. `figure.colorbar(ax.images[-1])` explains
+        the colours.
+
+        Args:
+            target: the class; the best one where None.
+            versus: draw the difference to this class instead of the map itself.
+            ax: matplotlib's axes to draw on; pyplot's current ones where None.
+
+        Returns:
+            The axes, whose units are pixels of the upright photograph.
+
+        Raises:
+            UnknownClass, AmbiguousClass: as `map`.
+            ValueError: `versus` is the same class.
+        """
+        from ..figures.evidence_picture import plot
+
+        return plot(self, target, versus, ax)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one `.npz` file, the image included; `Evidence.load` reads it back equal.

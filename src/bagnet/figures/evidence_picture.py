@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..geometry import Box, Geometry
 from .colours import HATCH, INK, INSIDE, LINE, OUTLINE, OUTSIDE, PAPER, RED, SOFT, evidence_colours
-from .overlay import cells_box, check_scale
+from .overlay import OPACITY, cells_box, check_scale
 from .picture import Picture
 from .words import percent, short, signed
 
@@ -25,6 +25,8 @@ Style = Literal["evidence", "paper"]
 
 _STRONGEST = 3
 _MOST_LINES = 60  # cells per side up to which lines between them do not hide them
+_MOST_CELLS = 300  # per side up to which each has a pixel of the picture at least; beyond, a pixel is the mean of its cells
+_MOST_PIXELS = 2000  # of the longer side of a photograph in the picture, where it has more room in no format
 
 
 def draw(
@@ -104,11 +106,11 @@ def photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> N
     """Draw the photograph, paler outside the network's input, with some windows outlined and numbered."""
     from matplotlib.patches import Rectangle
 
-    pixels = np.asarray(evidence.image, dtype=np.float32) / 255
+    small, seen = _fitting(evidence.image, _input_box(evidence))
+    pixels = np.asarray(small, dtype=np.float32) / 255
     pale = 0.35 * pixels + 0.65
-    inside = _input_box(evidence).slices
-    pale[inside] = pixels[inside]
-    axes.imshow(pale, interpolation="antialiased")
+    pale[seen.slices] = pixels[seen.slices]
+    axes.imshow(pale, interpolation="antialiased", extent=_extent(evidence.image.size))
     for number, window in reversed(list(enumerate(strongest, 1))):
         corner = window.box.left - 0.5, window.box.top - 0.5
         for colour, line in (("white", 2.8), (OUTLINE, 1.2)):
@@ -166,14 +168,16 @@ def heat_map(
         evidence_colours(),
         vmin=-limit,
         vmax=limit,
-        interpolation="nearest",
+        interpolation="nearest" if max(rows, columns) <= _MOST_CELLS else "antialiased",
+        interpolation_stage="data",  # the mean of logits, not of colours
         extent=(left, right, bottom, top),
         zorder=1,
     )
     across, down = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
     if style == "paper":
-        edges = _edges(evidence.image, _input_box(evidence))
-        axes.imshow(edges, "Greys", vmin=0, vmax=1, alpha=0.55 * edges, interpolation="nearest", zorder=2)
+        edges = _edges(*_fitting(evidence.image, _input_box(evidence)))
+        extent = _extent(evidence.image.size)
+        axes.imshow(edges, "Greys", vmin=0, vmax=1, alpha=0.55 * edges, interpolation="nearest", extent=extent, zorder=2)
     elif max(rows, columns) <= _MOST_LINES:
         axes.vlines(across, top, bottom, color="white", linewidth=0.6, zorder=3)
         axes.hlines(down, left, right, color="white", linewidth=0.6, zorder=3)
@@ -195,6 +199,51 @@ def heat_map(
                 zorder=5,
             )
     _frame(axes, evidence.image.size)
+
+
+def plot(evidence: Evidence, target: int | str | None, versus: int | str | None, axes: Axes | None) -> Axes:
+    """As `Evidence.plot`, where the arguments are explained."""
+    if axes is None:
+        from matplotlib import pyplot
+
+        axes = pyplot.gca()
+    index = evidence.top(1)[0].index if target is None else evidence.classes.find(target)
+    values = evidence.map(index) if versus is None else evidence.difference(index, versus)
+    limit = limit_of(values, "evidence")
+    small, _ = _fitting(evidence.image, _input_box(evidence))
+    axes.imshow(np.asarray(small), interpolation="antialiased", extent=_extent(evidence.image.size))
+    left, top, right, bottom = (edge - 0.5 for edge in cells_box(evidence, evidence.geometry, *values.shape))
+    axes.imshow(
+        values,
+        evidence_colours(),
+        vmin=-limit,
+        vmax=limit,
+        alpha=OPACITY * np.minimum(np.abs(values) / limit, 1),
+        interpolation="nearest",
+        extent=(left, right, bottom, top),
+    )
+    _frame(axes, evidence.image.size)
+    logit = float(evidence.logits[index])
+    title = f"{evidence.classes[index]} {signed(logit)}"
+    if versus is not None:
+        rival = evidence.prediction(versus)
+        title = f"{evidence.classes[index]}, not {rival.name} {signed(logit - rival.logit)}"
+    axes.set_title(short(title, 60), parse_math=False)
+    return axes
+
+
+def _fitting(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
+    """A photograph with no more pixels than a picture has room for, and a box of it."""
+    scale = _MOST_PIXELS / max(image.size)
+    if scale >= 1:
+        return image, box
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.BILINEAR), Box(*(round(edge * scale) for edge in box))
+
+
+def _extent(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Of an image on axes whose units are its pixels, as matplotlib takes it: left, right, bottom, top."""
+    return (-0.5, size[0] - 0.5, size[1] - 0.5, -0.5)
 
 
 def _edges(image: Image.Image, seen: Box) -> np.ndarray[Any, Any]:

@@ -26,15 +26,17 @@ class Picture:
     """
 
     def __init__(self, figure: Figure) -> None:
-        from matplotlib.text import Text
-
-        self._figure = figure
-        for text in figure.findobj(Text):
-            text.set_parse_math(False)  # names of files and classes are no formulas
+        self._figure, self._plain = figure, False
 
     @property
     def figure(self) -> Figure:
-        """As matplotlib has it."""
+        """As matplotlib has it: names of files and classes in it are no formulas."""
+        if not self._plain:  # looked for only where it is used, as matplotlib takes a while to find all texts
+            from matplotlib.text import Text
+
+            for text in self._figure.findobj(Text):
+                text.set_parse_math(False)
+            self._plain = True
         return self._figure
 
     @property
@@ -45,7 +47,7 @@ class Picture:
     def png(self) -> bytes:
         """As the content of a PNG file."""
         file = io.BytesIO()
-        self._figure.savefig(file, dpi=DPI, format="png")
+        self.figure.savefig(file, dpi=DPI, format="png")
         return file.getvalue()
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -59,7 +61,7 @@ class Picture:
         if target.suffix.lower() not in _FORMATS:
             raise ValueError(f"{target}: pictures end in {', '.join(_FORMATS)}")
         with replacing(target) as part, part.open("wb") as file:
-            self._figure.savefig(file, dpi=DPI, format=target.suffix[1:].lower())
+            self.figure.savefig(file, dpi=DPI, format=target.suffix[1:].lower())
 
     def _repr_png_(self) -> bytes:
         return self.png()
