@@ -45,6 +45,18 @@ def test_json(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None
     assert image["grid"] == [6, 6]
 
 
+def test_a_picture_of_each_class(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    words = ("explain", photograph, "--model", weights, "--out", tmp_path, "--class", "tabby", "--class", "dog")
+    result = run(*words)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert [line.split("/")[-1] for line in lines[-2:]] == ["photograph.tabby.why.png", "photograph.dog.why.png"]
+    assert sum("%" in line for line in lines) == 5, "the answers once"
+    assert all((tmp_path / f"photograph.{name}.why.png").stat().st_size > 1000 for name in ("tabby", "dog"))
+    records = json.loads(run(*words, "--json").out)["images"]
+    assert [record["shown"]["name"] for record in records] == ["tabby", "dog"]
+
+
 def test_input_size_makes_the_grid_finer(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
     """The size is that of the shorter side of the whole photograph, which has 90 x 70 pixels."""
     result = run("explain", photograph, "--model", weights, "--out", tmp_path, "--json", "--size", "97")

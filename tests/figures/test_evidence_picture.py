@@ -18,7 +18,7 @@ from bagnet.data.transforms import Preprocessing
 from bagnet.evidence import Evidence, explain
 from bagnet.evidence.dense import DenseMap
 from bagnet.figures.colours import ANCHORS, HATCH, INSIDE, LINE, OUTLINE, OUTSIDE, RED, coloured
-from bagnet.figures.evidence_picture import Style
+from bagnet.figures.evidence_picture import Style, is_coarse
 from bagnet.figures.picture import DPI, Picture
 from bagnet.geometry import Geometry, Placement
 
@@ -151,6 +151,26 @@ def test_the_strongest_windows_are_outlined_and_numbered(evidence: Evidence) -> 
         assert near(np.array(cell.get_edgecolor()[:3]) * 255, OUTLINE)
     assert near(drawn.at(PHOTO, 8 * 3 - 0.5, 20), OUTLINE, 60)
     assert near(drawn.at(MAP, 8 * 3 - 0.5, 20), OUTLINE, 60)
+
+
+def test_large_windows_are_drawn_over_the_photograph_where_all_of_them_lie() -> None:
+    """Windows of 16 pixels every 8 in a grid of 2 x 3: the corner is in one window alone, the middle in two or four."""
+    values = np.zeros((2, 2, 3), np.float32)
+    values[0, 0, 0] = 4.0
+    names = ClassNames([ClassName(("plain",)), ClassName(("stripes",))])
+    large = Evidence(
+        values, values.mean((1, 2)), Geometry(16, 8), Placement.identity(24, 32), names, Image.new("RGB", (32, 24), (90, 90, 90))
+    )
+    assert is_coarse(large.geometry, 2, 3)
+    assert not is_coarse(Geometry(33, 8), 24, 24)
+    assert not is_coarse(Geometry(16, 8), 30, 40)
+    figure = large.picture(0).figure
+    drawn = figure.axes[1].images[1]
+    means = np.asarray(drawn.get_array())
+    assert means.shape == (24, 32)
+    assert (means[0, 0], means[0, 10], means[10, 10], means[20, 30]) == (4.0, 2.0, 1.0, 0.0)
+    assert drawn.get_clim() == (-4.0, 4.0)
+    assert float(large.picture(0, scale=9.0).figure.axes[1].images[1].get_clim()[1]) == 9.0
 
 
 def test_a_finer_map_lies_on_its_own_cells(evidence: Evidence) -> None:

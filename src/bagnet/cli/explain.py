@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,15 +19,21 @@ from .output import print_problems
 from .progress import lines_on_stderr, progress_bar
 
 if TYPE_CHECKING:
+    from ..engine.classifier import Classifier
     from ..evidence import Evidence, Prediction
 
 
 def explain(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files.", show_default=False)],
     model: Model = "",
-    target: Annotated[
-        str | None,
-        typer.Option("--class", metavar="CLASS", help="Draw this class: name, index or WordNet id.", show_default="the best one"),
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="CLASS",
+            help="Draw this class: name, index or WordNet id. Repeat it for a picture of each.",
+            show_default="the best one",
+        ),
     ] = None,
     versus: Annotated[
         str | None, typer.Option(metavar="CLASS", help="Draw why not this class instead.", show_default=False)
@@ -57,8 +64,9 @@ def explain(
 
     ready = network(model, runtime, precision, calibration)
     transform = preprocessing(ready, size)
-    keep = [ready.classes.find(name) for name in (target, versus) if name is not None]
-    as_file = len(images) == 1 and bool(out.suffix) and not out.is_dir()
+    wanted = [ready.classes.find(name) for name in targets or ()]
+    rival = None if versus is None else ready.classes.find(versus)
+    as_file = len(images) == 1 and len(wanted) <= 1 and bool(out.suffix) and not out.is_dir()
     if not as_file:
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -68,45 +76,48 @@ def explain(
     done: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     for number, image in enumerate(images):
+        records: list[dict[str, Any]] = []
         try:
             with progress_bar() as progress, lines_on_stderr():
+                keep = wanted if rival is None else [*wanted, rival]
                 evidence = explain_image(ready, image, transform=transform, keep=keep, progress=progress)
                 kept = evidence.indices_among(ready.classes)
-                asked = [kept.index(index) for index in keep]
-                shown = evidence.prediction(asked[0]) if target is not None else evidence.top(1)[0]
-                rival = None if versus is None else asked[-1]
-                fine = None
-                if stride is not None:
-                    from ..evidence.dense import finer
+                for index in wanted or [kept[evidence.top(1)[0].index]]:
+                    picture = out if as_file else out / _name(image, images[:number], index, ready, len(wanted))
+                    if picture.resolve() in {Path(photograph).resolve() for photograph in images}:
+                        raise ValueError(f"{picture}: is one of the photographs; choose another file for the picture")
+                    shown, against = kept.index(index), None if rival is None else kept.index(rival)
+                    fine = None
+                    if stride is not None:
+                        from ..evidence.dense import finer
 
-                    classes = [kept[index] for index in (shown.index, rival) if index is not None]
-                    fine = finer(ready, evidence, transform, classes, stride, padded=style == "paper", progress=progress)
-            picture = out if as_file else out / _name(image, images[:number])
-            if picture.resolve() in {Path(photograph).resolve() for photograph in images}:
-                raise ValueError(f"{picture}: is one of the photographs; choose another file for the picture")
-            evidence.picture(shown.index, rival, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
+                        classes = [index] if rival is None else [index, rival]
+                        fine = finer(ready, evidence, transform, classes, stride, padded=style == "paper", progress=progress)
+                    evidence.picture(shown, against, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
+                    records.append(_record(image, picture, evidence, evidence.prediction(shown), against, kept))
         except (ValueError, OSError) as error:
             if len(images) == 1:
                 raise
             failed.append({"image": image, "error": " ".join(str(error).split())})
             print_problems([failed[-1]["error"]])
-            continue
-        done.append(_record(image, picture, evidence, shown, rival, kept))
-        if not as_json:
-            _print(done[-1])
+        if records and not as_json:
+            _print(records)
+        done += records
     if as_json:
         typer.echo(json.dumps({"model": ready.card.name if ready.card else "", "images": done, "failed": failed}))
     if len(images) > 1 and not as_json:
-        typer.echo(f"{len(done)} explained, {len(failed)} failed")
+        typer.echo(f"{len(images) - len(failed)} explained, {len(failed)} failed")
     if failed:
         sys.exit(2)
 
 
-def _name(image: str, before: list[str]) -> str:
-    """The picture's name; numbered where an earlier image has the same."""
+def _name(image: str, before: list[str], index: int, model: Classifier, classes: int) -> str:
+    """The picture's name, with that of its class where several are asked for; numbered where an earlier image has the same."""
     stem = Path(image).stem
     twins = sum(Path(earlier).stem == stem for earlier in before)
-    return f"{stem}.why{f'-{twins + 1}' if twins else ''}.png"
+    word = re.sub(r"[^\w-]+", "_", str(model.classes[index]))
+    of_class = f".{word}" if classes > 1 else ""
+    return f"{stem}{of_class}.why{f'-{twins + 1}' if twins else ''}.png"
 
 
 def _record(
@@ -127,11 +138,12 @@ def _record(
     }
 
 
-def _print(record: dict[str, Any]) -> None:
-    typer.echo(record["image"])
-    for answer in record["top"]:
-        typer.echo(f"  {answer['probability']:6.1%}  {answer['logit']:+8.2f}  {answer['name']}")
-    if record["shown"] not in record["top"]:
-        answer = record["shown"]
-        typer.echo(f"  {answer['probability']:6.1%}  {answer['logit']:+8.2f}  {answer['name']} (asked for)")
-    typer.echo(f"  -> {record['picture']}")
+def _print(records: Sequence[dict[str, Any]]) -> None:
+    """An image's answers, once, and the picture of each class."""
+    top = records[0]["top"]
+    typer.echo(records[0]["image"])
+    asked = [record["shown"] for record in records if record["shown"] not in top]
+    for answer, note in [*((answer, "") for answer in top), *((answer, " (asked for)") for answer in asked)]:
+        typer.echo(f"  {answer['probability']:6.1%}  {answer['logit']:+8.2f}  {answer['name']}{note}")
+    for record in records:
+        typer.echo(f"  -> {record['picture']}")

@@ -32,6 +32,7 @@ _FORMAT = 1
 
 Floats = NDArray[np.floating[Any]]
 Size = Literal["photo", "input"]
+Spread = Literal["cells", "windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,26 +238,36 @@ class Evidence:
                     break
         return chosen
 
-    def heatmap(self, target: int | str | None = None, versus: int | str | None = None, *, size: Size = "photo") -> Floats:
-        """A map as large as the photograph, or as the network's input: at each pixel the logit of the cell that is drawn there.
+    def heatmap(
+        self,
+        target: int | str | None = None,
+        versus: int | str | None = None,
+        *,
+        size: Size = "photo",
+        spread: Spread = "cells",
+    ) -> Floats:
+        """A map as large as the photograph, or as the network's input.
 
-        A cell is drawn as a stride x stride square about its window's centre; where none lies, the map is 0. Its mean is not the
-        logit any more: that of `map` is.
+        Of "cells", each pixel has the logit of the cell that is drawn there: a stride x stride square about its window's centre.
+        Of "windows", it has the mean of the logits of all windows that hold it; weighted with how many these are, the mean of
+        that over the input is the logit again (but where windows stick out of the image). Where there is none, the map is 0.
 
         Args:
             target: the class, as for `map`.
             versus: the difference to this class instead.
             size: "photo" for pixels of the upright photograph, "input" for those of the network's input.
+            spread: "cells" or "windows".
 
         Returns:
             (H, W) float32 logits.
 
         Raises:
             UnknownClass, AmbiguousClass: as `map`.
-            ValueError: another size is asked for, or `versus` is the same class.
+            ValueError: another size or spread is asked for, or `versus` is the same class.
         """
-        if size not in get_args(Size):
-            raise ValueError(f"there is no size {size!r}: there are {' and '.join(get_args(Size))}")
+        for word, asked, known in (("size", size, Size), ("spread", spread, Spread)):
+            if asked not in get_args(known):
+                raise ValueError(f"there is no {word} {asked!r}: there are {' and '.join(get_args(known))}")
         values = self.map(target) if versus is None else self.difference(self._index(target), versus)
         height, width = self.placement.input_size
         down: NDArray[Any]
@@ -264,6 +275,10 @@ class Evidence:
             down, across = (axis.input_positions() for axis in (self.placement.vertical, self.placement.horizontal))
         else:
             down, across = (np.arange(side, dtype=np.float64) + 0.5 for side in (height, width))
+        if spread == "windows":
+            by_row, by_column = (_held(at, self.geometry, count) for at, count in zip((down, across), values.shape, strict=True))
+            means: Floats = (by_row @ values @ by_column.T).astype(np.float32)
+            return means
         first = self.geometry.centre_square(0, 0).top
         rows, columns = (np.floor((edge - first) / self.geometry.stride).astype(int) for edge in (down, across))
         inside_rows, inside_columns = (
@@ -423,6 +438,14 @@ class Evidence:
 
     def _prediction(self, index: int, probabilities: Floats) -> Prediction:
         return Prediction(index, str(self.classes[index]), float(self.logits[index]), float(probabilities[index]))
+
+
+def _held(positions: NDArray[np.float64], geometry: Geometry, count: int) -> NDArray[np.float64]:
+    """(n,) positions along one axis of the input -> (n, count) the share of each window in the mean of those that hold them."""
+    first = geometry.origin + geometry.stride * np.arange(count)
+    holds = (positions[:, None] >= first) & (positions[:, None] < first + geometry.size)
+    shares: NDArray[np.float64] = holds / np.maximum(1, holds.sum(1, keepdims=True))
+    return shares
 
 
 def _check_count(count: int) -> None:
