@@ -32,11 +32,12 @@ from bagnet.statistics import mean
 from bagnet.zoo.external import open_classifier
 
 NETWORKS = {"lite0": lite0, "lite1": lite1, "lite2": lite2}
-# window, scale, stride; the last one is the whole image, cropped to a square as the network's authors do
+# window, scale, stride
 WINDOWS = [
     (128, 870, 108), (128, 870, 64), (128, 720, 64), (128, 600, 64), (128, 448, 64), (128, 448, 32), (128, 360, 64),
     (160, 400, 80), (128, 256, 64), (128, 224, 48),
 ]  # fmt: skip
+FEWER = [(128, 870, 108), (128, 600, 64), (128, 448, 64), (160, 400, 80), (128, 256, 64)]  # for the larger networks
 COLUMNS = (
     "network", "window", "scale", "stride", "window_of_224", "share_of_area", "windows", "giga_multiply_adds", "images",
     "top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high",
@@ -68,7 +69,7 @@ def measured(photos: Path, truth: dict[str, int], names: list[str], runtime: str
     for name in names:
         network, size = NETWORKS[name](), int(name[-1])
         yield {**whole(network, SIDES[size], name), **accuracy(open_classifier(f"efficientnet_lite:{name}"), photos, truth)}
-        for window, scale, stride in WINDOWS:
+        for window, scale, stride in WINDOWS if name == "lite0" else FEWER:
             model = bagnet.windowed(network, window, stride, scale=scale, preprocessing=network.preprocessing)
             cells = model.geometry.grid(scale, scale)[0] ** 2
             cost = cells * multiply_adds(network, 3, window, window)
@@ -104,8 +105,11 @@ def drawn(rows: list[dict[str, str]]) -> Figure:
     axes = figure.add_subplot()
     names = list(dict.fromkeys(row["network"] for row in rows))
     for name, colour in zip(names, model_colours([16, 48, 96][: len(names)]), strict=True):
-        chosen = [row for row in rows if row["network"] == name and row["stride"] not in ("32", "108")]
-        chosen.sort(key=lambda row: float(row["window_of_224"]))
+        by_size: dict[float, dict[str, str]] = {}
+        for row in rows:
+            if row["network"] == name:  # of two strides, the first
+                by_size.setdefault(float(row["window_of_224"]), row)
+        chosen = [by_size[size] for size in sorted(by_size)]
         x, y = ([float(row[key]) for row in chosen] for key in ("window_of_224", "top1"))
         low, high = ([float(row[key]) for row in chosen] for key in ("top1_low", "top1_high"))
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
