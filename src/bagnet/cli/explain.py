@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +54,7 @@ def explain(
     Example: `bagnet explain dog.jpg --class tabby --out pictures/`
     """
     from ..evidence import explain as explain_image
+    from ..files import naming
 
     ready = network(model, runtime, precision, calibration)
     transform = preprocessing(ready, size)
@@ -60,14 +63,13 @@ def explain(
             ready.classes.find(name)
     as_file = len(images) == 1 and bool(out.suffix) and not out.is_dir()
     if not as_file:
-        try:
+        with naming(out):
             out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"{out}: cannot be written ({error.strerror})") from None
 
     done: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    for number, image in enumerate(images):
+    used: set[Path] = set()
+    for image in images:
         try:
             evidence = explain_image(ready, image, transform=transform)
             shown = evidence.top(1)[0] if target is None else evidence.prediction(target)
@@ -77,10 +79,11 @@ def explain(
 
                 classes = [shown.index] if versus is None else [shown.index, ready.classes.find(versus)]
                 fine = finer(ready, evidence, transform, classes, stride, padded=style == "paper")
-            picture = out if as_file else out / _name(image, images[:number])
+            picture = out if as_file else _free_name(out, evidence, used)
             if picture.resolve() in {Path(photograph).resolve() for photograph in images}:
                 raise ValueError(f"{picture}: is one of the photographs; choose another file for the picture")
             evidence.picture(shown.index, versus, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
+            used.add(picture)
         except (ValueError, OSError) as error:
             if len(images) == 1:
                 raise
@@ -98,11 +101,15 @@ def explain(
         sys.exit(2)
 
 
-def _name(image: str, before: list[str]) -> str:
-    """The picture's name; numbered where an earlier image has the same."""
-    stem = Path(image).stem
-    twins = sum(Path(earlier).stem == stem for earlier in before)
-    return f"{stem}.why{f'-{twins + 1}' if twins else ''}.png"
+def _free_name(folder: Path, evidence: Evidence, used: Collection[Path]) -> Path:
+    """A name for a picture that is new, or already that of a picture of the same photograph from an earlier call."""
+    from ..figures.picture import fingerprint, photograph_of
+    from ..files import fitting_name
+
+    stem, photograph = Path(evidence.source).stem, fingerprint(evidence.image)
+    endings = (f".why{f'-{number}' if number > 1 else ''}.png" for number in count(1))
+    paths = (folder / fitting_name(stem, ending) for ending in endings)
+    return next(path for path in paths if path not in used and (not path.exists() or photograph_of(path) == photograph))
 
 
 def _record(image: str, picture: Path, evidence: Evidence, shown: Prediction, versus: str | None) -> dict[str, Any]:

@@ -42,8 +42,9 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
 
 @contextmanager
 def lines_on_stderr() -> Iterator[None]:
-    """What the library logs is written to stderr inside, a line each, without anything around it."""
+    """What the library logs is written to stderr inside, a line each, and once where it is said again and again."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_first_time())
     logger = logging.getLogger("bagnet")
     level = logger.level
     logger.addHandler(handler)
@@ -53,6 +54,19 @@ def lines_on_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def _first_time() -> Callable[[logging.LogRecord], bool]:
+    """Lets each message through once: what a folder leaves out, say, however often the folder is looked into."""
+    said: set[str] = set()
+
+    def allows(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in said
+        said.add(message)
+        return new
+
+    return allows
 
 
 def _columns() -> list[ProgressColumn]:

@@ -33,6 +33,7 @@ from ..zoo.load import load, untrained_model, with_head
 from ..zoo.networks import build
 from .checkpoints import LAST, STEADY
 from .fitting import fit
+from .normalisation import check_normalisation
 from .processes import rank, ranks
 from .recipe import LENGTHS, Recipe, finetuning
 from .recipe import recipe as named
@@ -109,7 +110,8 @@ def train(
         notes: for the card.
 
     Raises:
-        FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit;
+        FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit,
+            or leaves batch normalisation one value per channel;
             a teacher where nothing is distilled, or none where something is; a `val` split with other classes; an output
             folder that is a file, or lies among those of the classes.
         OtherRun: the folder holds another run.
@@ -137,6 +139,7 @@ def train(
             network.geometry.grid(side, side)  # raises where a window does not fit
     recipe = recipe.fitted(len(images))
     training, select = images.hold_out(recipe.select)
+    check_normalisation(network, recipe, preprocessing, len(training), ranks())
     workers = (max(0, (os.cpu_count() or 1) - 1) if len(images) > _FEW else 0) if workers is None else workers
     opened = [open_classifier(model) if isinstance(model, str) else model for model in teachers]
     for model in opened:

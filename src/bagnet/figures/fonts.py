@@ -1,0 +1,74 @@
+"""Letters that the font of figures lacks: another font of this machine that has them, or one line that says so."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .words import short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_log = logging.getLogger(__name__)
+_SCRIPTS_SHOWN = 20  # letters that a message repeats
+
+
+def complete(figure: Figure) -> None:
+    """Let all texts of a figure be drawn with further fonts, where the first one lacks some of their letters."""
+    from matplotlib.font_manager import FontProperties, findfont
+    from matplotlib.text import Text
+
+    texts = figure.findobj(Text)
+    letters = frozenset(letter for text in texts for letter in text.get_text() if letter.isprintable() and letter != " ")
+    missing = letters - _letters_of(findfont(FontProperties()))
+    if not missing:
+        return
+    fonts, without = _fonts_with(missing)
+    if without:
+        some = short("".join(sorted(without)), _SCRIPTS_SHOWN)
+        _log.warning("no font of this machine has the letters %s: they are drawn as boxes until one is installed (Noto)", some)
+    for text in texts:
+        text.set_fontfamily([*text.get_fontfamily(), *fonts])
+
+
+@contextmanager
+def boxes_unmentioned() -> Iterator[None]:
+    """Inside, matplotlib draws boxes for letters without a warning for each: `complete` has said so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        yield
+
+
+@cache
+def _fonts_with(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """(names of fonts that have as many of some letters as fonts of this machine do, the letters that none has)."""
+    from matplotlib.font_manager import fontManager
+
+    names: list[str] = []
+    missing = letters
+    for font in fontManager.ttflist:
+        if not missing:
+            break
+        if font.style == "normal" and font.name not in names and (covered := missing & _letters_of(font.fname)):
+            names.append(font.name)
+            missing -= covered
+    return tuple(names), missing
+
+
+@cache
+def _letters_of(path: str) -> frozenset[str]:
+    """All letters that a font has; none where its file cannot be read."""
+    from matplotlib.ft2font import FT2Font
+
+    if not Path(path).is_file():
+        return frozenset()
+    try:
+        return frozenset(map(chr, FT2Font(path).get_charmap()))
+    except (RuntimeError, OSError):
+        return frozenset()
