@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from bagnet.engine.runtimes import pytorch
+from bagnet.runs.store import alone
 from bagnet.weights import storable, write
 from bagnet.zoo.names import DEFAULT
 
@@ -51,6 +52,14 @@ def test_one_model(run: Run, weights: Path, photos: Path) -> None:
     assert lines[2].split()[0] == "bagnet17.test"
     assert lines[4] == "most often confused"
     assert "of 2" in result.out or "of 1" in result.out
+
+
+def test_a_report_that_another_run_is_writing(run: Run, weights: Path, photos: Path, tmp_path: Path) -> None:
+    words = ("evaluate", photos, "--model", weights, "--workers", 0, "--out", tmp_path / "report")
+    with alone(tmp_path / "report"):
+        assert_refused(run(*words), "report: another run is writing it (process ")
+    assert run(*words).code == 0
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_the_bundled_model_knows_its_classes(run: Run, tmp_path: Path) -> None:

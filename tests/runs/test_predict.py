@@ -50,7 +50,9 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_table_of_images_and_a_table_of_answers(model: BagNet, folder: Path, tmp_path: Path) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     files = sorted(folder.glob("*/*.png"))
     content = [{"bytes": path.read_bytes(), "path": path.name} for path in files] + [{"bytes": b"broken", "path": "x"}]
     parquet.write_table(arrow.table({"image": content}), tmp_path / "set.parquet", row_group_size=3)

@@ -43,7 +43,9 @@ def steps_and_losses(folder: Path) -> list[tuple[str, ...]]:
 @pytest.fixture
 def table(tmp_path: Path) -> LabelledImages:
     """The same few images as a Parquet table, read in groups of 20 rows."""
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     images, labels = textures(80, 0)
     files = [io.BytesIO() for _ in labels]
     for file, image in zip(files, images, strict=True):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _log = logging.getLogger(__name__)
-_SCRIPTS_SHOWN = 20  # letters that a message repeats
+_LETTERS_SHOWN = 20  # letters that a message repeats
 
 
 def complete(figure: Figure) -> None:
@@ -29,12 +29,9 @@ def complete(figure: Figure) -> None:
     missing = letters - _letters_of(findfont(FontProperties()))
     if not missing:
         return
-    fonts, without = _fonts_with(missing)
-    if without:
-        some = short("".join(sorted(without)), _SCRIPTS_SHOWN)
-        _log.warning("no font of this machine has the letters %s: they are drawn as boxes until one is installed (Noto)", some)
+    further = _fonts_with(missing)
     for text in texts:
-        text.set_fontfamily([*text.get_fontfamily(), *fonts])
+        text.set_fontfamily([*text.get_fontfamily(), *further])
 
 
 @contextmanager
@@ -46,8 +43,8 @@ def boxes_unmentioned() -> Iterator[None]:
 
 
 @cache
-def _fonts_with(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """(names of fonts that have as many of some letters as fonts of this machine do, the letters that none has)."""
+def _fonts_with(letters: frozenset[str]) -> list[str]:
+    """Names of fonts of this machine that have some letters; which letters none has is logged, once."""
     from matplotlib.font_manager import fontManager
 
     names: list[str] = []
@@ -58,7 +55,10 @@ def _fonts_with(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str
         if font.style == "normal" and font.name not in names and (covered := missing & _letters_of(font.fname)):
             names.append(font.name)
             missing -= covered
-    return tuple(names), missing
+    if missing:
+        some = short("".join(sorted(missing)), _LETTERS_SHOWN)
+        _log.warning("no font of this machine has the letters %s: they are drawn as boxes until one is installed (Noto)", some)
+    return names
 
 
 @cache
