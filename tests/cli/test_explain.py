@@ -84,6 +84,15 @@ def test_pictures_of_two_photographs_of_a_name(run: Run, weights: Path, photogra
     assert (out / "1.why.png").read_bytes() == b"somebody's notes"
 
 
+def test_names_that_would_steer_a_terminal(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    odd = photograph.rename(tmp_path / "a\nb\x1b[2J.jpg")
+    result = run("explain", odd, "--model", weights, "--out", tmp_path)
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert (len(lines), lines[0]) == (7, f"{tmp_path}/a\\nb\\x1b[2J.jpg")
+    assert lines[-1] == f"  -> {tmp_path}/a\\nb\\x1b[2J.why.png"
+
+
 def test_a_photograph_with_the_longest_name(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
     long = photograph.rename(tmp_path / f"{'x' * 251}.jpg")
     out = tmp_path / "out"

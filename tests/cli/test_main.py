@@ -66,8 +66,8 @@ def test_errors_of_the_system_name_their_file() -> None:
 
 def command(words: str) -> subprocess.CompletedProcess[str]:
     """A command line in a shell, `bagnet` in it."""
-    python = f"{sys.executable} -m bagnet"
-    return subprocess.run(["bash", "-c", words.replace("bagnet", python)], capture_output=True, text=True, check=False)
+    words = words.replace("bagnet ", f"{sys.executable} -m bagnet ")
+    return subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
@@ -83,8 +83,11 @@ def test_who_has_read_enough_hears_no_complaint() -> None:
 
 
 def test_nobody_to_print_to() -> None:
-    process = command("bagnet models list >&-")
+    process = command("bagnet models list >&- && bagnet models info bagnet9.orig_in1k >&-")
     assert (process.returncode, process.stderr) == (0, "")
+    process = command("bagnet predict - <&-")
+    assert (process.returncode, len(process.stderr.splitlines())) == (2, 1)
+    assert "stdin, which is closed" in process.stderr
 
 
 def test_libraries_say_nothing_of_a_home_that_is_not_there(photograph: Path, tmp_path: Path) -> None:

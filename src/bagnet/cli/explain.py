@@ -124,10 +124,12 @@ def _record(image: str, picture: Path, evidence: Evidence, shown: Prediction, ve
 
 
 def _print(record: dict[str, Any]) -> None:
-    typer.echo(record["image"])
+    from ..data.decode import escaped
+
+    typer.echo(escaped(record["image"]))
     for answer in record["top"]:
         typer.echo(f"  {answer['probability']:6.1%}  {answer['logit']:+8.2f}  {answer['name']}")
     if record["shown"] not in record["top"]:
         answer = record["shown"]
         typer.echo(f"  {answer['probability']:6.1%}  {answer['logit']:+8.2f}  {answer['name']} (asked for)")
-    typer.echo(f"  -> {record['picture']}")
+    typer.echo(f"  -> {escaped(record['picture'])}")

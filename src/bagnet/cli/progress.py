@@ -45,6 +45,7 @@ def lines_on_stderr() -> Iterator[None]:
     """What the library logs is written to stderr inside, a line each, and once where it is said again and again."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_first_time())
+    handler.setFormatter(_Lines())
     logger = logging.getLogger("bagnet")
     level = logger.level
     logger.addHandler(handler)
@@ -54,6 +55,13 @@ def lines_on_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+class _Lines(logging.Formatter):
+    """What is being done as it is, and warnings as all that goes wrong: after the program's name."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"bagnet: {record.getMessage()}" if record.levelno >= logging.WARNING else record.getMessage()
 
 
 def _first_time() -> Callable[[logging.LogRecord], bool]:
