@@ -194,6 +194,16 @@ def test_an_error_of_making_the_lock_is_no_other_run(tmp_path: Path, monkeypatch
         pass
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder in which no file can be made")
+def test_where_no_file_can_be_made_no_run_is_at_work() -> None:
+    with (
+        pytest.raises(OSError, match=r"/proc/run: cannot be written \(no file can be made there\); choose") as error,
+        claim(Path("/proc/run"), {}),
+    ):
+        pass
+    assert not isinstance(error.value, Busy)
+
+
 def test_a_name_that_leaves_no_room_for_the_lock(tmp_path: Path) -> None:
     folder = tmp_path / ("ü" * 127)
     with alone(folder), pytest.raises(Busy), alone(folder):

@@ -180,7 +180,7 @@ def convert(
     from ..engine.diagnose import mend, sample_images
     from ..files import replacing
     from ..model import BagNet
-    from ..weights import storable, write
+    from ..weights import packed, storable
     from ..zoo.load import load
 
     if out.suffix != ".safetensors":
@@ -198,7 +198,7 @@ def convert(
                 report = measure(model, x, tolerance, progress)
                 mended = mend(model, x, report, progress) if repair else None
         state, card = storable(model, half)
-        write(part, state, card)
+        part.write_bytes(packed(state, card))
     if as_json:
         result = {"file": str(out), "digest": card.digest, "diagnosis": report and report.to_dict()}
         typer.echo(json.dumps({**result, "repair": mended and mended.to_dict()}))

@@ -250,6 +250,8 @@ def alone(target: Path) -> Iterator[None]:
         lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout:
+        if not path.exists():  # no lock, so nobody holds it: a place where no file can be made, as filelock sees it
+            raise OSError(_no_lock(target, path.parent, OSError("no file can be made there"))) from None
         raise Busy(f"{target}: another run is writing it{holder}; wait for its end, or choose another output") from None
     except (OSError, NotImplementedError) as error:
         raise OSError(_no_lock(target, path.parent, error)) from None
