@@ -96,6 +96,12 @@ def test_libraries_say_nothing_of_a_home_that_is_not_there(photograph: Path, tmp
     assert (process.returncode, process.stderr) == (0, "")
 
 
+def test_a_folder_that_was_deleted_around_us(tmp_path: Path) -> None:
+    process = command(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir ../gone && bagnet models list")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == "bagnet: the current folder is not there any more: change to another one\n"
+
+
 def test_debug_anywhere_shows_the_traceback(run: Run, tmp_path: Path) -> None:
     for words in (("--debug", "predict", tmp_path / "none"), ("predict", tmp_path / "none", "--debug")):
         with pytest.raises(FileNotFoundError):

@@ -10,6 +10,7 @@ import matplotlib.font_manager
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import get_data_path
 from matplotlib.figure import Figure
 
 from bagnet.figures import fonts
@@ -59,7 +60,7 @@ def test_a_font_that_has_the_letter_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = matplotlib.font_manager.fontManager
-    monkeypatch.setattr(manager, "ttflist", [font for font in manager.ttflist if font.name.startswith("DejaVu Sans")])
+    monkeypatch.setattr(manager, "ttflist", [font for font in manager.ttflist if font.fname.startswith(get_data_path())])
     box = ink(drawn(CAT))
     assert len(caplog.messages) == 1
     fonts._fonts_with.cache_clear()
@@ -72,7 +73,7 @@ def test_a_font_that_has_the_letter_is_used(
 
 def test_letters_that_no_font_has_are_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     manager = matplotlib.font_manager.fontManager
-    monkeypatch.setattr(manager, "ttflist", [font for font in manager.ttflist if font.name.startswith("DejaVu Sans")])
+    monkeypatch.setattr(manager, "ttflist", [font for font in manager.ttflist if font.fname.startswith(get_data_path())])
     for _ in range(2):
         drawn(f"owl {NOBODY} and {NOBODY}")
     assert caplog.messages == [

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -67,6 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments  # welcome anywhere on the line, not only before the command
     words = [word for word in arguments if word != "--debug"]
+    if not _stands_somewhere():
+        typer.echo("bagnet: the current folder is not there any more: change to another one", err=True)
+        sys.exit(2)
     try:
         with lines_on_stderr(), _libraries_silent():
             code = app(words, prog_name="bagnet", standalone_mode=False) or 0
@@ -89,6 +93,15 @@ def main(arguments: list[str] | None = None) -> None:
         goes_on = "a run of predict, train, paper or audit goes on when the same command is given again"
         typer.echo(f"bagnet: interrupted; {goes_on}", err=True)
     sys.exit(code)
+
+
+def _stands_somewhere() -> bool:
+    """Whether there is a current folder. In one that was deleted torch ends the process, without a word of what is wrong."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

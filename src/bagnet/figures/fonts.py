@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _log = logging.getLogger(__name__)
+_BOXES = "Last Resort"  # a font of matplotlib's that has a box for each letter there is
 _LETTERS_SHOWN = 20  # letters that a message repeats
 
 
@@ -52,7 +53,9 @@ def _fonts_with(letters: frozenset[str]) -> list[str]:
     for font in fontManager.ttflist:
         if not missing:
             break
-        if font.style == "normal" and font.name not in names and (covered := missing & _letters_of(font.fname)):
+        if font.style != "normal" or font.name in names or font.name.startswith(_BOXES):
+            continue
+        if covered := missing & _letters_of(font.fname):
             names.append(font.name)
             missing -= covered
     if missing:

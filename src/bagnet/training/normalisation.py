@@ -27,12 +27,8 @@ def check_normalisation(network: nn.Module, recipe: Recipe, preprocessing: Prepr
         ranks: processes that train together.
 
     Raises:
-        ValueError: there are fewer than two images, or a layer would get one value per channel; the message says which.
+        ValueError: a layer would get one value per channel; the message says which.
     """
-    if images < 2:
-        raise ValueError(
-            f"there is {images or 'no'} image to train on: give more, or hold out a smaller share of them (--select)"
-        )
     parts = ranks * recipe.accumulate
     synchronised = ranks if ranks > 1 and torch.cuda.is_available() else 1  # values of all processes count together then
     in_a_part = min(recipe.batch_size, images // parts * parts) // parts * synchronised
