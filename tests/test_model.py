@@ -203,11 +203,12 @@ def noise() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 410, 3), np.uint8))
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", [name for name in model_names() if isinstance(card_of(name).architecture, Architecture)])
 def test_timm_prepares_images_as_the_card_says(name: str) -> None:
     card = card_of(name)
+    assert isinstance(card.architecture, Architecture)
     with torch.device("meta"):
-        model = BagNet(card.bagnet)
+        model = BagNet(card.architecture)
     model.card = card
     for prepared in as_timm_prepares(model, noise()):
         assert torch.equal(prepared, card.preprocessing.of_picture(noise()))

@@ -15,6 +15,9 @@ import skimage
 from PIL import Image
 from pyarrow import parquet
 
+from bagnet.zoo.catalogue import card_of
+from bagnet.zoo.names import DEFAULT
+
 PHOTO = Path(skimage.__file__).parent / "data" / "chelsea.png"
 
 
@@ -42,7 +45,7 @@ def test_explaining_a_photograph_takes_little_longer_than_torch(tmp_path: Path) 
 
 
 # What README's first page shows runs without any extra.
-EXTRAS = ("captum", "datasets", "lightning", "nncf", "onnx", "onnxruntime", "onnxscript", "openvino", "tensorboard", "timm")
+EXTRAS = ("captum", "datasets", "lightning", "nncf", "onnx", "onnxruntime", "onnxscript", "openvino", "tensorboard")
 FIRST_PAGE = """
 import sys
 for name in sys.argv[1].split(","):
@@ -64,22 +67,24 @@ def test_the_first_page_needs_no_extra(tmp_path: Path, monkeypatch: pytest.Monke
     Path("list.txt").write_text("photos/b.jpg\n")
     parquet.write_table(arrow.table({"image": [Path("photos/a.jpg").read_bytes()]}), "images.parquet")
     lines = [
-        "explain photos/a.jpg --stride 4",
+        "explain photos/a.jpg",
+        "explain photos/a.jpg --stride 4 --model bagnet25s4.tiny_in200 --out fine.png",
         "models list",
         "models info bagnet33.orig_in1k",
         "predict photos/ --out table.parquet",
-        "predict images.parquet --out from-a-table.parquet",
-        "predict photos/a.jpg photos/b.jpg --out table.jsonl",
-        "predict list.txt --out table.csv",
+        "predict images.parquet --out from-a-table.parquet --model bagnet25s4.tiny_in200",
+        "predict photos/a.jpg photos/b.jpg --out table.jsonl --model bagnet25s4.tiny_in200",
+        "predict list.txt --out table.csv --model bagnet25s4.tiny_in200",
     ]
     command = [sys.executable, "-c", FIRST_PAGE, ",".join(EXTRAS), *lines]
     process = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
     table = parquet.read_table("table.parquet")
     assert table["image"].to_pylist() == ["a.jpg", "b.jpg"]
-    assert table.schema.metadata[b"bagnet.model"] == b"bagnet25s4.tiny_in200"
+    assert table.schema.metadata[b"bagnet.model"].decode() == DEFAULT
     settings = json.loads(table.schema.metadata[b"bagnet.settings"])
-    assert (settings["top"], settings["runtime"], settings["transform"]["crop"]) == (5, "torch", 61)
+    assert settings["transform"] == card_of(DEFAULT).preprocessing.to_dict()
+    assert (settings["top"], settings["runtime"], settings["precision"]) == (5, "torch", "float32")
 
 
 def test_help_needs_no_torch() -> None:
