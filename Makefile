@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	@mkdir -p demo
 	@photo=$$($(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data/coffee.png')") && \
-	  $(BIN)/bagnet explain "$$photo" --out demo
-	@echo "Look at demo/coffee.why.png"
+	  $(BIN)/bagnet explain "$$photo" --class espresso --class plate --out demo
+	@echo "Look at demo/coffee.espresso.why.png and demo/coffee.plate.why.png"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto

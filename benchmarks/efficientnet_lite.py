@@ -77,7 +77,7 @@ def write_default(folder: Path) -> None:
     """The bundled default: windows of 128 px of a photograph whose shorter side is scaled to 448, 64 px apart."""
     model = windowed("efficientnet_lite:lite0", 128, 64, scale=448, centred=True, trust=["efficientnet_lite:lite0"])
     assert model.card is not None
-    architecture = replace(model.architecture, network="timm:tf_efficientnet_lite0")
+    architecture = replace(model.architecture, network="bagnet.zoo.efficientnet_lite:efficientnet_lite0")
     card = replace(
         model.card,
         name=DEFAULT,

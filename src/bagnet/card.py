@@ -28,6 +28,7 @@ class Score:
         top5: percent of images whose label is among the best five.
         measured: by whom and how.
         images: how many there were, where known.
+        balanced_accuracy: percent, each class counting alike, where that was measured.
     """
 
     data: str
@@ -35,6 +36,7 @@ class Score:
     top5: float
     measured: str
     images: int | None = None
+    balanced_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

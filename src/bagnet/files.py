@@ -65,7 +65,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def fitting_name(stem: str, ending: str) -> str:
     """A stem with an ending, as a file may be called: of a very long stem the end is left out."""
-    while len(os.fsencode(f"{stem}{ending}")) > LONGEST:
+    while stem and len(os.fsencode(f"{stem}{ending}")) > LONGEST:
         stem = stem[:-1]
     return f"{stem}{ending}"
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from bagnet.bench import build
 from bagnet.bench.build import Workload, built
-from bagnet.bench.cases import Case
+from bagnet.bench.cases import WHOLE, Case
 from bagnet.engine.program import CannotRun
+from bagnet.zoo.names import DEFAULT
 
 
 def bagnet9_by_hand(side: int) -> int:
@@ -54,6 +55,15 @@ def test_a_map_by_the_loop_over_windows_is_extrapolated_from_a_sample(monkeypatc
     assert cost == cost_fast
     expected = output(fast)
     assert (values - expected).flatten()[:8].abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_a_windowed_network_costs_what_its_windows_cost() -> None:
+    workload, precision, cost, note = built(Case(DEFAULT, batch=1))
+    _, _, whole, _ = built(Case(f"{DEFAULT}{WHOLE}", "published", batch=1, size=128))
+    assert (precision, note) == ("float32", "")
+    assert cost == 36 * whole
+    assert 4.4e9 < cost < 4.8e9
+    assert output(workload).shape == (1, 1000)
 
 
 def test_resnet50_costs_what_is_known_of_it() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bagnet.bench.cases import Case, map_cases, standard_cases
+from bagnet.bench.cases import WHOLE, Case, map_cases, standard_cases
 from bagnet.engine.runtimes import RUNTIMES
+from bagnet.zoo.names import DEFAULT
 
 
 def test_the_tables_hold_every_runtime_and_the_comparisons() -> None:
@@ -37,10 +38,18 @@ def test_one_table_for_each_number_of_images() -> None:
     assert {(case.network, case.batch, case.task) for case in map_cases("bagnet9")} == {("bagnet9", 1, "map")}
 
 
+def test_a_windowed_network_stands_beside_what_it_is_made_of() -> None:
+    cases = standard_cases(DEFAULT, batches=[1])
+    assert [case.network for case in cases if case.how == "published"] == [DEFAULT, "bagnet33", f"{DEFAULT}{WHOLE}", "resnet50"]
+    assert {case.precision for case in cases if case.network == DEFAULT} == {"float32", "bf16", "int8"}
+    assert not map_cases(DEFAULT)
+
+
 @pytest.mark.parametrize(
     ("case", "title"),
     [
         (Case("bagnet9", "published"), "bagnet9 as published float32"),
+        (Case(f"{DEFAULT}{WHOLE}", "published"), "windowed128s64 whole as published float32"),
         (Case(runtime="openvino", precision="int8"), "bagnet33 openvino int8"),
         (Case("resnet50", precision="bf16", device="cuda"), "resnet50 torch compiled bf16"),
     ],

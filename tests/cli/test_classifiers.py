@@ -9,14 +9,25 @@ from PIL import Image
 
 from bagnet.cli.classifiers import classifiers, digest_of, network, preprocessing
 from bagnet.data.sources import open_images
+from bagnet.data.transforms import Preprocessing
 from bagnet.engine.classifier import model_name
 from bagnet.zoo.names import DEFAULT
+
+from ..evaluation.colours import reader
 
 
 def test_the_bundled_one_where_none_is_named() -> None:
     assert model_name(network("")) == DEFAULT
     for names in (None, []):
         assert [name for name, _ in classifiers(names)] == [DEFAULT]
+
+
+def test_a_size_is_that_of_the_whole_image_where_windows_take_any(weights: Path) -> None:
+    model = network(str(weights))
+    assert preprocessing(model, None) == model.transform == Preprocessing(64, 64)
+    assert preprocessing(model, 100) == Preprocessing(100, None)
+    external = reader()
+    assert preprocessing(external, 10) == external.transform.with_crop(10)
 
 
 def test_names(weights: Path, tmp_path: Path) -> None:
@@ -33,12 +44,6 @@ def test_prepared_where_many_images_are_worth_it(weights: Path) -> None:
     assert type(plain) is not type(prepared)
     assert (plain.runtime, plain.precision) == (prepared.runtime, prepared.precision) == ("torch", "float32")
     assert plain.weights_digest == prepared.weights_digest
-
-
-def test_preprocessing_at_another_size(weights: Path) -> None:
-    model = network(str(weights))
-    assert preprocessing(model, None) == model.transform
-    assert preprocessing(model, 33).crop == 33
 
 
 def test_calibration(weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,17 +41,13 @@ def test_one_model(run: Run, weights: Path, photos: Path) -> None:
     assert result.code == 0, result.err
     lines = result.out.splitlines()
     assert lines[0] == "photos val: 4 images of 3 classes"
-    assert lines[1].split() == [
-        "model",
-        "top-1",
-        "balanced",
-        "accuracy",
-        "calibration",
-        "error",
-        "images/s",
-    ]  # of three classes top-5 says nothing
+    titles = "model balanced accuracy top-1 calibration error images/s"
+    assert lines[1].split() == titles.split()  # of three classes top-5 says nothing
     assert lines[2].split()[0] == "bagnet17.test"
-    assert lines[4] == "most often confused"
+    assert re.fullmatch(r"(\[\d+\.\d, \d+\.\d\]\s*){2}", lines[3].strip()), "how sure the two are"
+    assert lines[6] == "recall of each class"
+    assert [line.split()[:2] for line in lines[8:11]] == [["dog", "2"], ["house", "1"], ["tabby", "1"]]
+    assert lines[12] == "most often confused"
     assert "of 2" in result.out or "of 1" in result.out
 
 
@@ -60,6 +57,18 @@ def test_a_report_that_another_run_is_writing(run: Run, weights: Path, photos: P
         assert_refused(run(*words), "report: another run is writing it (process ")
     assert run(*words).code == 0
     assert not list(tmp_path.glob(".*"))
+
+
+def test_two_classes(run: Run, weights: Path, network: Path, tmp_path: Path) -> None:
+    """The area under the ROC curve comes with them, and of several models a column each with their recall."""
+    data = folder_of(tmp_path / "set", {"dog": ["red", "red", "green"], "n02123045": ["green"]}, side=70)
+    result = run("evaluate", data, "--model", network, "--model", weights, *TRUST, "--workers", 0)
+    assert "ROC AUC" in result.out
+    assert "83.33 %" in result.out  # of balanced accuracy: two of three dogs and the cat
+    assert result.out.splitlines()[-2].split()[:4] == ["dog", "3", "66.7", "%"]
+    (record,) = json.loads(run("evaluate", data, "--model", network, *TRUST, "--workers", 0, "--json").out)["models"]
+    assert record["roc_auc"] == pytest.approx((1 + 1 + 0.5) / 3, abs=1e-6)
+    assert record["balanced_accuracy"] == pytest.approx(5 / 6, abs=1e-6)
 
 
 def test_the_bundled_model_knows_its_classes(run: Run, tmp_path: Path) -> None:

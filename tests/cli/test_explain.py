@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from bagnet.evidence import tiled
+
 from .conftest import Run, assert_refused
 
 
@@ -43,9 +45,22 @@ def test_json(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None
     assert image["grid"] == [6, 6]
 
 
+def test_a_picture_of_each_class(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    words = ("explain", photograph, "--model", weights, "--out", tmp_path, "--class", "tabby", "--class", "dog")
+    result = run(*words)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert [line.split("/")[-1] for line in lines[-2:]] == ["photograph.tabby.why.png", "photograph.dog.why.png"]
+    assert sum("%" in line for line in lines) == 5, "the answers once"
+    assert all((tmp_path / f"photograph.{name}.why.png").stat().st_size > 1000 for name in ("tabby", "dog"))
+    records = json.loads(run(*words, "--json").out)["images"]
+    assert [record["shown"]["name"] for record in records] == ["tabby", "dog"]
+
+
 def test_input_size_makes_the_grid_finer(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    """The size is that of the shorter side of the whole photograph, which has 90 x 70 pixels."""
     result = run("explain", photograph, "--model", weights, "--out", tmp_path, "--json", "--size", "97")
-    assert json.loads(result.out)["images"][0]["grid"] == [11, 11]
+    assert json.loads(result.out)["images"][0]["grid"] == [11, 14]  # of 97 x 124 pixels
 
 
 def test_one_bad_image_among_many(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
@@ -199,3 +214,22 @@ def test_a_malicious_checkpoint_is_refused_and_does_not_run(
 def test_a_checkpoint_of_another_network_is_refused(run: Run, photograph: Path, tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "vgg.pth")
     assert_refused(run("explain", photograph, "--model", tmp_path / "vgg.pth"), "vgg.pth", "features.0.weight")
+
+
+def test_a_large_photograph(run: Run, weights: Path, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tiles, of which the first says what to expect; the indices in the record are the model's, whatever is kept."""
+    command = ("explain", photograph, "--model", weights, "--size", "300", "--json", "--class", "house", "--versus", "dog")
+    whole = json.loads(run(*command, "--out", tmp_path / "whole.png").out)["images"][0]
+    monkeypatch.setattr(tiled, "PIXELS", 60**2)
+    monkeypatch.setattr(tiled, "STRONGEST", 2)
+    monkeypatch.setattr(tiled, "MAPS", 1)
+    result = run(*command, "--out", tmp_path / "tiles.png")
+    assert result.code == 0, result.err
+    (line,) = result.err.splitlines()
+    assert line.startswith(f"{photograph}: an input of 385 x 300 pixels, 1,692 windows; about ")
+    record = json.loads(result.out)["images"][0]
+    assert record["shown"]["index"] == whole["shown"]["index"] == 4
+    assert record["top"][0]["index"] == whole["top"][0]["index"]
+    assert record["shown"]["probability"] == pytest.approx(whole["shown"]["probability"], rel=1e-4)
+    assert record["windows"][0]["box"] == whole["windows"][0]["box"]
+    assert record["grid"] == whole["grid"]

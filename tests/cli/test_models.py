@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from bagnet.card import Score
+from bagnet.data.transforms import Preprocessing
 from bagnet.weights import storable, write
 from bagnet.zoo.load import create, load
 from bagnet.zoo.names import DEFAULT, bundled, model_names
@@ -30,6 +33,7 @@ def test_the_list_fits_into_narrow_terminals(run: Run) -> None:
     assert max(map(len, lines)) <= 79
     rows = [line.split() for line in lines if line.startswith("  ")]
     assert sorted(row[0] for row in rows) == sorted(model_names()), "a line each"
+    assert [row[0] for row in rows if "s4" in row[0]] == [f"bagnet{side}s4.tiny_in200" for side in (9, 17, 25, 33)]
     (marked,) = [row for row in rows if "*" in row]
     assert marked == [DEFAULT, "*", "128/64", "77.60", "96.40", "bundled"]
     assert lines.index("200 classes, measured on tiny-imagenet val") < lines.index("1,000 classes, measured on ImageNet val")
@@ -57,9 +61,22 @@ def test_info(run: Run, weights: Path) -> None:
     text = run("models", "info", "bagnet9.orig_in1k").out
     assert "only the first 32 bits" in text
     assert "46.39 top-1" in text
+    assert "shorter side 256 px, bilinear, the middle 224 x 224 px of it" in text
     card = json.loads(run("models", "info", weights, "--json").out)
     assert card["classes"][2] == "n02123045"
     assert_refused(run("models", "info", "nothing"), "no model is called 'nothing'")
+
+
+def test_accuracy_is_told_as_fits_the_classes(run: Run, tmp_path: Path) -> None:
+    """Of five, what counts each class alike comes first, and the best five say nothing."""
+    model = create(kernel3=(1, 1, 0, 0), width=2, layers=(1, 1, 1, 1), num_classes=5).eval()
+    assert model.card is not None
+    model.card = replace(model.card, scores=(Score("val", 71.25, 100.0, "here", 80, 62.5),))
+    model.card = replace(model.card, preprocessing=Preprocessing(96, None, "bicubic"))
+    model.save(tmp_path / "five.safetensors")
+    assert "the whole image, shorter side 96 px, bicubic" in run("models", "info", tmp_path / "five.safetensors").out
+    assert "62.50 balanced, 71.25 top-1 on val (80 images), here" in run("models", "info", tmp_path / "five.safetensors").out
+    assert "46.39 top-1, 70.39 top-5 on ImageNet val" in run("models", "info", "bagnet9.orig_in1k").out
 
 
 def test_convert_and_verify(run: Run, tmp_path: Path) -> None:

@@ -52,8 +52,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_folder(run: Run, folder: Path, tmp_path: Path) -> None:
     result = run("train", folder, "--out", tmp_path, *NETWORK, *QUICK, "--tag", "shades")
     assert result.code == 0, result.err
-    assert "bagnet9s4.shades: 100.00 % top-1" in result.out
-    assert "epoch 4 of 4: loss" in result.err
+    assert "bagnet9s4.shades: balanced accuracy 100.00 % [" in result.out
+    assert "ROC AUC 1.000 [" in result.out
+    assert "top-5" not in result.out
+    assert [line.split()[:2] for line in result.out.splitlines() if "100.0 %" in line] == [["dark", "20"], ["light", "20"]]
+    assert "epoch 4 of 4: balanced accuracy" in result.err
     assert "<h2>Recipe</h2>" in (tmp_path / "report.html").read_text()
     assert recipe(tmp_path / "recipe.toml").learning_rate == 0.02
     weights = tmp_path / "bagnet9s4.shades.safetensors"

@@ -291,3 +291,12 @@ def test_the_given_image_stays_as_it_is() -> None:
     x = Preprocessing(None, None)(image)
     x.zero_()
     assert image.tobytes() == before
+
+
+def test_the_whole_image_at_a_size() -> None:
+    """A landscape photograph keeps its sides."""
+    whole = Preprocessing(256, 224, "bicubic").whole(300)
+    assert whole == Preprocessing(300, None, "bicubic")
+    assert whole.placement((4000, 3000)).input_size == (300, 400)
+    with pytest.raises(ValueError, match="resize must be a whole number of pixels"):
+        whole.whole(0)

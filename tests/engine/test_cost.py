@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bagnet.architecture import Architecture
-from bagnet.engine.cost import multiply_adds
+from bagnet.engine.cost import multiply_adds, peak_memory
 from bagnet.model import BagNet
 
 
@@ -35,3 +35,9 @@ def test_the_published_networks(kernel3: tuple[int, int, int, int], convolutions
     assert multiply_adds(Convolutions(), 3, 224, 224) == convolutions
     size, cost = one_window
     assert multiply_adds(Convolutions(), 3, size, size) in (cost, cost - 2_048_000)  # with and without the head
+
+
+def test_the_peak_of_memory_is_at_least_what_was_just_held() -> None:
+    held = torch.ones(25_000_000)
+    peak = peak_memory()
+    assert peak is None or peak > held.nbytes

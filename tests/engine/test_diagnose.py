@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bagnet.engine import diagnose as module
-from bagnet.engine.diagnose import EXACT, PRECISIONS, Diagnosis, diagnose, mend, rounded, sample_images
+from bagnet.engine.diagnose import EXACT, ROUNDINGS, Diagnosis, computing_in, diagnose, mend, sample_images
 from bagnet.model import BagNet, Bottleneck
 from bagnet.progress import Progress
 
@@ -211,8 +211,8 @@ def test_numbers_before_and_after_are_measured(small: Small) -> None:
 
     def measured(names: list[str]) -> dict[str, float]:
         exact, errors = model(images()), {}
-        for precision in PRECISIONS:
-            with rounded(model, names, precision):
+        for precision in ROUNDINGS:
+            with computing_in(model, names, precision):
                 errors[precision] = moved(model(images()), exact)
         return errors
 
@@ -230,7 +230,7 @@ def test_numbers_before_and_after_are_measured(small: Small) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", ROUNDINGS)
 def test_layer_alone_computes_as_in_that_precision(small: Small, precision: str) -> None:
     """One 1x1 convolution of one weight, and the head: the logits are what rounding by hand says."""
     model = small(in_channels=1, width=1)
@@ -242,7 +242,7 @@ def test_layer_alone_computes_as_in_that_precision(small: Small, precision: str)
     x = torch.randn((1, 1, 41, 41), generator=torch.Generator().manual_seed(1))
     exact = model(x)
     weight = layer(model, "layer2.0.conv1").weight.clone()
-    with rounded(model, ["layer2.0.conv1"], precision):
+    with computing_in(model, ["layer2.0.conv1"], precision):
         model(x)
         assert torch.equal(layer(model, "layer2.0.conv1").weight, module._round(weight, precision))
     assert torch.equal(passing["x"], module._round(passing["x"], precision))
@@ -252,7 +252,7 @@ def test_layer_alone_computes_as_in_that_precision(small: Small, precision: str)
         handle.remove()
     features = model.features(x).mean((2, 3))
     by_hand = module._round(features, precision) @ module._round(model.fc.weight, precision).T + model.fc.bias
-    with rounded(model, ["fc"], precision):
+    with computing_in(model, ["fc"], precision):
         logits = model(x)
     expected = by_hand if precision == "tf32" else module._round(by_hand, precision)
     torch.testing.assert_close(
@@ -269,7 +269,7 @@ def test_everything_is_put_back_after_an_error(small: Small) -> None:
         exact = model(images())
 
         def fail() -> None:
-            with rounded(model, ["conv1", "layer1.0.conv2", "fc"], "bf16"):
+            with computing_in(model, ["conv1", "layer1.0.conv2", "fc"], "bf16"):
                 raise KeyError("stop")
 
         with pytest.raises(KeyError, match="stop"):
@@ -357,7 +357,7 @@ def test_report_in_words_and_progress(small: Small) -> None:
     assert lines[0].startswith("1 images of 41 x 47 px")
     assert [line.split()[0] for line in lines[2 : 2 + len(report.layers)]] == [entry.name for entry in report.layers]
     assert next(line for line in lines if line.startswith("layer1.0.conv1 ")).split()[1:4] == ["1", "of", "4"]
-    assert set(report.agreement) == set(PRECISIONS)
+    assert set(report.agreement) == set(ROUNDINGS)
     assert all(0 <= share <= 1 for share in report.agreement.values())
     told.clear()
     repair = mend(model, images(), report, told.append)

@@ -48,7 +48,9 @@ def test_accuracy_by_class_from_hard_to_easy() -> None:
     measured = evaluation(6)
     axes = panels(chart(measured))["Which classes are hard?"]
     assert bars(axes) == pytest.approx(sorted(100 * measured.by_class))
+    (ends,) = [line.get_segments() for line in axes.collections][:1]
     hardest = int(measured.by_class.argmin())
+    assert ends[0][:, 0] == pytest.approx([100 * measured.recalls[hardest].low, 100 * measured.recalls[hardest].high])
     assert axes.get_yticklabels()[0].get_text().endswith(f"({measured.counts[hardest]})")
 
 
@@ -95,7 +97,7 @@ def test_extremes_can_be_drawn() -> None:
 
 
 def test_models_side_by_side_from_small_windows_to_whole_images() -> None:
-    best, worst = evaluation(9, sure=4.0), evaluation(9, sure=0.5)
+    best, worst = evaluation(30, sure=4.0), evaluation(30, sure=0.5)
     models = [
         replace(best, model="whole", window=None),
         replace(best, model="33", window=33),
@@ -108,6 +110,9 @@ def test_models_side_by_side_from_small_windows_to_whole_images() -> None:
     best5, best1, _, _, worst5, worst1 = bars(axes)
     assert (best5, best1) == pytest.approx((100 * best.top(5), 100 * best.top(1)))
     assert (worst5, worst1) == pytest.approx((100 * worst.top(5), 100 * worst.top(1)))
+    few = replace(best, scores=best.scores[:, :9], labels=best.labels % 9, classes=best.classes[:9])
+    (axes,) = compare([few]).figure.axes
+    assert bars(axes) == pytest.approx([100 * few.balanced_accuracy])
     several = evaluation(9, multilabel=True)
     (axes,) = compare([several, replace(several, model="again")]).figure.axes
     assert bars(axes) == pytest.approx([100 * several.mean_average_precision] * 2)

@@ -19,7 +19,8 @@ from bagnet.data.labelled import open_labelled
 from bagnet.data.labels import BadLabels
 from bagnet.data.names import AmbiguousClass, ClassNames, UnknownClass, imagenet1k
 from bagnet.data.transforms import Preprocessing
-from bagnet.evaluation.evaluate import Evaluation, average_precision, evaluate
+from bagnet.evaluation.evaluate import Evaluation, evaluate
+from bagnet.evaluation.measures import average_precision
 from bagnet.model import BagNet
 from bagnet.progress import Progress
 from bagnet.runs.sweep import NotANumber
@@ -130,9 +131,14 @@ def test_json(six: Evaluation) -> None:
     assert (record["model"], record["images"], record["top1"]) == ("hand.made", 6, pytest.approx(2 / 6))
     assert record["confused"][0] == {"true": "kind 0", "taken_for": "kind 1", "images": 2}
     assert record["by_class"][1:3] == [
-        {"class": "kind 1", "wnid": None, "images": 2, "accuracy": 0.5},
-        {"class": "kind 2", "wnid": None, "images": 0, "accuracy": None},
+        {"class": "kind 1", "wnid": None, "images": 2, "recall": 0.5, "interval": [0.094531, 0.905469]},  # Wilson's
+        {"class": "kind 2", "wnid": None, "images": 0, "recall": None, "interval": [None, None]},
     ]
+    assert "top5" not in record
+    assert list(record["intervals"]) == ["balanced_accuracy", "top1"]
+    low, high = record["intervals"]["balanced_accuracy"]
+    assert record["balanced_accuracy"] == pytest.approx(5 / 18, abs=1e-6)
+    assert low < 5 / 18 < high
     nobody = answers([[False], [False]], [[1], [2]]).to_dict()
     assert json.loads(json.dumps(nobody, allow_nan=False))["mean_average_precision"] is None
 

@@ -157,6 +157,35 @@ def test_a_heat_map_of_a_photograph_goes_through_resize_and_crop(evidence: Evide
     assert np.array_equal(seen.heatmap(0, size="input"), evidence.heatmap(0))
 
 
+def test_spread_over_its_windows_evidence_still_adds_up() -> None:
+    """Windows of 5 pixels every 3: a pixel is held by up to four; weighted with their number the mean is the logit."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=(2, 3, 4)).astype(np.float32)
+    geometry = Geometry(5, 3)
+    height, width = 11, 15  # a column beyond the last window
+    spread = Evidence(
+        values,
+        values.mean((1, 2)),
+        geometry,
+        Placement.identity(height, width),
+        ClassNames(CLASSES[:2]),
+        Image.new("RGB", (width, height)),
+    )
+    means = spread.heatmap(0, size="input", spread="windows")
+    held, sums = np.zeros((height, width)), np.zeros((height, width))
+    for row in range(3):
+        for column in range(4):
+            held[geometry.window(row, column).slices] += 1
+            sums[geometry.window(row, column).slices] += values[0, row, column]
+    assert held.max() == 4
+    assert np.allclose(means, np.divide(sums, held, out=np.zeros_like(sums), where=held > 0), atol=1e-6)
+    assert not means[:, 14].any()
+    assert (means * held).sum() / held.sum() == pytest.approx(float(spread.logits[0]), abs=1e-6)
+    assert np.array_equal(spread.heatmap(0, spread="windows"), means)
+    with pytest.raises(ValueError, match="there is no spread 'far': there are cells and windows"):
+        spread.heatmap(0, spread="far")  # type: ignore[arg-type]
+
+
 def test_regions_hold_the_share_that_is_asked_for(evidence: Evidence) -> None:
     (whole,) = evidence.regions("tabby", 1.0)
     assert (whole.box, whole.share) == (Box(8, 8, 16, 16), 1.0)
@@ -195,3 +224,20 @@ def test_equal_is_what_is_equal_in_everything(evidence: Evidence) -> None:
 
 def test_notebooks_show_its_picture(evidence: Evidence) -> None:
     assert evidence._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_weak_class_among_those_left_out_is_judged_by_the_strong_ones() -> None:
+    """Its map's mean is off by the rounding of logits of 20, which its own of 0.001 would not excuse."""
+    values = np.full((1, 1, 2), 0.001, np.float32)
+    classes, image = ClassNames([ClassName(("weak",))]), Image.new("RGB", (17, 9))
+    shape = (Geometry(9, 8), Placement.identity(9, 17), classes, image)
+    logits = np.array([0.001 + 5e-5], np.float32)
+    with pytest.raises(ValueError, match="away from its logit"):
+        Evidence(values, logits, *shape)
+    assert Evidence(values, logits, *shape, left_out=20.0).top(1)[0].name == "weak"
+
+
+def test_the_indices_of_classes_among_the_models(evidence: Evidence) -> None:
+    assert evidence.indices_among(evidence.classes) == [0, 1, 2]
+    more = ClassNames([ClassName(("before",)), *list(evidence.classes)[::-1], ClassName(("after",))])
+    assert evidence.indices_among(more) == [3, 2, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 
 import bagnet
+from bagnet.data.names import UnknownClass
 from bagnet.data.transforms import Preprocessing
 from bagnet.geometry import Box
 from bagnet.model import BagNet
@@ -61,6 +63,24 @@ def test_all_ways_to_give_an_image_agree(model: BagNet, photograph: Path) -> Non
 def test_other_images_are_refused(model: BagNet, image: object, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         bagnet.explain(model, image)  # type: ignore[call-overload]
+
+
+def test_the_whole_photograph_at_a_size(model: BagNet, photograph: Path) -> None:
+    """Of 90 x 70 pixels: 84 x 66 of the input, of which nothing is cropped."""
+    evidence = bagnet.explain(model, photograph, size=66)
+    assert evidence.placement.input_size == (66, 84)
+    assert evidence.placement.display_box(Box(0, 0, 84, 66)) == Box(0, 0, 90, 70)
+    assert np.array_equal(evidence.values, bagnet.explain(model, photograph, transform=Preprocessing(66, None)).values)
+    with pytest.raises(ValueError, match="two answers to one question"):
+        bagnet.explain(model, photograph, size=66, transform=PLAIN)
+    with pytest.raises(UnknownClass, match="no class is called 'unicorn'"):
+        bagnet.explain(model, photograph, keep=["unicorn"])
+
+
+def test_a_card_that_crops_nothing(model: BagNet, photograph: Path) -> None:
+    assert model.card is not None
+    model.card = replace(model.card, preprocessing=Preprocessing(64, None))
+    assert bagnet.explain(model, photograph).placement.input_size == (64, 82)
 
 
 def test_modes_and_settings_come_back_as_they_were(model: BagNet, photograph: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from bagnet.data.names import ClassName, ClassNames
@@ -16,7 +18,7 @@ from bagnet.data.transforms import Preprocessing
 from bagnet.evidence import Evidence, explain
 from bagnet.evidence.dense import DenseMap
 from bagnet.figures.colours import ANCHORS, HATCH, INSIDE, LINE, OUTLINE, OUTSIDE, RED, coloured
-from bagnet.figures.evidence_picture import Style
+from bagnet.figures.evidence_picture import Style, is_coarse
 from bagnet.figures.picture import DPI, Picture
 from bagnet.geometry import Geometry, Placement
 
@@ -151,6 +153,26 @@ def test_the_strongest_windows_are_outlined_and_numbered(evidence: Evidence) -> 
     assert near(drawn.at(MAP, 8 * 3 - 0.5, 20), OUTLINE, 60)
 
 
+def test_large_windows_are_drawn_over_the_photograph_where_all_of_them_lie() -> None:
+    """Windows of 16 pixels every 8 in a grid of 2 x 3: the corner is in one window alone, the middle in two or four."""
+    values = np.zeros((2, 2, 3), np.float32)
+    values[0, 0, 0] = 4.0
+    names = ClassNames([ClassName(("plain",)), ClassName(("stripes",))])
+    large = Evidence(
+        values, values.mean((1, 2)), Geometry(16, 8), Placement.identity(24, 32), names, Image.new("RGB", (32, 24), (90, 90, 90))
+    )
+    assert is_coarse(large.geometry, 2, 3)
+    assert not is_coarse(Geometry(33, 8), 24, 24)
+    assert not is_coarse(Geometry(16, 8), 30, 40)
+    figure = large.picture(0).figure
+    drawn = figure.axes[1].images[1]
+    means = np.asarray(drawn.get_array())
+    assert means.shape == (24, 32)
+    assert (means[0, 0], means[0, 10], means[10, 10], means[20, 30]) == (4.0, 2.0, 1.0, 0.0)
+    assert drawn.get_clim() == (-4.0, 4.0)
+    assert float(large.picture(0, scale=9.0).figure.axes[1].images[1].get_clim()[1]) == 9.0
+
+
 def test_a_finer_map_lies_on_its_own_cells(evidence: Evidence) -> None:
     """A map at every pixel, from the centre of the first window on, without outlines."""
     values = torch.zeros(1, 1, 17, 25)
@@ -219,7 +241,10 @@ def test_images_of_any_shape_can_be_drawn(size: tuple[int, int], style: Style) -
     drawn = Drawn(picture)
     left, top = drawn.axes[PHOTO].get_xlim()[0], drawn.axes[PHOTO].get_ylim()[1]
     assert (left, top) == (-0.5, -0.5)
-    assert drawn.axes[PHOTO].images[0].get_array().shape == (size[1], size[0], 3)
+    shown = drawn.axes[PHOTO].images[0]
+    assert shown.get_extent() == [-0.5, size[0] - 0.5, size[1] - 0.5, -0.5]
+    scale = min(1, 2000 / max(size))  # no picture has room for more
+    assert shown.get_array().shape == (round(scale * size[1]), round(scale * size[0]), 3)
     assert picture.image.width * picture.image.height < 6_000_000
 
 
@@ -228,3 +253,48 @@ def test_bad_requests_are_refused(evidence: Evidence) -> None:
         evidence.picture(style="oil")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="positive"):
         evidence.picture(scale=0.0)
+
+
+def test_a_map_with_more_cells_than_pixels_shows_their_mean() -> None:
+    """A checkerboard of 2 and -1 in 1,000 x 1,000 cells: no pixel is of either colour, nor is any cell drawn as a shape."""
+    rows, columns = np.indices((1000, 1000))
+    stripes = np.where((rows + columns) % 2, 2.0, -1.0)
+    drawn = Drawn(evidence_of(stripes, 8001, 8001).picture("stripes"))
+    for x, y in ((2000, 2000), (4001, 6003), (7003, 1234)):
+        assert near(drawn.at(MAP, x, y), coloured(np.array(0.5), 2.0), 20)
+    assert not drawn.axes[MAP].collections
+
+
+def test_files_of_large_maps_are_small(tmp_path: Path) -> None:
+    """Whatever the format, the map is an image in it, and the photograph no larger than is seen."""
+    evidence = evidence_of(np.random.default_rng(0).normal(size=(500, 500)), 4001, 4001)
+    for ending in ("png", "pdf", "svg"):
+        evidence.picture("stripes").save(tmp_path / f"why.{ending}")
+        assert (tmp_path / f"why.{ending}").stat().st_size < 3_000_000
+
+
+def test_evidence_is_plotted_into_axes_of_ones_own(evidence: Evidence) -> None:
+    figure = Figure(figsize=(3, 2))
+    axes = figure.subplots()
+    assert evidence.plot("stripes", ax=axes) is axes
+    figure.colorbar(axes.images[-1])
+    photo, cells = axes.images
+    assert photo.get_extent() == [-0.5, 32.5, 24.5, -0.5]
+    assert cells.get_extent() == [-0.5, 31.5, 23.5, -0.5]  # where pictures draw them: squares of the stride
+    assert np.array_equal(cells.get_array(), evidence.map("stripes"))
+    assert cells.get_clim() == (-11, 11)
+    assert cells.get_alpha() == pytest.approx(0.7 * evidence.map("stripes") / 11)
+    assert axes.get_title() == "stripes +5.50"
+    assert evidence.plot("stripes", versus="plain", ax=figure.add_subplot()).get_title() == "stripes, not plain +7.50"
+    figure.draw_without_rendering()
+
+
+def test_evidence_is_plotted_into_pyplots_axes(evidence: Evidence) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots()
+    try:
+        assert replace(evidence, classes=ClassNames([ClassName(("plain",)), ClassName(("$x$",))])).plot() is axes
+        assert not axes.title.get_parse_math()
+    finally:
+        pyplot.close(figure)

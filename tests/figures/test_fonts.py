@@ -86,6 +86,6 @@ def test_letters_that_the_first_font_has_need_no_other(text: str, caplog: pytest
     figure = Figure()
     words = figure.text(0, 0, text)
     before = words.get_fontfamily()
-    fonts.complete(figure)
+    fonts.complete([words])
     assert words.get_fontfamily() == before
     assert caplog.messages == []

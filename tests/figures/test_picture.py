@@ -77,3 +77,16 @@ def test_a_saved_picture_says_which_photograph_it_is_about(picture: Picture, tmp
 
 def test_drawing_twice_gives_the_same(picture: Picture) -> None:
     assert np.array_equal(np.asarray(picture.image), np.asarray(picture.image))
+
+
+def test_texts_are_looked_for_once(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a while, and not every picture that is made is looked at."""
+    searches: list[object] = []
+    search = Figure.findobj
+    monkeypatch.setattr(Figure, "findobj", lambda *words, **more: [searches.append(words), search(*words, **more)][1])
+    made = Picture(Figure())
+    assert searches == []
+    made.png()
+    made.png()
+    assert len(searches) == 1
+    assert picture.figure is picture.figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from bagnet.geometry import (
     Geometry,
     Tile,
     batches_of,
+    cells_within,
     covering_tiles,
     squares,
     tile_of,
@@ -111,3 +114,12 @@ def test_batches_are_of_one_shape_and_of_few_sizes() -> None:
 
 def test_squares_are_cut_off_at_the_right_and_at_the_bottom() -> None:
     assert squares(4, 6, 8) == [Box(0, 0, 4, 4), Box(4, 0, 8, 4), Box(0, 4, 4, 6), Box(4, 4, 8, 6)]
+
+
+def test_cells_of_a_crop_of_some_pixels() -> None:
+    """Of 100 x 100 pixels: windows of 20 px every 8 begin at 0 to 80; of 19 x 19 there is none, and yet one is needed."""
+    assert cells_within(Geometry(20, 8), 100**2) == 11**2
+    assert cells_within(Geometry(20, 8), 19**2) == 1
+    for geometry in (Geometry(33, 8), Geometry(25, 4), Geometry(17, 1)):
+        side = math.isqrt(cells_within(geometry, 10_000))
+        assert (side - 1) * geometry.stride + geometry.size <= 100 < side * geometry.stride + geometry.size

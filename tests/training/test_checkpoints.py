@@ -8,11 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from bagnet.data.order import Order
+from bagnet.evaluation.measures import Answers
+from bagnet.statistics import mean_of_shares
 from bagnet.training.checkpoints import Best, Checkpoints, Log, WholeFiles, read_log
 from bagnet.training.module import Diverged, Training
 from bagnet.training.recipe import Recipe
@@ -142,19 +145,35 @@ def step(log: Log, module: Training, number: int, loss: float, **fields: Any) ->
 class TestLog:
     """A row for each step and each epoch, each once."""
 
-    def test_rows(self, module: Training, tmp_path: Path) -> None:
+    def test_rows(self, module: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         log = Log(tmp_path, 10)
         log.on_train_start(trainer(), module)
         step(log, module, 1, 2.5)
         step(log, module, 2, 1.25)
-        measures: dict[str, Tensor] = {"select/loss": torch.tensor(0.5), "select/top1": torch.tensor(0.75)}
-        log.on_validation_epoch_end(trainer(2, callback_metrics={**measures, "train/loss": torch.tensor(9.0)}), module)
+        metrics: dict[str, Tensor] = {"select/loss": torch.tensor(0.5), "train/loss": torch.tensor(9.0)}
+        module.selected = [Answers.of(np.array([[3.0, 0], [3, 0], [0, 3], [3, 0]]), np.array([0, 0, 1, 1]))]
+        caplog.set_level("INFO", "bagnet")
+        log.on_validation_epoch_end(trainer(2, callback_metrics=metrics), module)
+        balanced = mean_of_shares([2, 1], [2, 2])
+        told = f"balanced accuracy 75.00 % [{100 * balanced.low:.1f}, {100 * balanced.high:.1f}], ROC AUC 0.750 ["
+        assert f"epoch 1 of 3: {told}" in caplog.text
+        assert "loss 0.5000" in caplog.text
         rows = [{name: value for name, value in row.items() if value} for row in read_log(tmp_path / "log.csv")]
         assert all(0 <= float(row.pop("seconds")) < 60 for row in rows)
         assert rows == [
             {"step": "1", "epoch": "0", "learning_rate": "0.25", "loss": "2.5"},
             {"step": "2", "epoch": "0", "learning_rate": "0.25", "loss": "1.25"},
-            {"step": "2", "epoch": "0", "select_loss": "0.5", "select_top1": "0.75"},
+            {
+                "step": "2",
+                "epoch": "0",
+                "select_loss": "0.5",
+                "select_top1": "0.75",
+                "select_balanced_accuracy": "0.75",
+                "select_roc_auc": "0.75",
+                "select_lead": "balanced_accuracy",
+                "select_low": f"{balanced.low:.6g}",
+                "select_high": f"{balanced.high:.6g}",
+            },
         ]
 
     def test_what_will_be_done_again_is_dropped(self, module: Training, tmp_path: Path) -> None:

@@ -123,16 +123,28 @@ def test_measures_of_selection() -> None:
     """Of seven classes the label is the first, the second and the sixth best of the three images."""
     logits = torch.tensor([[9.0, 8, 7, 6, 5, 4, 3]] * 3)
     module, logged = training(Fixed(logits))
-    module.validation_step((IMAGES, torch.eye(7)[[0, 1, 5]]), 0)
-    assert {name: pytest.approx(float(value)) for name, value in logged.items()} == {
-        "select/loss": float(classification(logits, torch.eye(7)[[0, 1, 5]])),
-        "select/top1": 1 / 3,
-        "select/top5": 2 / 3,
+    for _ in range(2):  # of each epoch anew
+        module.on_validation_epoch_start()
+        module.validation_step((IMAGES, torch.eye(7)[[0, 1, 5]]), 0)
+        module.validation_step((IMAGES, torch.eye(7)[[0, 0, 5]]), 1)
+        module.on_validation_epoch_end()
+    assert {name: pytest.approx(float(torch.as_tensor(value).detach())) for name, value in logged.items()} == {
+        "select/loss": float(classification(logits, torch.eye(7)[[0, 0, 5]])),
+        "select/balanced_accuracy": 1 / 3,  # of class 0 all are right, of the two others none
+        "select/top1": 3 / 6,
     }
+    assert [measure.images for measure in module.selection_measures()] == [6, 6]
     module, logged = training(Fixed([[1.0, -1.0], [2.0, 3.0]]), multilabel=True)
     module.validation_step((IMAGES, torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 0)
     assert logged.keys() == {"select/loss", "select/right"}
     assert float(logged["select/right"]) == 0.75
+    assert module.selection_measures() == []
+
+
+def test_selection_takes_logits_that_have_a_gradient(recwarn: pytest.WarningsRecorder) -> None:
+    module, _ = training(Fixed(LOGITS))
+    module.validation_step((IMAGES, torch.eye(len(LOGITS[0]))[[0] * len(LOGITS)]), 0)
+    assert not [warning for warning in recwarn if "scalar" in str(warning.message)]
 
 
 def groups(**fields: Any) -> set[tuple[float, float, int]]:

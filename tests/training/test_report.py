@@ -13,6 +13,8 @@ from bagnet.data.labelled import open_labelled
 from bagnet.data.labels import LabelledImages
 from bagnet.evaluation.evaluate import Evaluation, evaluate
 from bagnet.model import BagNet
+from bagnet.training import report as report_module
+from bagnet.training.checkpoints import read_log
 from bagnet.training.report import report
 
 from ..evaluation.colours import reader
@@ -59,8 +61,12 @@ def test_the_page(model: BagNet, images: LabelledImages, run_folder: Path) -> No
     text = path.read_text()
     assert path == run_folder / "report.html"
     assert "<h1>bagnet9.colours</h1>" in text
-    assert "85.00 % top-1, 85.42 % balanced accuracy" in text  # 10 of 12 fish and 7 of 8 leaves
-    assert "(20 images)." in text
+    first, second, third = evaluation.measures()
+    assert "Balanced accuracy 85.42 % [" in text  # 10 of 12 fish and 7 of 8 leaves
+    assert f"{second.text}, top-1 85.00 % [" in text
+    assert (second.key, third.key) == ("roc_auc", "top1")
+    assert "(20 images; in brackets 95 % intervals over them)." in text
+    assert first.text[1:] in text
     assert "http" not in text, "it needs nothing beside it"
     assert text.count('<img class="figure"') == 2
     assert text.count("<figure>") == 12
@@ -79,8 +85,25 @@ def test_wrong_answers_are_marked(model: BagNet, images: LabelledImages, run_fol
     text = report(run_folder, model, model.card, None, images).read_text()
     assert np.linspace(0, 19, 12).astype(int).tolist() == [0, 1, 3, 5, 6, 8, 10, 12, 13, 15, 17, 19]
     assert text.count('<figcaption class="wrong">') == 2
-    assert "There was no val split to measure it on." in text
+    assert "There was no val split to measure it on. On the 20 images to select on, after the last epoch: top-1 80.0 %." in text
     assert "What it is right and wrong about" not in text
+
+
+def test_the_selection_curve_is_drawn_with_its_interval(run_folder: Path) -> None:
+    """Where the log has one; that of an earlier version has not."""
+    (accuracy,) = (axes for axes in report_module._curves(read_log(run_folder / "log.csv")).figure.axes if axes.get_ylim()[1] > 5)
+    assert accuracy.get_ylabel() == "top-1 on\nthe selection images, %"
+    assert not accuracy.collections
+    lines = (run_folder / "log.csv").read_text().splitlines()
+    told = [f"{line},0.7,,balanced_accuracy,0.4,0.9" if line.split(",")[6] else f"{line},,,,," for line in lines[1:]]
+    columns = "select_balanced_accuracy,select_roc_auc,select_lead,select_low,select_high"
+    (run_folder / "log.csv").write_text("\n".join([f"{lines[0]},{columns}", *told, ""]))
+    rows = read_log(run_folder / "log.csv")
+    (accuracy,) = (axes for axes in report_module._curves(rows).figure.axes if axes.get_ylim()[1] > 5)
+    assert accuracy.get_ylabel() == "balanced accuracy on\nthe selection images, %\n(band: 95 % interval)"
+    assert accuracy.lines[0].get_ydata() == pytest.approx([70, 70])
+    box = accuracy.collections[0].get_datalim(accuracy.transData)
+    assert (box.y0, box.y1) == pytest.approx((40, 90))
 
 
 def test_a_network_without_evidence_has_no_samples(images: LabelledImages, run_folder: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from ..engine import cost
+
 
 def machine() -> dict[str, Any]:
     names = ("bagnet", "torch", "torchvision", "openvino", "onnxruntime", "nncf")
@@ -64,8 +66,4 @@ def peak_memory(device: str) -> int:
     """Most bytes in use since the peak was last forgotten: resident ones of this process, or allocated ones on CUDA."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
-    try:
-        status = Path("/proc/self/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return cost.peak_memory() or 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .classifiers import digest_of, network, preprocessing
-from .options import AsJson, BatchSize, Calibration, Data, Model, Overwrite, Precision, Runtime, Seed, Size, Split, Workers
+from .options import AsJson, BatchSize, Calibration, Data, Model, Overwrite, Precision, Runtime, Seed, Split, WholeSize, Workers
 from .output import print_problems, print_table
 from .progress import progress_bar
 
@@ -26,7 +26,7 @@ def audit(
     windows: Annotated[int, typer.Option(metavar="N", min=1, help="How many windows decide an image, at most.")] = 3,
     confusions: Annotated[int, typer.Option(metavar="N", min=0, help="How many of the most common kinds of mistake.")] = 10,
     seed: Seed = 0,
-    size: Size = None,
+    size: WholeSize = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,

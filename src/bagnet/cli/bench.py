@@ -27,7 +27,8 @@ def bench(
         str,
         typer.Option(
             metavar="MODEL",
-            help="A published size, whatever its weights: bagnet9 | bagnet17 | bagnet33, or one of these with _padded.",
+            help="A published size, whatever its weights: bagnet9 | bagnet17 | bagnet33, or one of these with _padded; or a "
+            "bundled windowed network.",
             autocompletion=sizes,
         ),
     ] = "bagnet33",

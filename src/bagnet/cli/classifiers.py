@@ -86,8 +86,12 @@ def _classifier(name: str, runtime: str, precision: str, calibration: Path | Non
 
 
 def preprocessing(model: Predictor, size: int | None) -> Preprocessing:
-    """How a model's images are prepared, at the size that `--size` asks for."""
-    return model.transform if size is None else model.transform.with_crop(size)
+    """How a model's images are prepared; where `--size` is given, whole by whatever takes any size, as windows do."""
+    from ..engine.classifier import has_evidence
+
+    if size is None:
+        return model.transform
+    return model.transform.whole(size) if has_evidence(model) else model.transform.with_crop(size)
 
 
 def digest_of(calibration: Path | None) -> str:

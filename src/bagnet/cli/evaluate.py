@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .classifiers import classifiers, preprocessing
-from .options import AsJson, BatchSize, Calibration, Data, Models, Precision, Runtime, Size, Split, Trust, Workers
+from .options import AsJson, BatchSize, Calibration, Data, Models, Precision, Runtime, Split, Trust, WholeSize, Workers
 from .output import print_problems, print_table
 from .progress import progress_bar
+from .recalls import print_recalls
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
     from ..evaluation.sparseness import Sparseness
 
 Measured = tuple["Evaluation", "Sparseness | None"]
+_INTERVALS = "[low, high]: 95 % intervals over the images"
 
 
 def evaluate(
@@ -31,13 +33,13 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where all figures go as JSON, accuracy by class as CSV, and charts.",
+            help="Where all figures go as JSON, the recall of each class as CSV, and charts.",
             show_default=False,
         ),
     ] = None,
     split: Split = "val",
     sparseness: Annotated[bool, typer.Option("--sparseness", help="Also measure how clean the maps of BagNets are.")] = False,
-    size: Size = None,
+    size: WholeSize = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
@@ -104,27 +106,33 @@ def evaluate(
 
 
 def _show(measured: Sequence[Measured]) -> None:
-    """A row for each model; of a single one also its most common confusions."""
+    """A row for each model, and the recall of each class where they are few; of a single one also its most common confusions."""
+    from ..figures.words import percent
+
     first = measured[0][0]
     typer.echo(f"{first.data}: {first.images:,} images of {len(first.classes)} classes")
-    tops = (1, 5) if len(first.classes) > 5 else (1,)  # among five classes every answer is in the best five
-    measures = ["mean average precision"] if first.multilabel else [*(f"top-{count}" for count in tops), "balanced accuracy"]
     rows = []
+    titles: list[str] = []
+    told = False
     for evaluation, _ in measured:
         plain = (evaluation.runtime, evaluation.precision) == ("torch", "float32")
         how = "" if plain else f" ({evaluation.runtime} {evaluation.precision})"
-        if evaluation.multilabel:
-            shares = [evaluation.mean_average_precision]
-        else:
-            shares = [*(evaluation.top(count) for count in tops), evaluation.balanced_accuracy]
-        percents = [f"{100 * share:.2f} %" for share in (*shares, evaluation.calibration_error)]
-        rows.append([evaluation.model + how, *percents, f"{evaluation.images_per_second:.3g}"])
-    print_table(["model", *measures, "calibration error", "images/s"], rows, texts=["model"])
+        measures = evaluation.measures()
+        titles = [measure.title for measure in measures]
+        numbers = [f"{measure.number}\n{measure.interval}".strip() for measure in measures]
+        told = told or any(measure.interval for measure in measures)
+        speed = f"{evaluation.images_per_second:.3g}"
+        rows.append([evaluation.model + how, *numbers, percent(evaluation.calibration_error, 2), speed])
+    print_table(["model", *titles, "calibration error", "images/s"], rows, texts=["model"])
+    if told:
+        typer.echo(f"{_INTERVALS}.")
+    if not first.multilabel:
+        print_recalls([evaluation for evaluation, _ in measured])
     with_maps = [maps for _, maps in measured if maps is not None]
     if with_maps:
         typer.echo("\nabsolute evidence per window, mean over classes")
         rows = [
-            [maps.model, f"{maps.mean('shown'):.3g}", f"{maps.mean('absent'):.3g}", f"{100 * maps.mean('quiet'):.1f} %"]
+            [maps.model, f"{maps.mean('shown'):.3g}", f"{maps.mean('absent'):.3g}", percent(maps.mean("quiet"))]
             for maps in with_maps
         ]
         print_table(["model", "class shown", "not shown", "quiet windows"], rows, texts=["model"])

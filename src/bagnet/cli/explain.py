@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -14,19 +15,28 @@ import typer
 
 from .classifiers import network, preprocessing
 from .completion import among
-from .options import AsJson, Calibration, Model, Precision, Runtime, Size
+from .options import AsJson, Calibration, Model, Precision, Runtime, WholeSize
 from .output import print_problems
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..evidence import Evidence, Prediction
 
 
+_LONGEST_WORD = 50  # letters of a class's name in that of its picture
+
+
 def explain(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files.", show_default=False)],
     model: Model = "",
-    target: Annotated[
-        str | None,
-        typer.Option("--class", metavar="CLASS", help="Draw this class: name, index or WordNet id.", show_default="the best one"),
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="CLASS",
+            help="Draw this class: name, index or WordNet id. Repeat it for a picture of each.",
+            show_default="the best one",
+        ),
     ] = None,
     versus: Annotated[
         str | None, typer.Option(metavar="CLASS", help="Draw why not this class instead.", show_default=False)
@@ -34,7 +44,7 @@ def explain(
     out: Annotated[
         Path, typer.Option(metavar="PATH", help="A folder for the pictures, or with one image a picture file.")
     ] = Path(),
-    size: Size = None,
+    size: WholeSize = None,
     style: Annotated[
         str, typer.Option(metavar="NAME", help="evidence | paper.", autocompletion=among("evidence", "paper"))
     ] = "evidence",
@@ -58,10 +68,9 @@ def explain(
 
     ready = network(model, runtime, precision, calibration)
     transform = preprocessing(ready, size)
-    for name in (target, versus):
-        if name is not None:
-            ready.classes.find(name)
-    as_file = len(images) == 1 and bool(out.suffix) and not out.is_dir()
+    wanted = [ready.classes.find(name) for name in targets or ()]
+    rival = None if versus is None else ready.classes.find(versus)
+    as_file = len(images) == 1 and len(wanted) <= 1 and bool(out.suffix) and not out.is_dir()
     if not as_file:
         with naming(out):
             out.mkdir(parents=True, exist_ok=True)
@@ -70,66 +79,89 @@ def explain(
     failed: list[dict[str, str]] = []
     used: set[Path] = set()
     for image in images:
+        records: list[dict[str, Any]] = []
         try:
-            evidence = explain_image(ready, image, transform=transform)
-            shown = evidence.top(1)[0] if target is None else evidence.prediction(target)
-            fine = None
-            if stride is not None:
-                from ..evidence.dense import finer
+            with progress_bar() as progress:
+                keep = wanted if rival is None else [*wanted, rival]
+                evidence = explain_image(ready, image, transform=transform, keep=keep, progress=progress)
+                kept = evidence.indices_among(ready.classes)
+                for index in wanted or [kept[evidence.top(1)[0].index]]:
+                    word = str(ready.classes[index]) if len(wanted) > 1 else ""
+                    picture = out if as_file else _free_name(out, evidence, word, used)
+                    if picture.resolve() in {Path(photograph).resolve() for photograph in images}:
+                        raise ValueError(f"{picture}: is one of the photographs; choose another file for the picture")
+                    shown, against = kept.index(index), None if rival is None else kept.index(rival)
+                    fine = None
+                    if stride is not None:
+                        from ..evidence.dense import finer
 
-                classes = [shown.index] if versus is None else [shown.index, ready.classes.find(versus)]
-                fine = finer(ready, evidence, transform, classes, stride, padded=style == "paper")
-            picture = out if as_file else _free_name(out, evidence, used)
-            if picture.resolve() in {Path(photograph).resolve() for photograph in images}:
-                raise ValueError(f"{picture}: is one of the photographs; choose another file for the picture")
-            evidence.picture(shown.index, versus, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
-            used.add(picture)
+                        classes = [index] if rival is None else [index, rival]
+                        fine = finer(ready, evidence, transform, classes, stride, padded=style == "paper", progress=progress)
+                    evidence.picture(shown, against, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
+                    used.add(picture)
+                    records.append(_record(image, picture, evidence, evidence.prediction(shown), against, kept))
         except (ValueError, OSError) as error:
             if len(images) == 1:
                 raise
             failed.append({"image": image, "error": " ".join(str(error).split())})
             print_problems([failed[-1]["error"]])
-            continue
-        done.append(_record(image, picture, evidence, shown, versus))
-        if not as_json:
-            _print(done[-1])
+        if records and not as_json:
+            _print(records)
+        done += records
     if as_json:
         typer.echo(json.dumps({"model": ready.card.name if ready.card else "", "images": done, "failed": failed}))
     if len(images) > 1 and not as_json:
-        typer.echo(f"{len(done)} explained, {len(failed)} failed")
+        typer.echo(f"{len(images) - len(failed)} explained, {len(failed)} failed")
     if failed:
         sys.exit(2)
 
 
-def _free_name(folder: Path, evidence: Evidence, used: Collection[Path]) -> Path:
-    """A name for a picture that is new, or already that of a picture of the same photograph from an earlier call."""
+def _free_name(folder: Path, evidence: Evidence, word: str, used: Collection[Path]) -> Path:
+    """A name for a picture that is new, or already that of a picture of the same photograph from an earlier call.
+
+    Args:
+        folder: for the picture.
+        evidence: of the photograph.
+        word: the class, where several are asked for.
+        used: names that this call has given already.
+    """
     from ..figures.picture import fingerprint, photograph_of
     from ..files import fitting_name
 
     stem, photograph = Path(evidence.source).stem, fingerprint(evidence.image)
-    endings = (f".why{f'-{number}' if number > 1 else ''}.png" for number in count(1))
+    word = re.sub(r"[^\w-]+", "_", word)[:_LONGEST_WORD]
+    of_class = f".{word}" if word else ""
+    endings = (f"{of_class}.why{f'-{number}' if number > 1 else ''}.png" for number in count(1))
     paths = (folder / fitting_name(stem, ending) for ending in endings)
     return next(path for path in paths if path not in used and (not path.exists() or photograph_of(path) == photograph))
 
 
-def _record(image: str, picture: Path, evidence: Evidence, shown: Prediction, versus: str | None) -> dict[str, Any]:
+def _record(
+    image: str, picture: Path, evidence: Evidence, shown: Prediction, rival: int | None, kept: Sequence[int]
+) -> dict[str, Any]:
+    """What `--json` has of an image; `kept` are the classes of the model that the evidence is of."""
+
+    def answer(prediction: Prediction) -> dict[str, Any]:
+        return {**asdict(prediction), "index": kept[prediction.index]}
+
     return {
         "image": image,
         "picture": str(picture),
-        "top": [asdict(answer) for answer in evidence.top(5)],
-        "shown": asdict(shown),
-        "windows": [{"box": list(window.box), "logit": window.logit} for window in evidence.windows(shown.index, 3, versus)],
+        "top": [answer(prediction) for prediction in evidence.top(5)],
+        "shown": answer(shown),
+        "windows": [{"box": list(window.box), "logit": window.logit} for window in evidence.windows(shown.index, 3, rival)],
         "grid": list(evidence.values.shape[1:]),
     }
 
 
-def _print(record: dict[str, Any]) -> None:
+def _print(records: Sequence[dict[str, Any]]) -> None:
+    """An image's answers, once, and the picture of each class."""
     from ..data.decode import escaped
 
-    typer.echo(escaped(record["image"]))
-    for answer in record["top"]:
-        typer.echo(f"  {answer['probability']:6.1%}  {answer['logit']:+8.2f}  {answer['name']}")
-    if record["shown"] not in record["top"]:
-        answer = record["shown"]
-        typer.echo(f"  {answer['probability']:6.1%}  {answer['logit']:+8.2f}  {answer['name']} (asked for)")
-    typer.echo(f"  -> {escaped(record['picture'])}")
+    top = records[0]["top"]
+    typer.echo(escaped(records[0]["image"]))
+    asked = [record["shown"] for record in records if record["shown"] not in top]
+    for answer, note in [*((answer, "") for answer in top), *((answer, " (asked for)") for answer in asked)]:
+        typer.echo(f"  {answer['probability']:6.1%}  {answer['logit']:+8.2f}  {answer['name']}{note}")
+    for record in records:
+        typer.echo(f"  -> {escaped(record['picture'])}")

@@ -14,7 +14,8 @@ from .output import print_fields, print_title
 from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from ..card import Card
+    from ..card import Card, Score
+    from ..data.transforms import Preprocessing
 
 models = typer.Typer(help="Weights: what there is, where it is from, fetch, convert and verify.", no_args_is_help=True)
 
@@ -65,7 +66,7 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
         groups.setdefault((row["data"], row["classes"]), []).append(row)
     for (data, classes), group in groups.items():
         typer.echo(f"{classes:,} classes, measured on {data}" if data else f"{classes:,} classes, not measured")
-        for row in group:
+        for row in sorted(group, key=lambda row: row["window"]):
             name = f"  {row['name']}{' *' if row['default'] else ''}"
             scores = ["" if row[key] is None else f"{row[key]:.2f}" for key in ("top1", "top5")]
             typer.echo(line(name, f"{row['window']}/{row['stride']}", *scores, row["weights"]))
@@ -84,21 +85,15 @@ def info(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(card.to_json())
         return
-    prepare = card.preprocessing
     fields = {
         "model": card.name,
         **_network(card),
         "classes": f"{len(card.classes)}: {', '.join(map(str, card.classes[:4]))}{', ...' if len(card.classes) > 4 else ''}",
-        "input": f"resize {prepare.resize or 'no'}, crop {prepare.crop or 'no'}, {prepare.interpolation}",
+        "input": _input(card.preprocessing),
         "trained on": card.trained_on,
         "licence": card.licence,
         "command": card.command,
-        **{
-            f"accuracy {number}": f"{score.top1:.2f} top-1, {score.top5:.2f} top-5 on {score.data}"
-            + (f" ({score.images:,} images)" if score.images else "")
-            + f", {score.measured}"
-            for number, score in enumerate(card.scores, 1)
-        },
+        **{f"accuracy {number}": _score(card, score) for number, score in enumerate(card.scores, 1)},
         "published at": card.source.url if card.source else "",
         "check": card.source.strength if card.source else "",
         "file sha256": card.source_sha256 or "",
@@ -107,6 +102,25 @@ def info(name: Name, as_json: AsJson = False) -> None:
         "notes": card.notes,
     }
     print_fields(fields, whole=["command", "published at"])
+
+
+def _input(prepare: Preprocessing) -> str:
+    """What of an image is seen, in words."""
+    side = "at its own size" if prepare.resize is None else f"shorter side {prepare.resize} px, {prepare.interpolation}"
+    return f"the whole image, {side}" if prepare.crop is None else f"{side}, the middle {prepare.crop} x {prepare.crop} px of it"
+
+
+def _score(card: Card, score: Score) -> str:
+    """How right it is, as far as that says something of its number of classes."""
+    from ..evaluation.measures import FEW_CLASSES, TOP5_CLASSES
+
+    measures = [f"{score.top1:.2f} top-1"]
+    if len(card.classes) >= TOP5_CLASSES:
+        measures.append(f"{score.top5:.2f} top-5")
+    if score.balanced_accuracy is not None:
+        measures.insert(0 if len(card.classes) <= FEW_CLASSES else len(measures), f"{score.balanced_accuracy:.2f} balanced")
+    images = f" ({score.images:,} images)" if score.images else ""
+    return f"{', '.join(measures)} on {score.data}{images}, {score.measured}"
 
 
 def _network(card: Card) -> dict[str, str]:

@@ -24,9 +24,9 @@ def _workers(default: str) -> Any:
     return typer.Option("--workers", metavar="N", min=0, help="Processes that read images.", show_default=default)
 
 
-def size(default: str | bool) -> Any:
-    """`--size`, of which a command may have another default than the model's size."""
-    return typer.Option("--size", metavar="PIXELS", min=1, help="Input size.", show_default=default)
+def size(default: str | bool, more: str = "") -> Any:
+    """`--size`, of which a command may have another default than the model's size, and another shape than a square."""
+    return typer.Option("--size", metavar="PIXELS", min=1, help=f"Input size{more}.", show_default=default)
 
 
 Data = Annotated[str, _argument("DATA", _DATA)]
@@ -87,6 +87,7 @@ Split = Annotated[
     ),
 ]
 Size = Annotated[int | None, size("the model's")]
+WholeSize = Annotated[int | None, size("the model's", ": the shorter side of the whole image, where the model takes any size")]
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Images at a time.")]
 BatchSizes = Annotated[
     list[int] | None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .classifiers import digest_of, network, preprocessing
-from .options import AsJson, BatchSize, Calibration, Model, Overwrite, Precision, Runtime, Size, Workers
+from .options import AsJson, BatchSize, Calibration, Model, Overwrite, Precision, Runtime, WholeSize, Workers
 from .output import print_problems
 from .progress import progress_bar
 
@@ -39,7 +39,7 @@ def predict(
         Path | None,
         typer.Option(metavar="FOLDER", help="Where the evidence of these classes goes, as .npz.", show_default=False),
     ] = None,
-    size: Size = None,
+    size: WholeSize = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,

@@ -16,6 +16,7 @@ import typer
 from ..training.recipe import RECIPES, Recipe
 from .completion import among, models
 from .options import AsJson, Data, TrainingWorkers, four_numbers
+from .recalls import print_recalls
 
 _METAVARS = {bool: None, int: "N", float: "X", str: "WORD"}
 
@@ -214,7 +215,9 @@ def train(
         return
     if result.unreadable:
         typer.echo(f"{len(result.unreadable)} images were skipped: {out / 'unreadable.csv'}", err=True)
-    for best in card.scores:
-        top5 = f", {best.top5:.2f} % top-5" if len(card.classes) > 5 else ""  # of fewer classes all are among the best five
-        typer.echo(f"{card.name}: {best.top1:.2f} % top-1{top5} on {best.data} ({best.images:,} images)")
+    if (measured := result.evaluation) is not None:
+        measures = ", ".join(measure.text for measure in measured.measures())
+        typer.echo(f"{card.name}: {measures} on {measured.data} ({measured.images:,} images)")
+        if not measured.multilabel:
+            print_recalls([measured])
     typer.echo(f"-> {result.path}")

@@ -78,6 +78,10 @@ class Preprocessing:
             return replace(self, crop=crop)
         return replace(self, resize=max(1, round(self.resize * crop / self.crop)), crop=crop)
 
+    def whole(self, size: int) -> Preprocessing:
+        """The whole image, its shorter side of so many pixels: nothing is cropped."""
+        return replace(self, resize=size, crop=None)
+
     def with_channels(self, channels: int) -> Preprocessing:
         """The same for another number of channels: each then has the mean of all means and deviations."""
         if channels == len(self.mean):
@@ -145,7 +149,7 @@ class Preprocessing:
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 pixels (..., C, H, W) -> float32, normalised."""
         mean, std = self._statistics(pixels.device)
-        return (pixels.float() / 255 - mean) / std
+        return pixels.float().div_(255).sub_(mean).div_(std)  # in place: of a large photograph each copy counts
 
     def picture(self, tensor: Tensor) -> Image.Image:
         """A picture of a prepared (C, H, W) tensor, for people; of other than three channels, the mean in grey."""

@@ -1,9 +1,11 @@
-"""How much arithmetic a network needs, counted from its own convolutions."""
+"""What work costs: arithmetic, counted from a network's own convolutions, and memory."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,3 +34,18 @@ def multiply_adds(network: nn.Module, channels: int, height: int, width: int) ->
                 stack.callback(layer.register_forward_hook(count).remove)
         shadow(torch.empty(1, channels, height, width, device="meta"))
     return total
+
+
+def peak_memory() -> int | None:
+    """The most memory that this process has held, in bytes; None where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -17,7 +17,7 @@ from ..data.decode import decode
 from ..model import BagNet, Bottleneck
 from ..progress import Listener, Progress, unheard
 
-PRECISIONS = ("tf32", "bf16", "fp16")
+ROUNDINGS = ("tf32", "bf16", "fp16")
 EXACT = 1e-5  # of the largest logit: how far the repair may move any
 _CONSTANT = 1e-6  # dead is a channel whose output varies by no more than this share of what it is added to or stands beside
 _SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png")
@@ -82,14 +82,14 @@ class Diagnosis:
         """A table for people."""
         lines = [
             f"{self.images} images of {self.size[0]} x {self.size[1]} px; largest change of a logit, as a share of the largest",
-            f"{'layer':24} {'dead':>11} {'max |w|':>9} " + " ".join(f"{precision:>9}" for precision in PRECISIONS),
+            f"{'layer':24} {'dead':>11} {'max |w|':>9} " + " ".join(f"{precision:>9}" for precision in ROUNDINGS),
         ]
         for layer in self.layers:
-            costs = " ".join(f"{layer.rounding[precision]:9.1e}" for precision in PRECISIONS)
+            costs = " ".join(f"{layer.rounding[precision]:9.1e}" for precision in ROUNDINGS)
             dead = f"{len(layer.dead)} of {layer.channels}"
             lines.append(f"{layer.name:24} {dead:>11} {layer.largest_weight:9.1e} {costs}")
-        lines.append(f"{'all layers':24} {self.dead:>11} {'':9} " + " ".join(f"{self.whole[p]:9.1e}" for p in PRECISIONS))
-        lines.append(f"{'best class unchanged':46} " + " ".join(f"{self.agreement[p]:9.0%}" for p in PRECISIONS))
+        lines.append(f"{'all layers':24} {self.dead:>11} {'':9} " + " ".join(f"{self.whole[p]:9.1e}" for p in ROUNDINGS))
+        lines.append(f"{'best class unchanged':46} " + " ".join(f"{self.agreement[p]:9.0%}" for p in ROUNDINGS))
         keep = ", ".join(self.float32_layers) or "none"
         lines.append(f"layers that cost more than {self.tolerance:g} by themselves: {keep}")
         return "\n".join(lines)
@@ -124,7 +124,7 @@ class Repair:
         """A table for people."""
         lines = [f"repair: {self.removed} dead channels removed; float32 logits moved by {self.error:.1e} of the largest"]
         for title, costs in (("before", self.before), ("dead removed", self.after), ("and layers kept", self.kept)):
-            lines.append(f"{title:46} " + " ".join(f"{costs[precision]:9.1e}" for precision in PRECISIONS))
+            lines.append(f"{title:46} " + " ".join(f"{costs[precision]:9.1e}" for precision in ROUNDINGS))
         return "\n".join(lines)
 
 
@@ -164,12 +164,12 @@ def diagnose(model: BagNet, images: Tensor, tolerance: float = 1e-2, progress: L
         progress: told after every layer.
     """
     layers = _layers(model)
-    steps, total = count(1), (len(layers) + 1) * len(PRECISIONS)
+    steps, total = count(1), (len(layers) + 1) * len(ROUNDINGS)
     exact = model(images)
     largest = exact.abs().max()
 
     def cost(names: Collection[str], precision: str) -> tuple[float, float]:
-        with rounded(model, names, precision):
+        with computing_in(model, names, precision):
             logits = model(images)
         progress(Progress("measuring", next(steps), total, "steps"))
         return _share(logits - exact, largest), float((logits.argmax(1) == exact.argmax(1)).double().mean())
@@ -181,11 +181,11 @@ def diagnose(model: BagNet, images: Tensor, tolerance: float = 1e-2, progress: L
             channels=layer.weight.shape[0],
             dead=dead.get(name, ()),
             largest_weight=float(layer.weight.abs().max()),
-            rounding={precision: cost([name], precision)[0] for precision in PRECISIONS},
+            rounding={precision: cost([name], precision)[0] for precision in ROUNDINGS},
         )
         for name, layer in layers.items()
     )
-    together = {precision: cost(layers, precision) for precision in PRECISIONS}
+    together = {precision: cost(layers, precision) for precision in ROUNDINGS}
     return Diagnosis(
         measured,
         whole={precision: error for precision, (error, _) in together.items()},
@@ -206,15 +206,15 @@ def mend(model: BagNet, images: Tensor, diagnosis: Diagnosis, progress: Listener
     Raises:
         ValueError: the float32 logits would move by more than `EXACT` of the largest; the network is unchanged then.
     """
-    steps, total = count(1), 3 * len(PRECISIONS)
+    steps, total = count(1), 3 * len(ROUNDINGS)
     exact = model(images)
     keep = diagnosis.float32_layers
     names = [layer.name for layer in diagnosis.layers]
 
     def costs(names: Collection[str]) -> dict[str, float]:
         changes = {}
-        for precision in PRECISIONS:
-            with rounded(model, names, precision):
+        for precision in ROUNDINGS:
+            with computing_in(model, names, precision):
                 logits = model(images)
             progress(Progress("repairing", next(steps), total, "steps"))
             changes[precision] = _share(logits - exact, exact.abs().max())
@@ -253,7 +253,7 @@ def mend(model: BagNet, images: Tensor, diagnosis: Diagnosis, progress: Listener
 
 
 @contextmanager
-def rounded(model: BagNet, names: Collection[str], precision: str) -> Iterator[None]:
+def computing_in(model: BagNet, names: Collection[str], precision: str) -> Iterator[None]:
     """Inside, the named layers compute as hardware of that precision does: "tf32", "bf16" or "fp16"."""
     layers = _layers(model)
     with ExitStack() as stack:

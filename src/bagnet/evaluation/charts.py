@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..figures.charts import heading, labels, panel_title, quiet_frame, side_by_side
+from ..figures.charts import heading, intervals, labels, panel_title, quiet_frame, side_by_side
 from ..figures.colours import BLUE, GREY, INK, LINE, PALE, RED, SOFT, share_colours
 from ..figures.picture import Picture
 from ..figures.words import percent, short
+from ..statistics import Estimate
 from .evaluate import BINS, Evaluation
+from .measures import FEW_IMAGES, Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,9 +27,9 @@ _SLIM = 5  # bars for which there is room at least, so that two are not as high 
 
 
 def chart(evaluation: Evaluation) -> Picture:
-    """Reliability with counts, accuracy by class, and the confusion matrix or, of many classes, the most confused pairs.
+    """Reliability with counts, recall by class, and the confusion matrix or, of many classes, the most confused pairs.
 
-    Of images with several labels there is no confusion to show, and average precision takes the place of accuracy.
+    Of images with several labels there is no confusion to show, and average precision takes the place of recall.
     """
     few = len(evaluation.classes) <= FEW
     widths = [3.9, 4.3] if evaluation.multilabel else [3.9, 4.3, 6.0]
@@ -43,28 +45,47 @@ def chart(evaluation: Evaluation) -> Picture:
 
 def compare(evaluations: Sequence[Evaluation]) -> Picture:
     """How right each model is, from the smallest window to networks that see the whole image at once."""
-    order = sorted(evaluations, key=lambda model: (model.window is None, model.window or 0, _score(model)))
+    measured = [(model, model.measures()) for model in evaluations]
+    order = sorted(measured, key=lambda pair: (pair[0].window is None, pair[0].window or 0, pair[1][0].estimate.value))
     figure, panels = side_by_side([8.2], 1.5 + 0.5 * len(order))
-    data = sorted({_images(model) for model in order})
-    measure = "mean average precision" if order[0].multilabel else "top-1 accuracy"
-    second = not order[0].multilabel and len(order[0].classes) > 5
-    heading(figure, measure.capitalize(), "; ".join(data))
+    data = sorted({_images(model) for model, _ in order})
+    lead = order[0][1][0]
+    shows_fifth = lead.key == "top1" and "top5" in _by_key(order[0][1])
+    told = "; lines: 95\N{NO-BREAK SPACE}% intervals" if lead.interval else ""
+    heading(figure, _title(lead).capitalize(), "; ".join(data) + told)
     axes = figure.add_subplot(panels[0])
-    for row, model in enumerate(reversed(order)):
-        best, colour = 100 * _score(model), GREY if model.window is None else BLUE
-        if second:
-            fifth = 100 * model.top(5)
+    for row, (model, measures) in enumerate(reversed(order)):
+        by_key = _by_key(measures)
+        estimate, colour = by_key[lead.key].estimate, GREY if model.window is None else BLUE
+        best = 100 * estimate.value
+        if shows_fifth:
+            fifth = 100 * by_key["top5"].estimate.value
             axes.barh(row, fifth, 0.56, color=PALE if model.window is not None else LINE)
             axes.text(fifth + 0.8, row, f"{fifth:.1f}", fontsize=8.5, color=SOFT, va="center")
         axes.barh(row, best, 0.56, color=colour)
+        if by_key[lead.key].interval:
+            _interval(axes, row, estimate)
         _number(axes, row, best, f"{best:.1f}", 9)
-    names = [f"{short(model.model, 40)}\n{_view(model)}" for model in reversed(order)]
+    names = [f"{short(model.model, 40)}\n{_view(model)}" for model, _ in reversed(order)]
     axes.set_yticks(range(len(order)), names, fontsize=8.5, color=INK, linespacing=1.25)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("per cent; pale: top-5" if second else "per cent", fontsize=9, color=SOFT)
+    axes.set_xlabel("per cent; pale: top-5" if shows_fifth else "per cent", fontsize=9, color=SOFT)
     quiet_frame(axes, "x")
     axes.tick_params(axis="y", length=0)
     return Picture(figure)
+
+
+def _by_key(measures: Sequence[Measure]) -> dict[str, Measure]:
+    return {measure.key: measure for measure in measures}
+
+
+def _title(measure: Measure) -> str:
+    return "top-1 accuracy" if measure.key == "top1" else measure.title
+
+
+def _interval(axes: Axes, row: int, estimate: Estimate) -> None:
+    """Beside the middle of a bar, so that its number stays readable."""
+    intervals(axes, [row + 0.2], [estimate], factor=100, across=True, color=INK, linewidth=1, capsize=2, fmt="none")
 
 
 def _number(axes: Axes, row: int, value: float, text: str, size: float) -> None:
@@ -83,18 +104,11 @@ def _number(axes: Axes, row: int, value: float, text: str, size: float) -> None:
 
 
 def _summary(evaluation: Evaluation) -> str:
-    if evaluation.multilabel:
-        return f"{percent(_score(evaluation), 2)} mean average precision on {_images(evaluation)}"
-    fifth = f", {percent(evaluation.top(5), 2)} top-5" if len(evaluation.classes) > 5 else ""
-    return f"{percent(evaluation.top(1), 2)} top-1{fifth} on {_images(evaluation)}"
+    return f"{', '.join(measure.text for measure in evaluation.measures())} on {_images(evaluation)}"
 
 
 def _images(evaluation: Evaluation) -> str:
     return f"{evaluation.data}, {evaluation.images:,} images of {len(evaluation.classes)} classes"
-
-
-def _score(evaluation: Evaluation) -> float:
-    return evaluation.mean_average_precision if evaluation.multilabel else evaluation.top(1)
 
 
 def _view(evaluation: Evaluation) -> str:
@@ -155,11 +169,16 @@ def _named_classes(axes: Axes, evaluation: Evaluation) -> None:
     order, values = _sorted_classes(evaluation)
     names = [f"{short(str(evaluation.classes[label]), _NAME)} ({evaluation.counts[label]:,})" for label in order]
     axes.barh(names, values, 0.66, color=BLUE)
-    for row, value in enumerate(values):
+    told = not evaluation.multilabel and evaluation.images <= FEW_IMAGES
+    recalls = evaluation.recalls if told else []
+    for row, (label, value) in enumerate(zip(order, values, strict=True)):
+        if told:
+            _interval(axes, row, recalls[label])
         _number(axes, row, value, f"{value:.0f}", 8)
     axes.set_xlim(0, 100)
     axes.set_ylim(max(len(order), _SLIM) - 0.4, -0.6)
-    axes.set_xlabel(f"{_measure(evaluation)}, per cent (images of the class)", fontsize=9, color=SOFT)
+    lines = "; lines: 95\N{NO-BREAK SPACE}% intervals" if told else ""
+    axes.set_xlabel(f"{_measure(evaluation)}, per cent (images of the class){lines}", fontsize=9, color=SOFT)
     panel_title(axes, "Which classes are hard?")
     quiet_frame(axes, "x")
     axes.tick_params(axis="y", length=0, labelcolor=INK)
@@ -222,7 +241,7 @@ def _pairs(axes: Axes, evaluation: Evaluation) -> None:
 
 
 def _measure(evaluation: Evaluation) -> str:
-    return "average precision" if evaluation.multilabel else "accuracy"
+    return "average precision" if evaluation.multilabel else "recall"
 
 
 def _few_whole_numbers() -> Any:

@@ -21,6 +21,8 @@ from ..data.transforms import Preprocessing
 from ..engine.classifier import Predictor, model_name
 from ..progress import Listener
 from ..runs.sweep import check_finite, check_some, sweep
+from ..statistics import Estimate
+from .measures import Answers, Measure, average_precisions, mean_average_precision, measures_of_questions, rounded
 
 BINS = 15  # of the calibration error
 _NEARLY_ALL = 0.9  # of the answers
@@ -81,10 +83,24 @@ class Evaluation:
         shown = self.labels.sum(0) if self.multilabel else np.bincount(self.labels, minlength=len(self.classes))
         return shown.astype(np.int64)
 
+    @property
+    def answers(self) -> Answers:
+        """How the true classes are ranked. BadLabels: the images have several each."""
+        self._one_label()
+        return Answers.of(self.scores, self.labels)
+
+    def measures(self) -> list[Measure]:
+        """The measures that fit the task, the one to go by first, as `Answers.measures`."""
+        return measures_of_questions(self.scores, self.labels) if self.multilabel else self.answers.measures()
+
+    @property
+    def recalls(self) -> list[Estimate]:
+        """Of each class the share of its images that are right. BadLabels: they have several each."""
+        return self.answers.recalls
+
     def top(self, count: int) -> float:
         """Share of images whose label is among the best classes, of so many. Of equal logits the first counts as the best."""
-        self._one_label()
-        return float((rank_of_label(self.scores, self.labels) < count).mean())
+        return float((self.answers.ranks < count).mean())
 
     @property
     def balanced_accuracy(self) -> float:
@@ -125,16 +141,17 @@ class Evaluation:
     def by_class(self) -> NDArray[np.float64]:
         """(K,) share of each class's images that are right; of several labels, its average precision. NaN without images."""
         if self.multilabel:
-            return self._average_precisions()
-        right = np.bincount(self.labels[self.scores.argmax(1) == self.labels], minlength=len(self.classes))
+            return average_precisions(self.scores, self.labels)
+        answers = self.answers
         with np.errstate(invalid="ignore"):
-            return np.asarray(right / self.counts)
+            return np.asarray(answers.right / answers.counts)
 
     @property
     def mean_average_precision(self) -> float:
-        """Mean over the classes that some image shows; NaN where none does."""
-        precisions = self._average_precisions()
-        return float(np.nanmean(precisions)) if np.isfinite(precisions).any() else float("nan")
+        """Mean over the classes that some image shows; NaN where none does. BadLabels: the images have one label each."""
+        if not self.multilabel:
+            raise BadLabels(f"{self.data}: its images have one label each; average precision is for several")
+        return mean_average_precision(self.scores, self.labels)
 
     @property
     def calibration_error(self) -> float:
@@ -158,12 +175,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON can hold it, without the scores."""
-        names = [str(entry) for entry in self.classes]
-        measure = "average_precision" if self.multilabel else "accuracy"
-        by_class = [
-            {"class": str(entry), "wnid": entry.wnid, "images": int(images), measure: rounded(value)}
-            for entry, images, value in zip(self.classes, self.counts, self.by_class, strict=True)
-        ]
+        measures = self.measures()
         record: dict[str, Any] = {
             "model": self.model,
             "data": self.data,
@@ -174,26 +186,34 @@ class Evaluation:
             "bad": [list(pair) for pair in self.bad],
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
+            **{measure.key: rounded(measure.estimate.value) for measure in measures},
+            "intervals": {measure.key: measure.rounded_interval for measure in measures},
             "calibration_error": self.calibration_error,
             "reliability": [
                 {"confidence": confidence, "accuracy": right, "images": count} for confidence, right, count in self.reliability()
             ],
         }
-        if self.multilabel:
-            return {**record, "mean_average_precision": rounded(self.mean_average_precision), "by_class": by_class}
-        confused = [
-            {"true": names[true], "taken_for": names[answer], "images": images} for true, answer, images in self.confused()
-        ]
-        measures = {"top1": self.top(1), "top5": self.top(5), "balanced_accuracy": self.balanced_accuracy}
-        return {**record, **measures, "confused": confused, "by_class": by_class}
-
-    def _average_precisions(self) -> NDArray[np.float64]:
         if not self.multilabel:
-            raise BadLabels(f"{self.data}: its images have one label each; average precision is for several")
-        precisions = np.full(len(self.classes), np.nan)
-        for label in np.flatnonzero(self.counts):
-            precisions[label] = average_precision(self.scores[:, label], self.labels[:, label])
-        return precisions
+            names = [str(entry) for entry in self.classes]
+            record["confused"] = [
+                {"true": names[true], "taken_for": names[answer], "images": images} for true, answer, images in self.confused()
+            ]
+        return {**record, "by_class": self._by_class_to_dict()}
+
+    def _by_class_to_dict(self) -> list[dict[str, Any]]:
+        """Recall of each class with its interval, or average precision where there are several labels."""
+        figures: list[dict[str, Any]]
+        if self.multilabel:
+            figures = [{"average_precision": rounded(value)} for value in self.by_class]
+        else:
+            figures = [
+                {"recall": rounded(recall.value), "interval": [rounded(recall.low), rounded(recall.high)]}
+                for recall in self.recalls
+            ]
+        return [
+            {"class": str(entry), "wnid": entry.wnid, "images": int(images), **of_class}
+            for entry, images, of_class in zip(self.classes, self.counts, figures, strict=True)
+        ]
 
     def _one_label(self) -> None:
         if self.multilabel:
@@ -289,34 +309,3 @@ def matched(model: Predictor, source: str | PathLike[str] | LabelledImages, spli
                 f"{refused}: its {model.classes[column]} is both {first} and {second} there; give the classes WordNet ids"
             )
     return data, images, columns
-
-
-def rank_of_label(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
-    """(N, K) logits and (N,) true classes -> (N,) place of the true class among all, 0 the best.
-
-    Of equal logits the first class counts as the better one.
-    """
-    of_label = np.take_along_axis(logits, labels[:, None], 1)
-    before = np.arange(logits.shape[1]) < labels[:, None]
-    ranks: NDArray[np.int64] = ((logits > of_label) | ((logits == of_label) & before)).sum(1)
-    return ranks
-
-
-def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
-    """Mean over the true ones of the precision at the threshold that just finds each of them (area under the steps).
-
-    Not torchmetrics', which takes seconds to import and computes a sigmoid first, after which large logits are equal.
-
-    Args:
-        scores: (N,), of which equal ones are found together.
-        truth: (N,), one true at least.
-    """
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = np.cumsum(truth[order])[ends]
-    return float((hits / (ends + 1) * np.diff(hits, prepend=0)).sum() / hits[-1])
-
-
-def rounded(value: float) -> float | None:
-    """As JSON can hold it: None where it is no number."""
-    return None if np.isnan(value) else round(float(value), 6)

@@ -17,7 +17,8 @@ from ..data.transforms import Preprocessing
 from ..engine.classifier import Predictor, has_evidence, model_name
 from ..progress import Listener
 from ..runs.sweep import check_some, sweep
-from .evaluate import matched, rounded
+from .evaluate import matched
+from .measures import rounded
 
 QUIET = 0.01  # of the largest absolute evidence of a class; a window with less says nothing about it
 

@@ -135,7 +135,8 @@ def finer(
 def _check_rounding(model: Classifier, evidence: Evidence, x: Tensor, classes: Sequence[int]) -> None:
     """See that x is still what the evidence was computed from."""
     values = model.evidence(x, classes)[0]
-    expected = torch.tensor(evidence.values[list(classes)]).to(values)
+    kept = evidence.indices_among(model.classes)
+    expected = torch.tensor(evidence.values[[kept.index(index) for index in classes]]).to(values)
     if not float((values - expected).abs().max()) <= ROUNDED * float(expected.abs().max()):
         raise ValueError(
             "the evidence is of a tensor that a picture cannot hold (beyond black and white, or prepared otherwise): "

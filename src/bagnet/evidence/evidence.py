@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from dataclasses import asdict, dataclass
-from math import exp, inf
+from math import exp, inf, isfinite
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,6 +21,8 @@ from ..files import replacing
 from ..geometry import Axis, Box, Geometry, Placement
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from ..figures.evidence_picture import Style
     from ..figures.picture import Picture
     from .dense import DenseMap
@@ -30,6 +32,7 @@ _FORMAT = 1
 
 Floats = NDArray[np.floating[Any]]
 Size = Literal["photo", "input"]
+Spread = Literal["cells", "windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +122,12 @@ class Evidence:
             raise ValueError(f"evidence of shape {self.values.shape} with logits {self.logits.shape}, expected {expected}")
         if self.image.size != self.placement.image_size:
             raise ValueError(f"an image of {self.image.size} pixels, placed as one of {self.placement.image_size}")
-        largest = float(np.abs(self.logits).max())
+        largest = max(float(np.abs(self.logits).max()), abs(self.left_out) if isfinite(self.left_out) else 0.0)
         error = float(np.abs(self.values.mean((1, 2), dtype=np.float64) - self.logits).max())
         if not error <= TOLERANCE * largest:  # so written, NaN fails too
             raise ValueError(
                 f"the mean of a map is {error:g} away from its logit, more than {TOLERANCE:g} of the largest ({largest:g}): "
-                "the network computed in too low a precision, or its weights are not finite"
+                "the network computed in too low a precision (model.float() mends that), or its weights are not finite"
             )
         self.values.setflags(write=False)
         self.logits.setflags(write=False)
@@ -176,6 +179,11 @@ class Evidence:
     def prediction(self, target: int | str) -> Prediction:
         """What the image's answer says of one class. Raises as `map`."""
         return self._prediction(self.classes.find(target), self.probabilities)
+
+    def indices_among(self, classes: ClassNames) -> list[int]:
+        """Of each class its index among those of the model; not 0, 1, 2 ... where the maps of some were left out."""
+        every = list(classes)
+        return [every.index(entry) for entry in self.classes] if len(self.classes) < len(every) else list(range(len(every)))
 
     def map(self, target: int | str | None = None) -> Floats:
         """(h, w) logits of one class, whose mean is its logit.
@@ -230,26 +238,36 @@ class Evidence:
                     break
         return chosen
 
-    def heatmap(self, target: int | str | None = None, versus: int | str | None = None, *, size: Size = "photo") -> Floats:
-        """A map as large as the photograph, or as the network's input: at each pixel the logit of the cell that is drawn there.
+    def heatmap(
+        self,
+        target: int | str | None = None,
+        versus: int | str | None = None,
+        *,
+        size: Size = "photo",
+        spread: Spread = "cells",
+    ) -> Floats:
+        """A map as large as the photograph, or as the network's input.
 
-        A cell is drawn as a stride x stride square about its window's centre; where none lies, the map is 0. Its mean is not the
-        logit any more: that of `map` is.
+        Of "cells", each pixel has the logit of the cell that is drawn there: a stride x stride square about its window's centre.
+        Of "windows", it has the mean of the logits of all windows that hold it; weighted with how many these are, the mean of
+        that over the input is the logit again (but where windows stick out of the image). Where there is none, the map is 0.
 
         Args:
             target: the class, as for `map`.
             versus: the difference to this class instead.
             size: "photo" for pixels of the upright photograph, "input" for those of the network's input.
+            spread: "cells" or "windows".
 
         Returns:
             (H, W) float32 logits.
 
         Raises:
             UnknownClass, AmbiguousClass: as `map`.
-            ValueError: another size is asked for, or `versus` is the same class.
+            ValueError: another size or spread is asked for, or `versus` is the same class.
         """
-        if size not in get_args(Size):
-            raise ValueError(f"there is no size {size!r}: there are {' and '.join(get_args(Size))}")
+        for word, asked, known in (("size", size, Size), ("spread", spread, Spread)):
+            if asked not in get_args(known):
+                raise ValueError(f"there is no {word} {asked!r}: there are {' and '.join(get_args(known))}")
         values = self.map(target) if versus is None else self.difference(self._index(target), versus)
         height, width = self.placement.input_size
         down: NDArray[Any]
@@ -257,6 +275,10 @@ class Evidence:
             down, across = (axis.input_positions() for axis in (self.placement.vertical, self.placement.horizontal))
         else:
             down, across = (np.arange(side, dtype=np.float64) + 0.5 for side in (height, width))
+        if spread == "windows":
+            by_row, by_column = (_held(at, self.geometry, count) for at, count in zip((down, across), values.shape, strict=True))
+            means: Floats = (by_row @ values @ by_column.T).astype(np.float32)
+            return means
         first = self.geometry.centre_square(0, 0).top
         rows, columns = (np.floor((edge - first) / self.geometry.stride).astype(int) for edge in (down, across))
         inside_rows, inside_columns = (
@@ -330,6 +352,28 @@ class Evidence:
 
         return draw(self, target, versus, style, scale, finer)
 
+    def plot(self, target: int | str | None = None, versus: int | str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw the photograph with the evidence laid over it, into a figure of one's own.
+
+        A cell's colour is its logit's, and its opacity grows with the logit's size. `figure.colorbar(ax.images[-1])` explains
+        the colours.
+
+        Args:
+            target: the class; the best one where None.
+            versus: draw the difference to this class instead of the map itself.
+            ax: matplotlib's axes to draw on; pyplot's current ones where None.
+
+        Returns:
+            The axes, whose units are pixels of the upright photograph.
+
+        Raises:
+            UnknownClass, AmbiguousClass: as `map`.
+            ValueError: `versus` is the same class.
+        """
+        from ..figures.evidence_picture import plot
+
+        return plot(self, target, versus, ax)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one `.npz` file, the image included; `Evidence.load` reads it back equal.
 
@@ -394,6 +438,14 @@ class Evidence:
 
     def _prediction(self, index: int, probabilities: Floats) -> Prediction:
         return Prediction(index, str(self.classes[index]), float(self.logits[index]), float(probabilities[index]))
+
+
+def _held(positions: NDArray[np.float64], geometry: Geometry, count: int) -> NDArray[np.float64]:
+    """(n,) positions along one axis of the input -> (n, count) the share of each window in the mean of those that hold them."""
+    first = geometry.origin + geometry.stride * np.arange(count)
+    holds = (positions[:, None] >= first) & (positions[:, None] < first + geometry.size)
+    shares: NDArray[np.float64] = holds / np.maximum(1, holds.sum(1, keepdims=True))
+    return shares
 
 
 def _check_count(count: int) -> None:

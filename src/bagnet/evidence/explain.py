@@ -2,61 +2,117 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import inf
 from typing import Any, NamedTuple, overload
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.decode import BadImage, ImageLike, decode
+from ..data.decode import BadImage, ImageLike, decode, printable
+from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier, model_name
 from ..engine.inference import exact, like_weights
 from ..geometry import Placement
+from ..progress import Listener, unheard
 from .evidence import Evidence
+from .tiled import Bag, bag_of, tiles_for
 
 
-@overload
-def explain(model: Classifier, image: ImageLike, *, transform: Preprocessing | None = None) -> Evidence: ...
 @overload
 def explain(
-    model: Classifier, image: list[Any] | tuple[Any, ...], *, transform: Preprocessing | None = None
+    model: Classifier,
+    image: ImageLike,
+    *,
+    transform: Preprocessing | None = None,
+    size: int | None = None,
+    keep: Sequence[int | str] = (),
+    progress: Listener = unheard,
+) -> Evidence: ...
+@overload
+def explain(
+    model: Classifier,
+    image: list[Any] | tuple[Any, ...],
+    *,
+    transform: Preprocessing | None = None,
+    size: int | None = None,
+    keep: Sequence[int | str] = (),
+    progress: Listener = unheard,
 ) -> list[Evidence]: ...
 def explain(
-    model: Classifier, image: ImageLike | list[Any] | tuple[Any, ...], *, transform: Preprocessing | None = None
+    model: Classifier,
+    image: ImageLike | list[Any] | tuple[Any, ...],
+    *,
+    transform: Preprocessing | None = None,
+    size: int | None = None,
+    keep: Sequence[int | str] = (),
+    progress: Listener = unheard,
 ) -> Evidence | list[Evidence]:
     """Classify an image and say what every window of it contributed.
 
     Runs in eval and inference mode, in float32 with TF32 off, whatever state the model and torch are in, and leaves both
     as they were. The logits are computed both ways, pooled before the head and averaged after it, and compared.
 
+    A large input is computed in tiles, and what to expect of it is logged first. Where the maps of all classes would take more
+    than 128 MB, those of the strongest are kept, and the evidence is of these classes alone; its probabilities stay those among
+    all classes.
+
     Args:
         model: a BagNet or anything that answers as one does.
         image: whatever `data.decode.decode` reads (a path, bytes, an open file, a PIL image, a uint8 array or tensor), or a
             prepared (3, H, W) tensor of floating point; a list of them gives a list.
-        transform: instead of the card's preprocessing, to see an image at another size, say.
+        transform: instead of the card's preprocessing.
+        size: see the whole photograph, its shorter side of so many pixels, instead of what the card's preprocessing crops.
+        keep: classes, by index, WordNet id or name, whose maps are kept in any case.
+        progress: told after every tile of a large input.
 
     Raises:
         FileNotFoundError, BadImage: the image cannot be read.
-        ValueError: the image is smaller than one window, a tensor has the wrong shape, or the two logits differ by more
-            than 1e-5 of the largest.
+        UnknownClass, AmbiguousClass: there is no class to keep by that name, or several.
+        ValueError: the image is smaller than one window, a tensor has the wrong shape, both transform and size are given, or the
+            two logits differ by more than 1e-5 of the largest.
     """
     if isinstance(image, (list, tuple)):
-        return [explain(model, each, transform=transform) for each in image]
+        return [explain(model, each, transform=transform, size=size, keep=keep, progress=progress) for each in image]
+    if size is not None:
+        if transform is not None:
+            raise ValueError("a size and a transform are two answers to one question: give one of them")
+        transform = model.transform.whole(size)
+    wanted = [model.classes.find(name) for name in keep]
     seen = take(model, image, transform or model.transform)
     with exact(model), torch.inference_mode():
-        logits, values = model.logits_and_evidence(like_weights(seen.x[None], model))
+        bag = _bag(model, seen, wanted, progress)
     return Evidence(
-        values=_array(values[0]),
-        logits=_array(logits[0]),
+        values=_array(bag.values),
+        logits=_array(bag.logits[list(bag.kept)]),
         geometry=model.geometry,
         placement=seen.placement,
-        classes=model.classes,
+        classes=model.classes if len(bag.kept) == model.num_classes else ClassNames(model.classes[index] for index in bag.kept),
         image=seen.picture,
         model=model_name(model),
         source=seen.source,
         multilabel=model.card is not None and model.card.multilabel,
+        left_out=_left_out(bag),
     )
+
+
+def _bag(model: Classifier, seen: Seen, keep: Sequence[int], progress: Listener) -> Bag:
+    """Both in one piece, or in tiles where the input is large."""
+    x = seen.x[None]
+    model.check(x)
+    tiles = tiles_for(model.geometry, *x.shape[2:])
+    if len(tiles) > 1:
+        return bag_of(model, x, tiles, keep, name=printable(seen.source), progress=progress)
+    logits, values = model.logits_and_evidence(like_weights(x, model))
+    return Bag(logits[0], values[0], range(model.num_classes))
+
+
+def _left_out(bag: Bag) -> float:
+    """The logarithm of the summed exponential logits of the classes whose maps are not kept."""
+    logits = bag.logits.double()
+    return float(logits.index_fill(0, torch.tensor(list(bag.kept)), -inf).logsumexp(0))
 
 
 class Seen(NamedTuple):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..geometry import Box, Geometry
 from .colours import HATCH, INK, INSIDE, LINE, OUTLINE, OUTSIDE, PAPER, RED, SOFT, evidence_colours
-from .overlay import cells_box, check_scale
+from .overlay import OPACITY, cells_box, check_scale
 from .picture import Picture, fingerprint
 from .words import percent, short, signed
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 Style = Literal["evidence", "paper"]
 
 _STRONGEST = 3
+_COARSE = 24  # cells per side up to which overlapping windows are drawn over the photograph, each where all of it lies
 _MOST_LINES = 60  # cells per side up to which lines between them do not hide them
+_MOST_CELLS = 300  # per side up to which each has a pixel of the picture at least; beyond, a pixel is the mean of its cells
+_MOST_PIXELS = 2000  # of the longer side of a photograph in the picture, where it has more room in no format
 
 
 def draw(
@@ -51,7 +54,10 @@ def draw(
 
     figure, (left, right, bar, answers) = _layout(evidence.image.size)
     photograph(left, evidence, strongest)
-    heat_map(right, evidence, values, geometry, limit, style, [] if finer else strongest)
+    if style == "evidence" and is_coarse(geometry, *values.shape):
+        limit = spread_map(right, evidence, index, versus, scale)
+    else:
+        heat_map(right, evidence, values, geometry, limit, style, [] if finer else strongest)
     _colour_bar(bar, limit, versus is not None)
     _words(figure, answers, evidence, index, versus, geometry)
     return Picture(figure, fingerprint(evidence.image))
@@ -104,11 +110,11 @@ def photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> N
     """Draw the photograph, paler outside the network's input, with some windows outlined and numbered."""
     from matplotlib.patches import Rectangle
 
-    pixels = np.asarray(evidence.image, dtype=np.float32) / 255
+    small, seen = _fitting(evidence.image, _input_box(evidence))
+    pixels = np.asarray(small, dtype=np.float32) / 255
     pale = 0.35 * pixels + 0.65
-    inside = _input_box(evidence).slices
-    pale[inside] = pixels[inside]
-    axes.imshow(pale, interpolation="antialiased")
+    pale[seen.slices] = pixels[seen.slices]
+    axes.imshow(pale, interpolation="antialiased", extent=_extent(evidence.image.size))
     for number, window in reversed(list(enumerate(strongest, 1))):
         corner = window.box.left - 0.5, window.box.top - 0.5
         for colour, line in (("white", 2.8), (OUTLINE, 1.2)):
@@ -151,14 +157,10 @@ def heat_map(
     """
     from matplotlib.patches import Rectangle
 
-    def fill(box: Box, colour: str, order: float, **more: Any) -> None:
-        corner = box.left - 0.5, box.top - 0.5
-        axes.add_patch(Rectangle(corner, box.width, box.height, facecolor=colour, linewidth=0, zorder=order, **more))
-
-    fill(Box(0, 0, *evidence.image.size), OUTSIDE, 0.0)
-    fill(_input_box(evidence), INSIDE, 0.1)
+    _fill(axes, Box(0, 0, *evidence.image.size), OUTSIDE, 0.0)
+    _fill(axes, _input_box(evidence), INSIDE, 0.1)
     for strip in evidence.geometry.unseen(*evidence.placement.input_size):
-        fill(evidence.placement.display_box(strip), OUTSIDE, 0.2, edgecolor=HATCH, hatch="//////")
+        _fill(axes, evidence.placement.display_box(strip), OUTSIDE, 0.2, edgecolor=HATCH, hatch="//////")
     rows, columns = values.shape
     left, top, right, bottom = (edge - 0.5 for edge in cells_box(evidence, geometry, rows, columns))
     axes.imshow(
@@ -166,14 +168,16 @@ def heat_map(
         evidence_colours(),
         vmin=-limit,
         vmax=limit,
-        interpolation="nearest",
+        interpolation="nearest" if max(rows, columns) <= _MOST_CELLS else "antialiased",
+        interpolation_stage="data",  # the mean of logits, not of colours
         extent=(left, right, bottom, top),
         zorder=1,
     )
     across, down = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
     if style == "paper":
-        edges = _edges(evidence.image, _input_box(evidence))
-        axes.imshow(edges, "Greys", vmin=0, vmax=1, alpha=0.55 * edges, interpolation="nearest", zorder=2)
+        edges = _edges(*_fitting(evidence.image, _input_box(evidence)))
+        extent = _extent(evidence.image.size)
+        axes.imshow(edges, "Greys", vmin=0, vmax=1, alpha=0.55 * edges, interpolation="nearest", extent=extent, zorder=2)
     elif max(rows, columns) <= _MOST_LINES:
         axes.vlines(across, top, bottom, color="white", linewidth=0.6, zorder=3)
         axes.hlines(down, left, right, color="white", linewidth=0.6, zorder=3)
@@ -195,6 +199,98 @@ def heat_map(
                 zorder=5,
             )
     _frame(axes, evidence.image.size)
+
+
+def is_coarse(geometry: Geometry, rows: int, columns: int) -> bool:
+    """Whether a map has so few and so large windows that squares about their middles hide where the evidence is."""
+    return 3 * geometry.stride <= 2 * geometry.size <= 4 * geometry.stride and max(rows, columns) <= _COARSE
+
+
+def spread_map(axes: Axes, evidence: Evidence, index: int, versus: int | str | None, scale: float | None) -> float:
+    """Draw over the grey photograph, at each pixel, the mean of the logits of all windows that hold it.
+
+    Args:
+        axes: to draw on.
+        evidence: of the image.
+        index: of the class.
+        versus: draw the difference to this class instead.
+        scale: the logit at both ends of the colours; the largest mean where None.
+
+    Returns:
+        That logit.
+    """
+    means = evidence.heatmap(index, versus, size="input", spread="windows")
+    limit = scale or limit_of(means, "evidence")
+    small, _ = _fitting(evidence.image, _input_box(evidence))
+    axes.imshow(np.asarray(small.convert("L")), "Greys_r", vmin=-150, vmax=255, extent=_extent(evidence.image.size), zorder=0)
+    box = _input_box(evidence)
+    strength = np.minimum(np.abs(means) / limit, 1) ** 0.75
+    axes.imshow(
+        means,
+        evidence_colours(),
+        vmin=-limit,
+        vmax=limit,
+        alpha=0.12 + 0.68 * strength,
+        interpolation="nearest",
+        extent=(box.left - 0.5, box.right - 0.5, box.bottom - 0.5, box.top - 0.5),
+        zorder=1,
+    )
+    for strip in evidence.geometry.unseen(*evidence.placement.input_size):
+        _fill(axes, evidence.placement.display_box(strip), "none", 2, edgecolor=HATCH, hatch="//////")
+    _frame(axes, evidence.image.size)
+    return limit
+
+
+def _fill(axes: Axes, box: Box, colour: str, order: float, **more: Any) -> None:
+    from matplotlib.patches import Rectangle
+
+    corner = box.left - 0.5, box.top - 0.5
+    axes.add_patch(Rectangle(corner, box.width, box.height, facecolor=colour, linewidth=0, zorder=order, **more))
+
+
+def plot(evidence: Evidence, target: int | str | None, versus: int | str | None, axes: Axes | None) -> Axes:
+    """As `Evidence.plot`, where the arguments are explained."""
+    if axes is None:
+        from matplotlib import pyplot
+
+        axes = pyplot.gca()
+    index = evidence.top(1)[0].index if target is None else evidence.classes.find(target)
+    values = evidence.map(index) if versus is None else evidence.difference(index, versus)
+    limit = limit_of(values, "evidence")
+    small, _ = _fitting(evidence.image, _input_box(evidence))
+    axes.imshow(np.asarray(small), interpolation="antialiased", extent=_extent(evidence.image.size))
+    left, top, right, bottom = (edge - 0.5 for edge in cells_box(evidence, evidence.geometry, *values.shape))
+    axes.imshow(
+        values,
+        evidence_colours(),
+        vmin=-limit,
+        vmax=limit,
+        alpha=OPACITY * np.minimum(np.abs(values) / limit, 1),
+        interpolation="nearest",
+        extent=(left, right, bottom, top),
+    )
+    _frame(axes, evidence.image.size)
+    logit = float(evidence.logits[index])
+    title = f"{evidence.classes[index]} {signed(logit)}"
+    if versus is not None:
+        rival = evidence.prediction(versus)
+        title = f"{evidence.classes[index]}, not {rival.name} {signed(logit - rival.logit)}"
+    axes.set_title(short(title, 60), parse_math=False)
+    return axes
+
+
+def _fitting(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
+    """A photograph with no more pixels than a picture has room for, and a box of it."""
+    scale = _MOST_PIXELS / max(image.size)
+    if scale >= 1:
+        return image, box
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.BILINEAR), Box(*(round(edge * scale) for edge in box))
+
+
+def _extent(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Of an image on axes whose units are its pixels, as matplotlib takes it: left, right, bottom, top."""
+    return (-0.5, size[0] - 0.5, size[1] - 0.5, -0.5)
 
 
 def _edges(image: Image.Image, seen: Box) -> np.ndarray[Any, Any]:
@@ -265,6 +361,8 @@ def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int 
         axes.plot([0, 1], [base, base], color=LINE, linewidth=3.2, solid_capstyle="butt")
         axes.plot([0, answer.probability], [base, base], color=RED, linewidth=3.2, solid_capstyle="butt")
     note = f"{evidence.model}\nwindows of {geometry.size} px every {geometry.stride} px of the input"
+    if is_coarse(geometry, *evidence.values.shape[1:]):
+        note += "\na pixel has the mean of the windows that hold it"
     axes.text(0, 0, note, fontsize=7.5, color=SOFT, va="bottom", linespacing=1.5)
 
 

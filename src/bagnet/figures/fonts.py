@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING
 from .words import short
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 _log = logging.getLogger(__name__)
 _BOXES = "Last Resort"  # a font of matplotlib's that has a box for each letter there is
 _LETTERS_SHOWN = 20  # letters that a message repeats
 
 
-def complete(figure: Figure) -> None:
-    """Let all texts of a figure be drawn with further fonts, where the first one lacks some of their letters."""
+def complete(texts: Sequence[Text]) -> None:
+    """Let the texts of a figure be drawn with further fonts, where the first one lacks some of their letters."""
     from matplotlib.font_manager import FontProperties, findfont
-    from matplotlib.text import Text
 
-    texts = figure.findobj(Text)
     letters = frozenset(letter for text in texts for letter in text.get_text() if letter.isprintable() and letter != " ")
     missing = letters - _letters_of(findfont(FontProperties()))
     if not missing:

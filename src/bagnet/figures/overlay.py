@@ -9,6 +9,8 @@ from ..evidence import Evidence
 from ..geometry import Box, Geometry
 from .colours import coloured
 
+OPACITY = 0.7  # of the strongest cells
+
 
 def overlay(
     evidence: Evidence,
@@ -16,7 +18,7 @@ def overlay(
     versus: int | str | None = None,
     *,
     scale: float | None = None,
-    opacity: float = 0.7,
+    opacity: float = OPACITY,
 ) -> Image.Image:
     """The photograph with its evidence laid over it, as plain pixels: for film, and for pages that draw their own frame.
 

@@ -30,16 +30,19 @@ class Picture:
     """
 
     def __init__(self, figure: Figure, photograph: str = "") -> None:
-        from matplotlib.text import Text
-
-        self._figure, self._photograph = figure, photograph
-        for text in figure.findobj(Text):
-            text.set_parse_math(False)  # names of files and classes are no formulas
-        complete(figure)
+        self._figure, self._photograph, self._plain = figure, photograph, False
 
     @property
     def figure(self) -> Figure:
-        """As matplotlib has it."""
+        """As matplotlib has it: names of files and classes in it are no formulas, and have all their letters where a font has."""
+        if not self._plain:  # looked for only where it is used, as matplotlib takes a while to find all texts
+            from matplotlib.text import Text
+
+            texts = self._figure.findobj(Text)
+            for text in texts:
+                text.set_parse_math(False)
+            complete(texts)
+            self._plain = True
         return self._figure
 
     @property
@@ -69,7 +72,7 @@ class Picture:
     def _write(self, file: BinaryIO, kind: str) -> None:
         about = {_PHOTOGRAPH: self._photograph} if kind == "png" and self._photograph else None
         with boxes_unmentioned():
-            self._figure.savefig(file, dpi=DPI, format=kind, metadata=about)
+            self.figure.savefig(file, dpi=DPI, format=kind, metadata=about)
 
     def _repr_png_(self) -> bytes:
         return self.png()

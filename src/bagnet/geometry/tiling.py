@@ -77,6 +77,12 @@ def tiles_of(geometry: Geometry, height: int, width: int, most_cells: int) -> It
             yield tile_of(geometry, Box(left, top, left + across, top + down), height, width)
 
 
+def cells_within(geometry: Geometry, pixels: int) -> int:
+    """How many cells a square crop of so many pixels has, at least 1."""
+    side = max(1, (isqrt(pixels) - geometry.size) // geometry.stride + 1)
+    return side * side
+
+
 def tile_touching(geometry: Geometry, box: Box, height: int, width: int) -> Tile | None:
     """The cells whose windows hold a pixel of a box, in a crop whose shape depends on the size of the box alone.
 

@@ -33,6 +33,11 @@ _COLUMNS = (
     "select_top1",
     "select_top5",
     "select_right",
+    "select_balanced_accuracy",
+    "select_roc_auc",
+    "select_lead",  # which measure to go by, and where images are few its interval
+    "select_low",
+    "select_high",
 )
 _LOG_LINES = 10_000  # of training, at most
 
@@ -159,11 +164,19 @@ class Log(Callback):
             self._add(trainer, learning_rate=rate, loss=metrics["train/loss"], evidence=metrics.get("train/evidence"))
 
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("select/")}
-        self._add(trainer, **{name.replace("/", "_"): value for name, value in metrics.items()})
+        assert isinstance(module, Training)
+        metrics = {name: float(trainer.callback_metrics[f"select/{name}"]) for name in module.selection_means}
+        measures = module.selection_measures()
+        values = {f"select_{name}": value for name, value in metrics.items()}
+        values |= {f"select_{measure.key}": measure.estimate.value for measure in measures}
+        lead = measures[0] if measures else None
+        if lead is not None and lead.interval:
+            values |= {"select_low": lead.estimate.low, "select_high": lead.estimate.high}
+        self._add(trainer, "" if lead is None else lead.key, **values)
         self.flush()
         if trainer.is_global_zero:
-            words = ", ".join(f"{name.removeprefix('select/')} {float(value):.4f}" for name, value in metrics.items())
+            means = [f"{name} {value:.4f}" for name, value in metrics.items()]
+            words = ", ".join([*(measure.text for measure in measures), *means])
             minutes = self._elapsed() / 60
             _log.info("epoch %d of %s: %s (%.1f min)", trainer.current_epoch + 1, trainer.max_epochs, words, minutes)
 
@@ -177,9 +190,9 @@ class Log(Callback):
                 csv.DictWriter(file, _COLUMNS).writerows(self.rows)
         self.rows = []
 
-    def _add(self, trainer: Trainer, **values: Any) -> None:
+    def _add(self, trainer: Trainer, lead: str = "", **values: Any) -> None:
         if trainer.is_global_zero:
-            texts = {name: f"{float(value):.6g}" for name, value in values.items() if value is not None}
+            texts = {"select_lead": lead} | {name: f"{float(value):.6g}" for name, value in values.items() if value is not None}
             seconds = round(self._elapsed(), 1)
             self.rows.append({"step": trainer.global_step, "epoch": trainer.current_epoch, "seconds": seconds, **texts})
 

@@ -17,6 +17,7 @@ from ..bag import BagOfFeatures
 from ..data.decode import BadImage
 from ..data.order import Order
 from ..data.samples import Batch
+from ..evaluation.measures import Answers, Measure
 from .losses import classification, distillation, logit_distance, sparsity
 from .recipe import Recipe
 
@@ -67,6 +68,7 @@ class Training(LightningModule):
         if recipe.ema:
             self.averaged = AveragedModel(model, multi_avg_fn=_average(recipe.ema), use_buffers=True).requires_grad_(False)
         self.unreadable: dict[int, str] = {}
+        self.selected: list[Answers] = []
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 module.momentum = recipe.batchnorm_momentum
@@ -156,16 +158,31 @@ class Training(LightningModule):
         logits = self.result(images).float()
         measures = {"loss": classification(logits, targets, self.multilabel)}
         if not torch.isfinite(measures["loss"]):
-            raise self._diverged(f"the loss on images to select on is {float(measures['loss'])} after step {self.global_step}")
+            raise self._diverged(
+                f"the loss on images to select on is {float(measures['loss'].detach())} after step {self.global_step}"
+            )
         if self.multilabel:
             measures["right"] = ((logits > 0) == (targets > 0.5)).float().mean()
         else:
-            label = targets.argmax(1, keepdim=True)
-            ranked = logits.topk(min(5, logits.shape[1])).indices == label
-            measures |= {"top1": ranked[:, 0].float().mean(), "top5": ranked.any(1).float().mean()}
+            self.selected.append(Answers.of(logits.detach().cpu().numpy(), targets.argmax(1).cpu().numpy()))
         for name, value in measures.items():
-            shown = name in ("top1", "right")
-            self.log(f"select/{name}", value, prog_bar=shown, batch_size=len(images), sync_dist=True)
+            self.log(f"select/{name}", value, prog_bar=name == "right", batch_size=len(images), sync_dist=True)
+
+    def on_validation_epoch_start(self) -> None:
+        self.selected = []
+
+    def on_validation_epoch_end(self) -> None:
+        for place, measure in enumerate(self.selection_measures()):
+            self.log(f"select/{measure.key}", measure.estimate.value, prog_bar=place == 0, sync_dist=True)
+
+    @property
+    def selection_means(self) -> tuple[str, ...]:
+        """What each batch of images to select on gives, of which the mean is told."""
+        return ("loss", "right") if self.multilabel else ("loss",)
+
+    def selection_measures(self) -> list[Measure]:
+        """Of the images to select on, each of which every process has seen; none where they have several labels."""
+        return Answers.joined(self.selected).measures() if self.selected else []
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

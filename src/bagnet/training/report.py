@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from .checkpoints import LOG, read_log
 
 REPORT = "report.html"
 _SAMPLES = 12
+_TITLES = {"balanced_accuracy": "balanced accuracy", "top1": "top-1", "right": "right"}  # of measures, by their key in the log
 _SIDE = 160  # pixels of a sample on the page
 
 
@@ -41,12 +42,13 @@ def report(folder: Path, model: Predictor, card: Card, evaluation: Evaluation | 
     Raises:
         OSError: it cannot be written.
     """
+    rows = read_log(folder / LOG)
     page = render(
         __package__,
         "report.html",
         title=card.name,
-        summary=_in_words(card, evaluation),
-        curves=_curves(folder).png(),
+        summary=_in_words(evaluation, _epochs(rows), images),
+        curves=_curves(rows).png(),
         evaluation=None if evaluation is None else chart(evaluation).png(),
         samples=_samples(model, images) if has_evidence(model) and len(model.transform.mean) in (1, 3) else None,
         recipe={"command": card.command, "trained on": card.trained_on, **card.more.get("recipe", {})},
@@ -57,25 +59,36 @@ def report(folder: Path, model: Predictor, card: Card, evaluation: Evaluation | 
     return path
 
 
-def _in_words(card: Card, evaluation: Evaluation | None) -> str:
-    if evaluation is None:
-        return "There was no val split to measure it on."
-    if evaluation.multilabel:
-        return f"Mean average precision {np.nanmean(evaluation.by_class):.3f} on {evaluation.data}."
-    best = card.scores[0]
-    balanced = f"{100 * evaluation.balanced_accuracy:.2f} % balanced accuracy"
-    others = f"{best.top5:.2f} % top-5, {balanced}" if len(card.classes) > 5 else balanced
-    warning = f" {evaluation.one_answer}." if evaluation.one_answer else ""
-    return f"{best.top1:.2f} % top-1, {others} on {best.data} ({evaluation.images:,} images).{warning}"
+def _in_words(evaluation: Evaluation | None, epochs: Sequence[Mapping[str, str]], images: LabelledImages) -> str:
+    """The measures, the one to go by first; where there was no val split, those of the selection images after the last epoch."""
+    if evaluation is not None:
+        measures = ", ".join(measure.text for measure in evaluation.measures())
+        warning = f" {evaluation.one_answer}." if evaluation.one_answer else ""
+        told = "; in brackets 95 % intervals over them" if evaluation.measures()[0].interval else ""
+        return f"{_capital(measures)} on {evaluation.data} ({evaluation.images:,} images{told}).{warning}"
+    after = "".join(
+        f" On the {len(images):,} images to select on, after the last epoch: {_selected(row)}." for row in epochs[-1:]
+    )
+    return f"There was no val split to measure it on.{after}"
 
 
-def _curves(folder: Path) -> Picture:
-    """The loss of steps, smoothed, and of the selection images; the share of these that is right."""
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _selected(row: Mapping[str, str]) -> str:
+    """What an epoch's row of the log says of the selection images."""
+    lead = _lead(row)
+    interval = f" [{lead.low:.1f}, {lead.high:.1f}]" if np.isfinite(lead.low) else ""
+    return f"{lead.title} {lead.value:.1f} %{interval}"
+
+
+def _curves(rows: Sequence[Mapping[str, str]]) -> Picture:
+    """The loss of steps, smoothed, and of the selection images; the share of these that is right, and how sure that is."""
     from matplotlib.figure import Figure
 
-    rows = read_log(folder / LOG)
     steps = [(int(row["step"]), float(row["loss"])) for row in rows if row["loss"]]
-    epochs = [row for row in rows if row["select_loss"]]
+    epochs = _epochs(rows)
     figure = Figure(figsize=(9.5, 3.4), layout="constrained")
     loss = figure.subplots()
     width = max(1, len(steps) // 100)
@@ -87,14 +100,39 @@ def _curves(folder: Path) -> Picture:
     loss.set_ylabel("loss", color=BLUE)
     loss.legend(frameon=False, fontsize=8, loc="center right")
     accuracy = loss.twinx()
-    name = "select_top1" if epochs and epochs[0]["select_top1"] else "select_right"
-    right = [100 * float(row[name]) for row in epochs]
-    accuracy.plot(ends, right, color=RED, lw=1.6, marker=".")
-    accuracy.set_ylabel("right on the selection images, %", color=RED)
-    accuracy.set_ylim(0, min(100, 1.2 * max(right, default=100) + 1))
+    leads = [_lead(row) for row in epochs]
+    values, lows, highs = (np.array([getattr(lead, name) for lead in leads]) for name in ("value", "low", "high"))
+    accuracy.plot(ends, values, color=RED, lw=1.6, marker=".")
+    if np.isfinite(lows).any():
+        accuracy.fill_between(ends, lows, highs, color=RED, alpha=0.12, linewidth=0)
+    told = "\n(band: 95 % interval)" if np.isfinite(lows).any() else ""
+    accuracy.set_ylabel(f"{leads[0].title if leads else 'right'} on\nthe selection images, %{told}", color=RED)
+    top = np.nanmax([*values, *highs], initial=0) if len(values) else 100
+    accuracy.set_ylim(0, min(102, 1.2 * top + 1))
     for axes in (loss, accuracy):
         axes.spines["top"].set_visible(False)
     return Picture(figure)
+
+
+def _epochs(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The rows of a log that end an epoch."""
+    return [row for row in rows if row["select_loss"]]
+
+
+class _Lead(NamedTuple):
+    """The measure of the selection images to go by after an epoch, in per cent; NaN where the log has no interval."""
+
+    title: str
+    value: float
+    low: float
+    high: float
+
+
+def _lead(row: Mapping[str, str]) -> _Lead:
+    """From a row of the log; an earlier version's does not say which measure that is."""
+    key = row.get("select_lead") or ("top1" if row["select_top1"] else "right")
+    value, low, high = (100 * float(row.get(f"select_{name}") or "nan") for name in (key, "low", "high"))
+    return _Lead(_TITLES[key], value, low, high)
 
 
 class _Sample(NamedTuple):

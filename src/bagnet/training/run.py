@@ -342,8 +342,10 @@ def _finished(
             _log.warning(evaluation.one_answer)
     if evaluation is not None and not evaluation.multilabel:
         measured = "measured here on these weights as stored, once, after training"
-        top1, top5 = (round(100 * evaluation.top(count), 2) for count in (1, 5))
-        card = replace(card, scores=(Score(evaluation.data, top1, top5, measured, evaluation.images),))
+        top1, top5, balanced = (
+            round(100 * share, 2) for share in (evaluation.top(1), evaluation.top(5), evaluation.balanced_accuracy)
+        )
+        card = replace(card, scores=(Score(evaluation.data, top1, top5, measured, evaluation.images, balanced),))
         if rank() == 0:
             write(path, state, card)
         model.card = card

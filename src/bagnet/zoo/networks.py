@@ -17,7 +17,7 @@ from ..engine.inference import like_weights
 from .catalogue import UnknownModel
 from .fetch import DownloadFailed
 
-_OWN = "bagnet.zoo.comparison"
+_OWN = ("bagnet.zoo.comparison", "bagnet.zoo.efficientnet_lite")
 FORMS = "timm:NAME, torchvision:NAME or package.module:function"
 
 
@@ -89,7 +89,7 @@ def with_authors_weights(text: str) -> tuple[nn.Module, Card]:
 def check_trust(name: str, network: str, trust: Collection[str]) -> None:
     """A file of weights must not choose which of the installed code is run. ValueError: it would."""
     library, _ = _parts(network)
-    if library not in ("timm", "torchvision", _OWN) and network not in trust:
+    if library not in ("timm", "torchvision", *_OWN) and network not in trust:
         raise ValueError(
             f"{name}: its card says that {network} builds the network, which would run that code; trust it by name first"
         )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.names import ClassNames
-from ...evaluation.evaluate import rounded
+from ...evaluation.measures import rounded
 from ...figures.words import counted, percent
 from ...geometry import Geometry
 from ...statistics import Estimate

@@ -134,9 +134,7 @@ def _audit(task: Task, data: str, folder: Path, confusions: int, store: Store, p
 def _check(model: Predictor, folder: Path, windows: int, confusions: int) -> None:
     name = model_name(model)
     if not has_evidence(model):
-        raise ValueError(
-            f"{name}: is not a bag of windows, and has none to hold responsible: name a BagNet, say"
-        )
+        raise ValueError(f"{name}: is not a bag of windows, and has none to hold responsible: name a BagNet, say")
     if model.card is not None and model.card.multilabel:
         raise BadLabels(f"{name}: says yes or no to each class by itself; an audit needs a model that chooses one")
     if folder.exists() and not folder.is_dir():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...evaluation.evaluate import rank_of_label
+from ...evaluation.measures import rank_of_label
 from ...figures.charts import finished, intervals, labels, panel_title, quiet_frame, side_by_side
 from ...figures.colours import GREY, INK, PALE, model_colours
 from ...figures.picture import Picture

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...evaluation.evaluate import rank_of_label
+from ...evaluation.measures import rank_of_label
 from ...figures.charts import finished, labels, panel_title, quiet_frame, side_by_side
 from ...figures.colours import BLUE, GREY, INK
 from ...figures.picture import Picture

@@ -209,11 +209,11 @@ def _sentences(material: Material, comparison: Subject, measures: Measures) -> l
         sentences = [f"{names} get none of {measures.images:,} images wrong together."]
     else:
         chance = measures.agree_by_class
-        by_class = f", and {100 * chance:.1f} % if given to different images of one class" if chance is not None else ""
+        by_class = f", and {percent(chance)} if given to different images of one class" if chance is not None else ""
         sentences = [
             f"{names} both get {measures.both_wrong:,} of {measures.images:,} images wrong ({measures.share.text(1, 100)} %); "
             f"they give the same wrong answer to {measures.agree.text(1, 100)} % of those; drawn at random it would be "
-            f"{100 * measures.agree_at_random:.1f} %{by_class}."
+            f"{percent(measures.agree_at_random)}{by_class}."
         ]
     if not material.networks:
         sentences.append(

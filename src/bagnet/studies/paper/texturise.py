@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...data.sources import Images
 from ...data.transforms import Preprocessing
-from ...evaluation.evaluate import rank_of_label
+from ...evaluation.measures import rank_of_label
 from ...figures.charts import finished, intervals, labels, panel_title, quiet_frame, side_by_side
 from ...figures.colours import BLUE, GREY, INK, RED, SOFT
 from ...figures.picture import Picture

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...engine.inference import like_weights
-from ...evaluation.evaluate import rank_of_label
+from ...evaluation.measures import rank_of_label
 from ...figures.charts import finished, labels, panel_title, quiet_frame, side_by_side
 from ...figures.colours import model_colours
 from ...figures.picture import Picture

@@ -1,0 +1,40 @@
+"""The recall of each class, where these are few, as `evaluate` and `train` print it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from .output import print_table
+
+if TYPE_CHECKING:
+    from ..evaluation.evaluate import Evaluation
+
+
+def print_recalls(evaluations: Sequence[Evaluation]) -> None:
+    """Of each class the share of its images that are right, a column a model; of a single model also how sure that is.
+
+    Nothing where there are more than a few classes, for which there are the report's table and chart.
+
+    Args:
+        evaluations: of images with one label each, the same ones.
+    """
+    from ..evaluation.measures import FEW_CLASSES, FEW_IMAGES
+    from ..figures.words import percent
+
+    first, single = evaluations[0], len(evaluations) == 1
+    if len(first.classes) > FEW_CLASSES:
+        return
+    columns = [evaluation.recalls for evaluation in evaluations]
+    rows = []
+    for label, entry in enumerate(first.classes):
+        recalls = [column[label] for column in columns if first.counts[label]]
+        numbers = [percent(recall.value) for recall in recalls]
+        if single and first.images <= FEW_IMAGES:
+            numbers += [f"[{100 * recall.low:.1f}, {100 * recall.high:.1f}]" for recall in recalls]
+        rows.append([str(entry), f"{first.counts[label]:,}", *numbers])
+    typer.echo("\nrecall of each class")
+    titles = ["recall", "[low, high]"] if single else [evaluation.model for evaluation in evaluations]
+    print_table(["class", "images", *titles], rows, texts=["class"])
