@@ -73,7 +73,7 @@ def test_two_runs_into_one_folder(folder: Path, tmp_path: Path) -> None:
     results = [(process, *process.communicate()) for process in processes]
     (winner, out, _), (loser, nothing, err) = sorted(results, key=lambda result: result[0].returncode)
     assert (winner.returncode, loser.returncode, nothing) == (0, 2, "")
-    assert "100.00 % top-1" in out
+    assert "top-1 100.00 %" in out
     (line,) = err.splitlines()
     assert line.startswith(f"bagnet: {tmp_path / 'run'}: another run is writing it (process {winner.pid} on ")
     assert len(list((tmp_path / "run").glob("*.safetensors"))) == 1
