@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bagnet.files import file_stem, replacing
+from bagnet.files import NotWritten, file_stem, fitting_name, replacing
 
 
 def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path: Path) -> None:
@@ -59,6 +59,45 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
         replacing(tmp_path / "file" / "table.csv"),
     ):
         pytest.fail("there is nowhere to write to")
+
+
+def test_a_name_that_leaves_no_room_for_a_hidden_one(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 251}.csv"
+    with replacing(path) as part:
+        part.write_text("new")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["new"]
+    assert path.exists()
+    too_long = tmp_path / f"{'x' * 252}.csv"
+    with (
+        pytest.raises(NotWritten, match=r"x\.csv: cannot be written \(File name too long\); names have at most 255 bytes$"),
+        replacing(too_long) as part,
+    ):
+        part.touch()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_said_already_is_not_said_twice(tmp_path: Path) -> None:
+    def inner() -> None:
+        with replacing(tmp_path / "a"), replacing(tmp_path / "b"):
+            raise OSError("8192 requested and 4096 written")
+
+    with pytest.raises(NotWritten) as error:
+        inner()
+    assert str(error.value) == f"{tmp_path / 'b'}: cannot be written (8192 requested and 4096 written)"
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        ("dog", "dog.why.png"),
+        ("x" * 247, "x" * 247 + ".why.png"),
+        ("x" * 248, "x" * 247 + ".why.png"),
+        ("ü" * 127, "ü" * 123 + ".why.png"),  # two bytes each, of which none is left alone
+        ("\udcff" * 250, "\udcff" * 247 + ".why.png"),
+    ],
+)
+def test_stems_lose_their_ends_where_names_would_be_too_long(stem: str, name: str) -> None:
+    assert fitting_name(stem, ".why.png") == name
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
+import timm
 import torch
+from PIL import Image
 
 from bagnet.architecture import Architecture
+from bagnet.data.transforms import Preprocessing
 from bagnet.geometry import Box, Geometry
 from bagnet.model import BagNet, Bottleneck
+from bagnet.zoo.catalogue import card_of
+from bagnet.zoo.names import model_names
 
 from .conftest import SIBLINGS
 
@@ -177,3 +186,47 @@ def test_a_finer_grid_has_the_windows_of_the_coarse_one_and_those_between(siblin
     assert model.at_stride(model.geometry.stride) is model
     with pytest.raises(ValueError, match="at least 1"):
         model.at_stride(0)
+
+
+def as_timm_prepares(model: BagNet, photo: Image.Image) -> list[Any]:
+    """A photograph as timm's tools make an input of it, asked in all the ways in which they ask."""
+    answers = [
+        timm.data.resolve_model_data_config(model),
+        timm.data.resolve_data_config(model=model),
+        timm.data.resolve_data_config({}, model=model),
+        timm.data.resolve_data_config(pretrained_cfg=model.pretrained_cfg),
+    ]
+    return [timm.data.create_transform(**answer, is_training=False)(photo) for answer in answers]
+
+
+def noise() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 410, 3), np.uint8))
+
+
+@pytest.mark.parametrize("name", [name for name in model_names() if isinstance(card_of(name).architecture, Architecture)])
+def test_timm_prepares_images_as_the_card_says(name: str) -> None:
+    card = card_of(name)
+    assert isinstance(card.architecture, Architecture)
+    with torch.device("meta"):
+        model = BagNet(card.architecture)
+    model.card = card
+    for prepared in as_timm_prepares(model, noise()):
+        assert torch.equal(prepared, card.preprocessing.of_picture(noise()))
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        Preprocessing(235, 224, "bicubic"),  # 224 / 0.95, which timm rounds down
+        Preprocessing(229, 225, "bilinear", (0.5,) * 3, (0.25,) * 3),
+        Preprocessing(64, 64),
+        *(Preprocessing(crop + more, crop) for crop in (61, 97, 224) for more in (1, 3, 7, 32)),
+    ],
+    ids=lambda preprocessing: f"{preprocessing.resize}-{preprocessing.crop}",
+)
+def test_timm_prepares_images_as_any_card_says(preprocessing: Preprocessing, small: Callable[..., BagNet]) -> None:
+    model = small()
+    assert model.card is not None
+    model.card = replace(model.card, preprocessing=preprocessing)
+    for prepared in as_timm_prepares(model, noise()):
+        assert torch.equal(prepared, preprocessing.of_picture(noise()))

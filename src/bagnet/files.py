@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENAMETOOLONG
+from hashlib import sha256
 from pathlib import Path
+
+LONGEST = 255  # bytes of a file's name
+
+
+class NotWritten(OSError):
+    """A file cannot be written. The message names it, and the reason."""
 
 
 @contextmanager
@@ -16,19 +25,49 @@ def replacing(path: Path) -> Iterator[Path]:
     where there is none.
 
     Raises:
-        OSError: the file cannot be written; the message names it.
+        NotWritten: the file cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = beside(path, "part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except BaseException as error:
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            part.replace(path)
+    except BaseException:
         if part.parent.is_dir():
             part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(f"{path}: cannot be written ({error.strerror or error})") from None
         raise
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A hidden name that belongs to that of a file or folder, and lies beside it."""
+    name = f".{path.name}.{ending}"
+    if len(os.fsencode(name)) > LONGEST:
+        name = f".{sha256(os.fsencode(path.name)).hexdigest()}.{ending}"
+    return path.with_name(name)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What goes wrong inside with the disk is raised as an error that names a file, whichever name was written to.
+
+    Raises:
+        NotWritten: the file cannot be written.
+    """
+    try:
+        yield
+    except NotWritten:
+        raise
+    except OSError as error:
+        longer = f"; names have at most {LONGEST} bytes" if error.errno == ENAMETOOLONG else ""
+        raise NotWritten(f"{path}: cannot be written ({error.strerror or error}){longer}") from None
+
+
+def fitting_name(stem: str, ending: str) -> str:
+    """A stem with an ending, as a file may be called: of a very long stem the end is left out."""
+    while stem and len(os.fsencode(f"{stem}{ending}")) > LONGEST:
+        stem = stem[:-1]
+    return f"{stem}{ending}"
 
 
 def file_stem(name: str) -> str:

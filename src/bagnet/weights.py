@@ -66,10 +66,15 @@ def write(path: Path, state: Mapping[str, Tensor], card: Card) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    content = to_bytes(tensors, {"format": "pt", _CARD: card.to_json()})
+    content = packed(state, card)
     with replacing(path) as part:
         part.write_bytes(content)  # by hand: safetensors' own writer makes files that others may not read
+
+
+def packed(state: Mapping[str, Tensor], card: Card) -> bytes:
+    """The content of a safetensors file with the card inside."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    return to_bytes(tensors, {"format": "pt", _CARD: card.to_json()})
 
 
 def save(model: WithCard, path: str | PathLike[str]) -> None:

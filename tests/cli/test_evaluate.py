@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from bagnet.engine.runtimes import pytorch
+from bagnet.runs.store import alone
 from bagnet.weights import storable, write
 from bagnet.zoo.names import DEFAULT
 
@@ -48,6 +49,14 @@ def test_one_model(run: Run, weights: Path, photos: Path) -> None:
     assert [line.split()[:2] for line in lines[8:11]] == [["dog", "2"], ["house", "1"], ["tabby", "1"]]
     assert lines[12] == "most often confused"
     assert "of 2" in result.out or "of 1" in result.out
+
+
+def test_a_report_that_another_run_is_writing(run: Run, weights: Path, photos: Path, tmp_path: Path) -> None:
+    words = ("evaluate", photos, "--model", weights, "--workers", 0, "--out", tmp_path / "report")
+    with alone(tmp_path / "report"):
+        assert_refused(run(*words), "report: another run is writing it (process ")
+    assert run(*words).code == 0
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_two_classes(run: Run, weights: Path, network: Path, tmp_path: Path) -> None:

@@ -78,6 +78,45 @@ def test_one_bad_image_among_many(run: Run, weights: Path, photograph: Path, tmp
     assert record["failed"][0]["image"] == str(tmp_path / "none.jpg")
 
 
+def test_pictures_of_two_photographs_of_a_name(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    """One call after the other, into one folder; a photograph that is explained again has the same picture as before."""
+    out = tmp_path / "out"
+    paths = [tmp_path / name / "1.png" for name in ("a", "b")]
+    for path, turned in zip(paths, (0, 180), strict=True):
+        path.parent.mkdir()
+        Image.open(photograph).rotate(turned).save(path)
+
+    def picture_of(path: Path) -> str:
+        result = run("explain", path, "--model", weights, "--out", out, "--json")
+        return Path(json.loads(result.out)["images"][0]["picture"]).name
+
+    assert [picture_of(path) for path in paths] == ["1.why.png", "1.why-2.png"]
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert [picture_of(path) for path in reversed(paths)] == ["1.why-2.png", "1.why.png"]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (out / "1.why.png").write_bytes(b"somebody's notes")
+    assert picture_of(paths[0]) == "1.why-3.png"
+    assert (out / "1.why.png").read_bytes() == b"somebody's notes"
+
+
+def test_names_that_would_steer_a_terminal(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    odd = photograph.rename(tmp_path / "a\nb\x1b[2J.jpg")
+    result = run("explain", odd, "--model", weights, "--out", tmp_path)
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert (len(lines), lines[0]) == (7, f"{tmp_path}/a\\nb\\x1b[2J.jpg")
+    assert lines[-1] == f"  -> {tmp_path}/a\\nb\\x1b[2J.why.png"
+
+
+def test_a_photograph_with_the_longest_name(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    long = photograph.rename(tmp_path / f"{'x' * 251}.jpg")
+    out = tmp_path / "out"
+    assert run("explain", long, "--model", weights, "--out", out).code == 0
+    assert [path.name for path in out.iterdir()] == [f"{'x' * 247}.why.png"]
+    too_long = out / f"{'y' * 252}.png"
+    assert_refused(run("explain", long, "--model", weights, "--out", too_long), "yyy.png: File name too long")
+
+
 def bomb() -> bytes:
     """A PNG whose header claims 60,000 x 60,000 pixels."""
 

@@ -108,6 +108,16 @@ def test_files_of_other_networks(run: Run, tmp_path: Path) -> None:
     assert "network: network, strict loading of 2 tensors" in result.out
 
 
+def test_a_full_disk_is_said_of_the_file_that_was_asked_for(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    result = run("models", "convert", "bagnet9s4.tiny_in200", "--out", tmp_path / "m.safetensors")
+    assert_refused(result, f"bagnet: {tmp_path / 'm.safetensors'}: cannot be written (No space left on device)")
+    assert not list(tmp_path.iterdir())
+
+
 def test_convert_diagnoses_and_repairs(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
     out = tmp_path / "mended.safetensors"
     command = ("models", "convert", weights, "--out", out, "--diagnose", "--repair", "--photo", photograph)

@@ -35,6 +35,18 @@ def test_a_table_in_a_terminal_breaks_words_alone(capfd: pytest.CaptureFixture[s
     assert lines[2].strip() == "word and a third"
 
 
+def test_a_terminal_too_narrow_for_the_figures_costs_none(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print_to_a_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "10")
+    rows = [["bagnet33", "1.50 %", "1,234.56"], ["[x]", "20.25 %", "7"]]
+    print_table(["model", "balanced accuracy", "images/s"], rows, texts=["model"])
+    out = capfd.readouterr().out
+    assert "…" not in out
+    assert all(word in out for row in rows for cell in row for word in cell.split())
+
+
 def test_fields(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     print_to_a_terminal(monkeypatch)
     fields = {"notes": "some words that do not fit into forty", "command": f"bagnet {'x' * 40} y", "nothing": ""}

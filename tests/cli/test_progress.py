@@ -60,5 +60,9 @@ def test_lines_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("bagnet.training")
     with lines_on_stderr():
         logger.info("epoch 1 of 4")
+        for _ in range(2):
+            logger.warning("photos: left out hidden files (%d)", 3)
+        logger.warning("photos: left out hidden files (%d)", 4)
     logger.info("epoch 2 of 4")
-    assert capfd.readouterr() == ("", "epoch 1 of 4\n")
+    lines = ["epoch 1 of 4", "bagnet: photos: left out hidden files (3)", "bagnet: photos: left out hidden files (4)"]
+    assert capfd.readouterr() == ("", "".join(f"{line}\n" for line in lines))

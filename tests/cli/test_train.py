@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 import bagnet
+from bagnet.training.checkpoints import read_log
 from bagnet.training.recipe import Recipe, recipe
 
 from .conftest import Run, assert_refused
@@ -58,6 +61,25 @@ def test_a_folder(run: Run, folder: Path, tmp_path: Path) -> None:
     assert recipe(tmp_path / "recipe.toml").learning_rate == 0.02
     weights = tmp_path / "bagnet9s4.shades.safetensors"
     assert bagnet.explain(bagnet.load(weights), folder / "val" / "dark" / "0.png").top(1)[0].name == "dark"
+
+
+@pytest.mark.slow
+def test_two_runs_into_one_folder(folder: Path, tmp_path: Path) -> None:
+    """Started together: one trains to its end, the other is told at once who does; then the folder is free again."""
+    command = [sys.executable, "-m", "bagnet", "train", str(folder), "--out", str(tmp_path / "run"), *NETWORK, *QUICK]
+    processes = [
+        subprocess.Popen([*command, "--tag", tag], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for tag in "ab"
+    ]
+    results = [(process, *process.communicate()) for process in processes]
+    (winner, out, _), (loser, nothing, err) = sorted(results, key=lambda result: result[0].returncode)
+    assert (winner.returncode, loser.returncode, nothing) == (0, 2, "")
+    assert "top-1 100.00 %" in out
+    (line,) = err.splitlines()
+    assert line.startswith(f"bagnet: {tmp_path / 'run'}: another run is writing it (process {winner.pid} on ")
+    assert len(list((tmp_path / "run").glob("*.safetensors"))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    steps = [row["step"] for row in read_log(tmp_path / "run" / "log.csv") if row["loss"]]
+    assert len(steps) == len(set(steps))
 
 
 def test_from_a_toml_file_and_a_start(run: Run, folder: Path, tmp_path: Path) -> None:

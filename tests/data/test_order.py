@@ -77,6 +77,17 @@ def test_going_on_leaves_out_what_was_done_of_that_epoch_alone() -> None:
     assert list(order) == []
 
 
+@pytest.mark.parametrize(("epoch", "count"), [(1, 5), (2, 0)])
+def test_it_goes_on_in_its_epoch_before_that_is_said_again(epoch: int, count: int) -> None:
+    """Processes that prepare images ask for rows before the first epoch of a resumed run is announced."""
+    order = Order(24, 8, seed=1, parts=2)
+    order.set_epoch(epoch)
+    expected = list(order)[count:]
+    resumed = Order(24, 8, seed=1, parts=2)
+    resumed.go_on(epoch, count)
+    assert list(resumed) == expected
+
+
 def test_weights_say_how_often_a_row_is_drawn() -> None:
     order = Order(400, 40, seed=0, weights=torch.tensor([0.0, 1.0, 3.0, 0.0] * 100))
     rows = rows_of(order)

@@ -8,14 +8,13 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as arrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from bagnet.data.decode import BadImage
 from bagnet.data.sources import ImageFiles, ParquetImages, listed_paths, open_images
-
-arrow = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
 
 
 def encoded(number: int) -> bytes:
@@ -45,6 +44,12 @@ def test_a_table(tmp_path: Path, plain: bool) -> None:
     assert [red(images, row) for row in (6, 0, 3, 2, 5)] == [6, 0, 3, 2, 5]
     again = pickle.loads(pickle.dumps(images))
     assert red(again, 4) == 4
+
+
+def test_a_table_of_capitals(tmp_path: Path) -> None:
+    table(tmp_path / "VAL.PARQUET", [3])
+    assert open_images(tmp_path / "VAL.PARQUET").names == ["VAL.PARQUET:0"]
+    assert open_images(tmp_path).names == ["VAL.PARQUET:0"]
 
 
 def test_a_folder_of_tables(tmp_path: Path) -> None:

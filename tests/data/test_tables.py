@@ -29,7 +29,9 @@ def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def table(path: Path, columns: Mapping[str, Sequence[Any]]) -> Path:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     parquet.write_table(arrow.table(dict(columns)), path)
     return path
 
@@ -201,7 +203,9 @@ def test_tar_shards_that_cannot_be_read(tmp_path: Path, datasets: Any) -> None:
 
 def grouped(path: Path, numbers: Sequence[int], rows: int) -> Path:
     """A table of images in groups of so many rows."""
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     columns = {"img": pictures(numbers), "label": [number % 3 for number in numbers]}
     parquet.write_table(arrow.table(columns), path, row_group_size=rows)
     return path

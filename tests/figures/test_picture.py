@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
-from bagnet.figures.picture import DPI, Picture
+from bagnet.figures.picture import DPI, Picture, fingerprint, photograph_of
 
 
 @pytest.fixture
@@ -58,6 +59,20 @@ def test_an_output_that_cannot_be_written_leaves_the_old_one(picture: Picture, t
         picture.save(tmp_path / "file" / "why.png")
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_saved_picture_says_which_photograph_it_is_about(picture: Picture, tmp_path: Path) -> None:
+    photograph = Image.new("RGB", (3, 2), "red")
+    about = fingerprint(photograph)
+    assert about == fingerprint(photograph.copy())
+    assert about not in (fingerprint(Image.new("RGB", (2, 3), "red")), fingerprint(Image.new("RGB", (3, 2), "blue")))
+    for ending in ("png", "jpg", "pdf", "svg"):
+        Picture(picture.figure, about).save(tmp_path / f"why.{ending}")
+    assert photograph_of(tmp_path / "why.png") == about
+    picture.save(tmp_path / "none.png")
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("why.jpg", "none.png", "text.png", "nowhere.png", "."):
+        assert photograph_of(tmp_path / name) == ""
 
 
 def test_drawing_twice_gives_the_same(picture: Picture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -50,7 +51,9 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_table_of_images_and_a_table_of_answers(model: BagNet, folder: Path, tmp_path: Path) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     files = sorted(folder.glob("*/*.png"))
     content = [{"bytes": path.read_bytes(), "path": path.name} for path in files] + [{"bytes": b"broken", "path": "x"}]
     parquet.write_table(arrow.table({"image": content}), tmp_path / "set.parquet", row_group_size=3)
@@ -61,6 +64,24 @@ def test_a_table_of_images_and_a_table_of_answers(model: BagNet, folder: Path, t
     assert rows[7]["error"].startswith("set.parquet:7: not an image")
     for row, path in zip(rows[:7], files, strict=True):
         assert row["logit_1"] == pytest.approx(bagnet.explain(model, path).top(1)[0].logit, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_rows_are_the_same_whoever_reads_and_however_many_at_a_time(model: BagNet, folder: Path, tmp_path: Path) -> None:
+    """To the last digit for any number of workers; batches of another size add up in another order."""
+    tables = {}
+    for workers in (0, 1, 2):
+        for batch_size in (3, 16):
+            out = tmp_path / f"{workers}-{batch_size}.jsonl"
+            predict(model, folder, out, workers=workers, batch_size=batch_size)
+            tables[workers, batch_size] = out.read_text()
+    for batch_size in (3, 16):
+        assert tables[0, batch_size] == tables[1, batch_size] == tables[2, batch_size]
+    for line, other in zip(tables[0, 3].splitlines(), tables[0, 16].splitlines(), strict=True):
+        row, other_row = json.loads(line), json.loads(other)
+        numbers = [name for name, value in row.items() if isinstance(value, float)]
+        assert [row.pop(name) for name in numbers] == pytest.approx([other_row.pop(name) for name in numbers], abs=3e-6)
+        assert row == other_row
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from socket import gethostname
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bagnet.runs import store as store_module
 from bagnet.runs.store import MANIFEST, Busy, OtherRun, alone, claim, differences, held_settings
 
 ROWS = [(f"image {number}.jpg", {"index": number, "name": f'a "name", {number}\n'}) for number in range(9)]
@@ -135,18 +140,117 @@ def test_two_runs_at_a_time(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with claim(folder, {}) as store:
         for overwrite in (False, True):
-            with pytest.raises(Busy, match="run: another run is writing it"), claim(folder, {}, overwrite=overwrite):
+            with pytest.raises(Busy, match="run: another run is writing it") as refused, claim(folder, {}, overwrite=overwrite):
                 pass
+            assert f"(process {os.getpid()} on {gethostname()} since 2" in str(refused.value)
         store.rows("answers").append(ROWS)
     with claim(folder, {}) as store:
         assert store.resumed
 
 
+def test_a_folder_is_the_same_by_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    for first, second in ((folder, tmp_path / "link"), (Path(), folder), (Path("../run"), Path("../link/."))):
+        with alone(first), pytest.raises(Busy, match="another run is writing it"), alone(second):
+            pass
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_a_lock_that_a_killed_run_left_locks_nothing(tmp_path: Path) -> None:
-    (tmp_path / ".run.lock").touch()
+    (tmp_path / ".run.lock").write_text("process 1 on nowhere since 2001-01-01 00:00")
     with claim(tmp_path / "run", {}) as store:
         store.begin()
+        with pytest.raises(Busy) as refused, alone(tmp_path / "run"):
+            pass
+        assert "nowhere" not in str(refused.value)
     assert not (tmp_path / ".run.lock").exists()
+
+
+def test_a_lock_that_says_nothing_still_locks(tmp_path: Path) -> None:
+    with alone(tmp_path / "run"):
+        (tmp_path / ".run.lock").write_text("")
+        with pytest.raises(Busy, match="run: another run is writing it; wait"), alone(tmp_path / "run"):
+            pass
+
+
+def test_an_error_of_making_the_lock_is_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(store_module.FileLock, "acquire", refused)
+    with (
+        pytest.raises(OSError, match=r"run: cannot be written \(Permission denied\); choose another output") as error,
+        alone(tmp_path / "run"),
+    ):
+        pass
+    assert not isinstance(error.value, Busy)
+    assert "another run" not in str(error.value)
+    (tmp_path / "run").mkdir()
+    message = r"cannot be written \(Permission denied\), and the lock of run has to lie there; name a folder inside it"
+    with pytest.raises(OSError, match=message), alone(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder in which no file can be made")
+def test_where_no_file_can_be_made_no_run_is_at_work() -> None:
+    with (
+        pytest.raises(OSError, match=r"/proc/run: cannot be written \(no file can be made there\); choose") as error,
+        claim(Path("/proc/run"), {}),
+    ):
+        pass
+    assert not isinstance(error.value, Busy)
+
+
+def test_a_name_that_leaves_no_room_for_the_lock(tmp_path: Path) -> None:
+    folder = tmp_path / ("ü" * 127)
+    with alone(folder), pytest.raises(Busy), alone(folder):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_said_of_the_file_and_costs_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with claim(tmp_path / "run", {}) as store:
+        rows = store.rows("answers")
+        rows.append(ROWS[:2])
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match=r"run/answers\.jsonl: cannot be written \(No space left on device\)$"):
+                rows.append(ROWS[2:4])
+        assert list(rows.done) == [key for key, _ in ROWS[:2]]
+        monkeypatch.setattr(os, "posix_fallocate", lambda *_: full(0))
+        with pytest.raises(OSError, match=r"run/logits\.npy: cannot be written \(No space left on device\)$"):
+            store.array("logits", (10, 10), np.float32)
+        assert not (tmp_path / "run/logits.npy").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bagnet.runs.store import alone
+with alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    signal.pause()
+"""
+
+
+def test_a_killed_process_gives_its_lock_free(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Busy, match=f"process {holder.pid} on "), alone(tmp_path / "run"):
+            pass
+        holder.kill()
+        holder.wait()
+    assert (tmp_path / ".run.lock").exists()
+    with alone(tmp_path / "run"):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:

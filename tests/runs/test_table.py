@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from bagnet.runs.table import check_table, columns_of, write_table
 
@@ -50,11 +51,21 @@ def test_numbers_that_json_has_not(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     write_table(tmp_path / "t.parquet", COLUMNS, ROWS)
     table = parquet.read_table(tmp_path / "t.parquet")
     assert table.to_pylist() == EXPECTED
     assert [str(kind) for kind in table.schema.types] == ["string", "string", "int32", "string", "float"]
+
+
+def test_what_made_a_table_is_in_the_schema_of_parquet(tmp_path: Path) -> None:
+    about = {"model": "bagnet17.test", "settings": {"top": 5, "weights": "a" * 64, "maps": None}}
+    for ending in ("parquet", "csv", "jsonl"):
+        write_table(tmp_path / f"t.{ending}", COLUMNS, ROWS, about)
+    metadata = parquet.read_schema(tmp_path / "t.parquet").metadata
+    assert metadata[b"bagnet.model"] == b"bagnet17.test"
+    assert json.loads(metadata[b"bagnet.settings"]) == about["settings"]
+    write_table(tmp_path / "u.csv", COLUMNS, ROWS)
+    assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "u.csv").read_bytes()
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

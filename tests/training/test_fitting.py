@@ -93,9 +93,9 @@ def test_other_channels(channels: int, tmp_path: Path, quick: Recipe) -> None:
 
 @pytest.mark.parametrize("balance", ["loss", "sampler"])
 def test_rare_classes_count_as_much(balance: str, tmp_path: Path, quick: Recipe) -> None:
-    """One image in nine shows stripes; both classes are found."""
+    """One image in 21 shows stripes; both classes are found."""
     images, labels = textures(720, 0)
-    keep = np.flatnonzero((labels == 0) | ((labels == 1) & (np.arange(720) % 8 == 1)))
+    keep = np.flatnonzero((labels == 0) | ((labels == 1) & (np.arange(720) % 60 == 1)))
     result = fitted(labelled(images[keep], labels[keep]), quick.changed(balance=balance, epochs=4), tmp_path)
     images, labels = textures(60, 1)
     right = logits(result.network, images).argmax(1).numpy() == labels

@@ -30,6 +30,27 @@ def test_binary_cross_entropy() -> None:
     assert float(smoothed) == pytest.approx((0.9 * log(4 / 3) + 0.1 * log(4) + log(2)) / 2)
 
 
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_what_smoothing_spreads_does_not_weigh_as_the_rare_class_does(multilabel: bool) -> None:
+    """Of 95 common images and 5 rare ones: the least loss is where each kind's answer is its own smoothed target."""
+    targets = torch.tensor([[1.0, 0.0]] * 95 + [[0.0, 1.0]] * 5, dtype=torch.float64)
+    targets = targets[:, 1:] if multilabel else targets
+    weights = balanced(targets.sum(0), 100, multilabel)
+    smoothed = targets + 0.1 * (0.5 - targets)
+    best = (smoothed.logit() if multilabel else smoothed.log()).requires_grad_()
+    classification(best, targets, multilabel, 0.1, weights).backward()
+    assert best.grad is not None
+    assert best.grad.abs().max() < 1e-12
+
+
+def test_weights_without_smoothing_are_those_of_torch() -> None:
+    mixed, weights = torch.tensor([[0.3, 0.7], [1.0, 0.0]]), torch.tensor([2.0, 5.0])
+    expected = float(torch.nn.functional.cross_entropy(LOGITS, mixed, weights))
+    assert float(classification(LOGITS, mixed, class_weights=weights)) == pytest.approx(expected)
+    expected = float(torch.nn.functional.cross_entropy(LOGITS, mixed, label_smoothing=0.2))
+    assert float(classification(LOGITS, mixed, smoothing=0.2)) == pytest.approx(expected)
+
+
 def test_half_precision_is_summed_in_float32() -> None:
     logits = LOGITS.bfloat16()
     assert classification(logits, torch.eye(2)).dtype == torch.float32

@@ -43,7 +43,9 @@ def steps_and_losses(folder: Path) -> list[tuple[str, ...]]:
 @pytest.fixture
 def table(tmp_path: Path) -> LabelledImages:
     """The same few images as a Parquet table, read in groups of 20 rows."""
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     images, labels = textures(80, 0)
     files = [io.BytesIO() for _ in labels]
     for file, image in zip(files, images, strict=True):
@@ -92,6 +94,11 @@ def test_cut_at_random_steps(
     assert steps_and_losses(tmp_path / "whole") == steps_and_losses(tmp_path / "cut")
 
 
+def _hear_ctrl_c() -> None:
+    """In a process that starts: background jobs of a shell ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def same_weights(whole: Path, killed: Path) -> bool:
     (first,), (second,) = whole.glob("*.safetensors"), killed.glob("*.safetensors")
     a, b = load_file(first), load_file(second)
@@ -99,25 +106,38 @@ def same_weights(whole: Path, killed: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_killed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`kill -9` twice, at moments of chance, of the command itself."""
+@pytest.mark.parametrize(
+    ("workers", "how"), [("0", signal.SIGKILL), ("2", signal.SIGKILL), ("0", signal.SIGINT), ("2", signal.SIGINT)]
+)
+def test_killed(workers: str, how: signal.Signals, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`kill -9` or Ctrl-C twice, at moments of chance, of the command; Ctrl-C reaches all its processes, as in a terminal."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other take the time of both cores
     shape = "--kernel3 1,1,0,0 --strides 2,2,1,1 --layers 1,1,1,1 --width 4 --crop 17 --resize 20"
     recipe = "--epochs 8 --batch-size 24 --learning-rate 0.01 --ema 0.8"
-    command = [sys.executable, "-m", "bagnet", "train", str(data), *shape.split(), *recipe.split(), "--out"]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    random = np.random.default_rng(0)
+    command = [sys.executable, "-m", "bagnet", "train", str(data), *shape.split(), *recipe.split(), "--workers"]
+    subprocess.run([*command, "0", "--out", str(tmp_path / "whole")], check=True, capture_output=True)
+    command += [workers, "--out", str(tmp_path / "killed")]
+    random = np.random.default_rng(how)
     log = tmp_path / "killed" / "log.csv"
     for _ in range(2):
-        process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=_hear_ctrl_c,  # noqa: PLW1509
+            text=True,
+        )
         before = log.stat().st_size if log.exists() else 0
         while process.poll() is None and (not log.exists() or log.stat().st_size <= before):
             time.sleep(0.01)
         time.sleep(float(random.uniform(0, 1)))
         if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+            (os.kill if how is signal.SIGKILL else os.killpg)(process.pid, how)
+        _, err = process.communicate(timeout=60)  # until the last process that could write there has ended
+        assert process.returncode in (0, -signal.SIGKILL, -signal.SIGINT, 130)
+        assert "Traceback" not in err
+    subprocess.run(command, check=True, capture_output=True)
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
     assert steps_and_losses(tmp_path / "whole") == steps_and_losses(tmp_path / "killed")
 

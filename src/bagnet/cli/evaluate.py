@@ -26,6 +26,7 @@ _INTERVALS = "[low, high]: 95 % intervals over the images"
 
 
 def evaluate(
+    context: typer.Context,
     data: Data,
     model: Models = None,
     out: Annotated[
@@ -55,9 +56,12 @@ def evaluate(
     from ..evaluation.evaluate import evaluate as measure
     from ..evaluation.report import record, write_comparison, write_model
     from ..evaluation.sparseness import sparseness as measure_maps
+    from ..runs.store import alone
 
     if out is not None and out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; name a folder for the report")
+    if out is not None:
+        context.with_resource(alone(out))
     compared = classifiers(model, runtime, precision, calibration, trust)
     if sparseness and not any(has_evidence(ready) for _, ready in compared):
         names = ", ".join(name for name, _ in compared)

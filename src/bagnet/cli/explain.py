@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +17,13 @@ from .classifiers import network, preprocessing
 from .completion import among
 from .options import AsJson, Calibration, Model, Precision, Runtime, WholeSize
 from .output import print_problems
-from .progress import lines_on_stderr, progress_bar
+from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from ..engine.classifier import Classifier
     from ..evidence import Evidence, Prediction
+
+
+_LONGEST_WORD = 50  # letters of a class's name in that of its picture
 
 
 def explain(
@@ -61,6 +64,7 @@ def explain(
     Example: `bagnet explain dog.jpg --class tabby --out pictures/`
     """
     from ..evidence import explain as explain_image
+    from ..files import naming
 
     ready = network(model, runtime, precision, calibration)
     transform = preprocessing(ready, size)
@@ -68,22 +72,22 @@ def explain(
     rival = None if versus is None else ready.classes.find(versus)
     as_file = len(images) == 1 and len(wanted) <= 1 and bool(out.suffix) and not out.is_dir()
     if not as_file:
-        try:
+        with naming(out):
             out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"{out}: cannot be written ({error.strerror})") from None
 
     done: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    for number, image in enumerate(images):
+    used: set[Path] = set()
+    for image in images:
         records: list[dict[str, Any]] = []
         try:
-            with progress_bar() as progress, lines_on_stderr():
+            with progress_bar() as progress:
                 keep = wanted if rival is None else [*wanted, rival]
                 evidence = explain_image(ready, image, transform=transform, keep=keep, progress=progress)
                 kept = evidence.indices_among(ready.classes)
                 for index in wanted or [kept[evidence.top(1)[0].index]]:
-                    picture = out if as_file else out / _name(image, images[:number], index, ready, len(wanted))
+                    word = str(ready.classes[index]) if len(wanted) > 1 else ""
+                    picture = out if as_file else _free_name(out, evidence, word, used)
                     if picture.resolve() in {Path(photograph).resolve() for photograph in images}:
                         raise ValueError(f"{picture}: is one of the photographs; choose another file for the picture")
                     shown, against = kept.index(index), None if rival is None else kept.index(rival)
@@ -94,6 +98,7 @@ def explain(
                         classes = [index] if rival is None else [index, rival]
                         fine = finer(ready, evidence, transform, classes, stride, padded=style == "paper", progress=progress)
                     evidence.picture(shown, against, style=style, finer=fine).save(picture)  # type: ignore[arg-type]
+                    used.add(picture)
                     records.append(_record(image, picture, evidence, evidence.prediction(shown), against, kept))
         except (ValueError, OSError) as error:
             if len(images) == 1:
@@ -111,13 +116,24 @@ def explain(
         sys.exit(2)
 
 
-def _name(image: str, before: list[str], index: int, model: Classifier, classes: int) -> str:
-    """The picture's name, with that of its class where several are asked for; numbered where an earlier image has the same."""
-    stem = Path(image).stem
-    twins = sum(Path(earlier).stem == stem for earlier in before)
-    word = re.sub(r"[^\w-]+", "_", str(model.classes[index]))
-    of_class = f".{word}" if classes > 1 else ""
-    return f"{stem}{of_class}.why{f'-{twins + 1}' if twins else ''}.png"
+def _free_name(folder: Path, evidence: Evidence, word: str, used: Collection[Path]) -> Path:
+    """A name for a picture that is new, or already that of a picture of the same photograph from an earlier call.
+
+    Args:
+        folder: for the picture.
+        evidence: of the photograph.
+        word: the class, where several are asked for.
+        used: names that this call has given already.
+    """
+    from ..figures.picture import fingerprint, photograph_of
+    from ..files import fitting_name
+
+    stem, photograph = Path(evidence.source).stem, fingerprint(evidence.image)
+    word = re.sub(r"[^\w-]+", "_", word)[:_LONGEST_WORD]
+    of_class = f".{word}" if word else ""
+    endings = (f"{of_class}.why{f'-{number}' if number > 1 else ''}.png" for number in count(1))
+    paths = (folder / fitting_name(stem, ending) for ending in endings)
+    return next(path for path in paths if path not in used and (not path.exists() or photograph_of(path) == photograph))
 
 
 def _record(
@@ -140,10 +156,12 @@ def _record(
 
 def _print(records: Sequence[dict[str, Any]]) -> None:
     """An image's answers, once, and the picture of each class."""
+    from ..data.decode import escaped
+
     top = records[0]["top"]
-    typer.echo(records[0]["image"])
+    typer.echo(escaped(records[0]["image"]))
     asked = [record["shown"] for record in records if record["shown"] not in top]
     for answer, note in [*((answer, "") for answer in top), *((answer, " (asked for)") for answer in asked)]:
         typer.echo(f"  {answer['probability']:6.1%}  {answer['logit']:+8.2f}  {answer['name']}{note}")
     for record in records:
-        typer.echo(f"  -> {record['picture']}")
+        typer.echo(f"  -> {escaped(record['picture'])}")

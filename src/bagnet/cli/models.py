@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import AsJson, Name, Size, Trust, four_numbers
-from .output import print_fields
+from .output import print_fields, print_title
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _row(card: Card) -> dict[str, Any]:
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     """A line each, under the images that it was measured on; at most 79 characters."""
     line = "{:42}  {:>6}  {:>5}  {:>5}  {}".format
-    typer.secho(line("model", "window", "top-1", "top-5", "weights"), bold=True)
+    print_title(line("model", "window", "top-1", "top-5", "weights"))
     groups: dict[tuple[str | None, int], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["data"], row["classes"]), []).append(row)
@@ -194,7 +194,7 @@ def convert(
     from ..engine.diagnose import mend, sample_images
     from ..files import replacing
     from ..model import BagNet
-    from ..weights import storable, write
+    from ..weights import packed, storable
     from ..zoo.load import load
 
     if out.suffix != ".safetensors":
@@ -212,7 +212,7 @@ def convert(
                 report = measure(model, x, tolerance, progress)
                 mended = mend(model, x, report, progress) if repair else None
         state, card = storable(model, half)
-        write(part, state, card)
+        part.write_bytes(packed(state, card))
     if as_json:
         result = {"file": str(out), "digest": card.digest, "diagnosis": report and report.to_dict()}
         typer.echo(json.dumps({**result, "repair": mended and mended.to_dict()}))

@@ -92,4 +92,6 @@ def _source(words: Sequence[str]) -> ImageSource:
         return words[0] if len(words) == 1 else words
     if len(words) > 1:
         raise ValueError("- is a list of paths on stdin, which are all the images: leave it or the other images out")
+    if sys.stdin is None:
+        raise ValueError("- is a list of paths on stdin, which is closed: name a file with the list, or the images")
     return listed_paths(sys.stdin.buffer.read())

@@ -42,8 +42,10 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
 
 @contextmanager
 def lines_on_stderr() -> Iterator[None]:
-    """What the library logs is written to stderr inside, a line each, without anything around it."""
+    """What the library logs is written to stderr inside, a line each, and once where it is said again and again."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_first_time())
+    handler.setFormatter(_Lines())
     logger = logging.getLogger("bagnet")
     level = logger.level
     logger.addHandler(handler)
@@ -53,6 +55,26 @@ def lines_on_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+class _Lines(logging.Formatter):
+    """What is being done as it is, and warnings as all that goes wrong: after the program's name."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"bagnet: {record.getMessage()}" if record.levelno >= logging.WARNING else record.getMessage()
+
+
+def _first_time() -> Callable[[logging.LogRecord], bool]:
+    """Lets each message through once: what a folder leaves out, say, however often the folder is looked into."""
+    said: set[str] = set()
+
+    def allows(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in said
+        said.add(message)
+        return new
+
+    return allows
 
 
 def _columns() -> list[ProgressColumn]:

@@ -16,7 +16,6 @@ import typer
 from ..training.recipe import RECIPES, Recipe
 from .completion import among, models
 from .options import AsJson, Data, TrainingWorkers, four_numbers
-from .progress import lines_on_stderr
 from .recalls import print_recalls
 
 _METAVARS = {bool: None, int: "N", float: "X", str: "WORD"}
@@ -191,23 +190,22 @@ def train(
         shape = ExternalArchitecture(network)
     elif weights is None:
         shape = Architecture(**shaped)
-    with lines_on_stderr():
-        result = run(
-            data,
-            out,
-            chosen,
-            shape=shape,
-            start=weights,
-            preprocessing=preprocessing,
-            teacher=teacher or (),
-            tag=tag,
-            workers=workers,
-            stream=stream,
-            licence=licence,
-            trained_on=trained_on,
-            command=shlex.join(["bagnet", *sys.argv[1:]]),
-            notes=notes,
-        )
+    result = run(
+        data,
+        out,
+        chosen,
+        shape=shape,
+        start=weights,
+        preprocessing=preprocessing,
+        teacher=teacher or (),
+        tag=tag,
+        workers=workers,
+        stream=stream,
+        licence=licence,
+        trained_on=trained_on,
+        command=shlex.join(["bagnet", *sys.argv[1:]]),
+        notes=notes,
+    )
     card = result.card
     if rank() != 0:  # of several processes one speaks
         return

@@ -239,4 +239,9 @@ def printable(name: str) -> str:
     if len(name) > _LONGEST_NAME:
         half = _LONGEST_NAME // 2
         name = f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+    return escaped(name)
+
+
+def escaped(name: str) -> str:
+    """The same in its full length, to be copied."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)

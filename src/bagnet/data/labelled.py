@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from .arrays import array_split, from_arrays
+from .folders import Walk
 from .labels import SPLITS, BadLabels, LabelledImages, checked, words_of
 from .names import ClassNames
 from .sources import IMAGE_ENDINGS, TABLE_ENDING, ImageFiles
@@ -56,9 +57,8 @@ def open_labelled(source: str | PathLike[str], split: str = "train", stream: boo
     folder = _folder_of(root, split)
     if folder is not None:
         return _from_folders(folder)
-    for ending in _TABLES:
-        if any(root.glob(f"*{ending}")):
-            raise FileNotFoundError(f"{root}: has no {split}{ending} and no {split}-0{ending}, ...")
+    if (tables := _loose_tables(root)) is not None:
+        raise FileNotFoundError(f"{root}: has no {split}{tables} and no {split}-0{tables}, ...")
     missing = f"{root}: has no folder called {' or '.join(words_of(split))}"
     raise FileNotFoundError(f"{missing}: ask for its images as split train" if split == "val" and _folders_in(root) else missing)
 
@@ -75,10 +75,17 @@ def has_split(source: str | PathLike[str], split: str) -> bool:
 
 
 def _files_of(root: Path, split: str, ending: str) -> list[Path]:
+    """`train.parquet`, or `train-0.parquet` and so on."""
+    files = Walk([ending]).files(root)
     for word in words_of(split):
-        if files := sorted([*root.glob(f"{word}{ending}"), *root.glob(f"{word}-*{ending}")]):
-            return files
+        if chosen := [path for path in files if path.stem == word or path.stem.startswith(f"{word}-")]:
+            return chosen
     return []
+
+
+def _loose_tables(root: Path) -> str | None:
+    """The ending of tables or shards that lie in a folder, whatever they are called; None where there are none."""
+    return next((ending for ending in _TABLES if Walk([ending]).files(root)), None)
 
 
 def _folder_of(root: Path, split: str) -> Path | None:
@@ -88,16 +95,17 @@ def _folder_of(root: Path, split: str) -> Path | None:
     # "train" may be a vehicle and "test" a class: they are splits where one holds folders, or nothing else is there.
     if called and (len(called) == len(folders) or any(_folders_in(path) for path in called.values())):
         return next((called[word] for word in words_of(split) if word in called), None)
-    only_tables = not folders and any(True for ending in _TABLES for _ in root.glob(f"*{ending}"))
+    only_tables = not folders and _loose_tables(root) is not None
     return root if split == "train" and not only_tables else None
 
 
 def _folders_in(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return Walk().folders(root)
 
 
 def _from_folders(root: Path) -> LabelledImages:
-    folders = _folders_in(root)
+    walk = Walk(IMAGE_ENDINGS)
+    folders = walk.folders(root)
     if not folders:
         raise BadLabels(f"{root}: has no folders of classes; a classifier needs two or more")
     paths: list[Path] = []
@@ -105,12 +113,11 @@ def _from_folders(root: Path) -> LabelledImages:
     for label, folder in enumerate(folders):
         if not folder.name.isprintable():
             raise BadLabels(f"{str(folder)!r}: the name of this class is no text; rename the folder")
-        files = sorted(
-            path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
-        )
+        files = walk.all_files(folder)
         if not files:
             raise BadLabels(f"{folder}: holds no images, but its name is that of a class; fill it or take it away")
         paths += files
         targets += [label] * len(files)
+    walk.tell(root)
     classes = ClassNames.from_words([folder.name for folder in folders])
     return checked(LabelledImages(ImageFiles(tuple(paths), root), torch.tensor(targets, dtype=torch.int64), classes), str(root))

@@ -61,8 +61,12 @@ class Order(Sampler[list[SampleKey]]):
         self.epoch = epoch
 
     def go_on(self, epoch: int, count: int) -> None:
-        """Leave out the first parts of an epoch, which were done before an interruption."""
-        self._from = (epoch, count)
+        """Begin with an epoch, and leave out its first parts, which were done before an interruption.
+
+        That it is this epoch has to be known before anybody says so by `set_epoch`: processes that prepare images ask for the
+        first rows as soon as they start.
+        """
+        self.epoch, self._from = epoch, (epoch, count)
 
     @property
     def steps(self) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..missing import needs
 from .decode import BadImage, Photo, decode, decode_bytes
+from .folders import Walk
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp")
 TABLE_ENDING = ".parquet"
@@ -67,13 +68,14 @@ class Images(Protocol):
 def open_images(source: ImageSource) -> Images:
     """The images of a folder and all folders inside it, of a Parquet table or a folder of them, or files one by one.
 
+    What of a folder counts is for `Walk` to say, and what does not is logged.
+
     A table has a column `image` of encoded images: bytes, or the structure of `bytes` and `path` that `datasets` writes. A file
     that ends in .txt or .lst is a list of image files, as `listed_paths` reads it.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
         ValueError: a folder or a list holds no images, a list has one twice, or a table has no column of them.
-        ImportError: a table needs `pyarrow`.
     """
     if not isinstance(source, (str, PathLike)):
         return _image_files(source, "the list of image files")
@@ -82,11 +84,16 @@ def open_images(source: ImageSource) -> Images:
         raise FileNotFoundError(f"{root}: there is no such file or folder")
     if root.is_dir():
         return _folder(root)
-    if root.suffix == TABLE_ENDING:
+    if is_table(root):
         return ParquetImages((root,))
     if root.suffix.lower() in LIST_ENDINGS:
         return _image_files(listed_paths(root.read_bytes()), str(root))
     return ImageFiles((root,))
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a Parquet table, by its name."""
+    return path.suffix.lower() == TABLE_ENDING
 
 
 def listed_paths(content: bytes) -> list[Path]:
@@ -111,14 +118,11 @@ def _image_files(listed: Sequence[str | PathLike[str]], where: str) -> ImageFile
 
 def _folder(root: Path) -> Images:
     """The images of a folder and all folders inside it."""
-    files = sorted(
-        Path(folder, name)
-        for folder, _, names in os.walk(root)
-        for name in names
-        if name.lower().endswith((*IMAGE_ENDINGS, TABLE_ENDING)) and not name.startswith(".")
-    )
-    images = tuple(path for path in files if path.suffix != TABLE_ENDING)
-    tables = tuple(path for path in files if path.suffix == TABLE_ENDING)
+    walk = Walk((*IMAGE_ENDINGS, TABLE_ENDING))
+    files = walk.all_files(root)
+    walk.tell(root)
+    images = tuple(path for path in files if not is_table(path))
+    tables = tuple(path for path in files if is_table(path))
     if images and tables:
         raise ValueError(f"{root}: holds images and tables of images ({tables[0].name}); name the folder of one or the other")
     if not files:
@@ -162,7 +166,6 @@ class ParquetImages(Images):
 
     Raises:
         ValueError: a table cannot be read or has no column `image`.
-        ImportError: `pyarrow` is missing.
     """
 
     paths: tuple[Path | str, ...]
@@ -174,7 +177,8 @@ class ParquetImages(Images):
     _held: OrderedDict[int, Any] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        parquet = needs("pyarrow.parquet", "train")
+        from pyarrow import parquet
+
         self._groups, counts = [], []
         for file, path in enumerate(self.paths):
             try:
@@ -211,14 +215,16 @@ class ParquetImages(Images):
         return _fingerprint([self._title(file) for file in range(len(self.paths))], self.paths)
 
     def photo(self, row: int) -> Photo:
+        from pyarrow import ArrowException, parquet
+
         held = bisect_right(self._starts, row) - 1
         if held not in self._held:
             number, group = self._groups[held]
             try:
                 with opened(self.paths[number]) as file:
-                    table = needs("pyarrow.parquet", "train").ParquetFile(file)
+                    table = parquet.ParquetFile(file)
                     self._held[held] = table.read_row_group(group, columns=[self.column])[self.column]
-            except (OSError, needs("pyarrow", "train").ArrowException) as error:
+            except (OSError, ArrowException) as error:
                 raise BadImage(f"{self._name(row)}: its group of rows cannot be read ({' '.join(str(error).split())})") from None
             if len(self._held) > self.keep:
                 self._held.popitem(last=False)

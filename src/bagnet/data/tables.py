@@ -85,8 +85,9 @@ def streamed_from_hub(name: str, split: str) -> LabelledImages:
 
 def streamed(paths: Sequence[Path | str], name: str) -> LabelledImages:
     """The labels of all rows are read now, the images when they are asked for."""
-    arrow, datasets = needs("pyarrow", "train"), needs("datasets", "train")
-    parquet = needs("pyarrow.parquet", "train")
+    from pyarrow import ArrowException, parquet
+
+    datasets = needs("datasets", "train")
     values: list[Any] = []
     for path in paths:
         try:
@@ -96,7 +97,7 @@ def streamed(paths: Sequence[Path | str], name: str) -> LabelledImages:
                 label = _column(features, _LABELS, str(path))
                 image = _column(features, _IMAGES, str(path))
                 values += table.read(columns=[label])[label].to_pylist()
-        except (OSError, arrow.ArrowException) as error:
+        except (OSError, ArrowException) as error:
             raise ValueError(f"{path}: cannot be read as parquet ({reason(error)})") from None
     several = any(isinstance(value, (list, tuple)) for value in values)
     targets, classes = targets_of(values, several, _names_of(features[label]), str(paths[0]))

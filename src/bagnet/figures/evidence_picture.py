@@ -11,7 +11,7 @@ from PIL import Image
 from ..geometry import Box, Geometry
 from .colours import HATCH, INK, INSIDE, LINE, OUTLINE, OUTSIDE, PAPER, RED, SOFT, evidence_colours
 from .overlay import OPACITY, cells_box, check_scale
-from .picture import Picture
+from .picture import Picture, fingerprint
 from .words import percent, short, signed
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def draw(
         heat_map(right, evidence, values, geometry, limit, style, [] if finer else strongest)
     _colour_bar(bar, limit, versus is not None)
     _words(figure, answers, evidence, index, versus, geometry)
-    return Picture(figure)
+    return Picture(figure, fingerprint(evidence.image))
 
 
 def _of_one_image(finer: DenseMap, versus: int | str | None) -> Floats:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image
 
 from ..files import replacing
+from .fonts import boxes_unmentioned, complete
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 130
+_PHOTOGRAPH = "Photograph"  # a key of texts in a PNG file
 _FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
 
 
@@ -23,19 +26,22 @@ class Picture:
 
     Args:
         figure: what it was drawn as.
+        photograph: `fingerprint` of the photograph that it is about, which a PNG file keeps; "" where it is about none.
     """
 
-    def __init__(self, figure: Figure) -> None:
-        self._figure, self._plain = figure, False
+    def __init__(self, figure: Figure, photograph: str = "") -> None:
+        self._figure, self._photograph, self._plain = figure, photograph, False
 
     @property
     def figure(self) -> Figure:
-        """As matplotlib has it: names of files and classes in it are no formulas."""
+        """As matplotlib has it: names of files and classes in it are no formulas, and have all their letters where a font has."""
         if not self._plain:  # looked for only where it is used, as matplotlib takes a while to find all texts
             from matplotlib.text import Text
 
-            for text in self._figure.findobj(Text):
+            texts = self._figure.findobj(Text)
+            for text in texts:
                 text.set_parse_math(False)
+            complete(texts)
             self._plain = True
         return self._figure
 
@@ -47,7 +53,7 @@ class Picture:
     def png(self) -> bytes:
         """As the content of a PNG file."""
         file = io.BytesIO()
-        self.figure.savefig(file, dpi=DPI, format="png")
+        self._write(file, "png")
         return file.getvalue()
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -61,7 +67,28 @@ class Picture:
         if target.suffix.lower() not in _FORMATS:
             raise ValueError(f"{target}: pictures end in {', '.join(_FORMATS)}")
         with replacing(target) as part, part.open("wb") as file:
-            self.figure.savefig(file, dpi=DPI, format=target.suffix[1:].lower())
+            self._write(file, target.suffix[1:].lower())
+
+    def _write(self, file: BinaryIO, kind: str) -> None:
+        about = {_PHOTOGRAPH: self._photograph} if kind == "png" and self._photograph else None
+        with boxes_unmentioned():
+            self.figure.savefig(file, dpi=DPI, format=kind, metadata=about)
 
     def _repr_png_(self) -> bytes:
         return self.png()
+
+
+def fingerprint(photograph: Image.Image) -> str:
+    """A digest of a photograph's pixels, by which it is known again wherever it lies."""
+    return sha256(f"{photograph.mode} {photograph.size}".encode() + photograph.tobytes()).hexdigest()
+
+
+def photograph_of(path: Path) -> str:
+    """The fingerprint of the photograph that a saved picture is about; "" where the file does not say, or is no PNG."""
+    if not path.is_file():
+        return ""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return str(picture.info.get(_PHOTOGRAPH, ""))
+    except (OSError, ValueError, SyntaxError):
+        return ""

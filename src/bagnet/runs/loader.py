@@ -60,9 +60,9 @@ def read_batches(
         num_workers=count,
         collate_fn=list,
         multiprocessing_context="spawn" if count else None,  # forking a process that runs threads may hang it
-        worker_init_fn=partial(_belong_to, os.getpid()),
+        worker_init_fn=partial(belong_to, os.getpid()),
     )
-    with _interrupts_held_back() if count else nullcontext():
+    with interrupts_held_back() if count else nullcontext():
         batches = iter(loader)  # starts the workers
     for batch in batches:
         by_size: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
@@ -76,7 +76,7 @@ def read_batches(
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def interrupts_held_back() -> Iterator[None]:
     """Processes started inside never hear of Ctrl-C, not even while they start; whoever reads from them ends them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -89,7 +89,7 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _belong_to(parent: int, _: int) -> None:
+def belong_to(parent: int, _: int) -> None:
     """In a worker: leave Ctrl-C to the parent, and end when the parent does, even where it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..data.sources import ImageSource, open_images
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier, model_name
+from ..files import naming
 from ..progress import Listener
 from .maps import MapWriter
 from .store import OtherRun, Store, claim
@@ -64,7 +65,9 @@ def predict(
         model: a BagNet or a prepared one.
         source: as for `open_images`: a folder, searched with all folders inside it, a Parquet table, a .txt list of image files,
             or a list of them.
-        out: the table, .csv, .jsonl or .parquet: image, error, and index, name, logit and probability of the best classes.
+        out: the table, .csv, .jsonl or .parquet: image, error, and index, name, logit and probability of the best classes. In
+            Parquet the schema's metadata has the model's name as `bagnet.model` and all that the rows depend on (weights,
+            runtime, precision, preprocessing, ...) as JSON in `bagnet.settings`.
         top: how many classes.
         maps: a folder for the evidence of these classes, which `open_maps` opens again; the table's column `map` names the file
             of each image. It holds the maps of one table only.
@@ -126,7 +129,8 @@ def predict(
         bad = tuple((name, row["error"]) for name, row in rows.of(names) if row.get("error"))
         columns = [f"{word}_{rank}" for rank in range(1, top + 1) for word in ("index", "name", "logit", "probability")]
         every = ({"image": name, **row} for name, row in rows.of(names))
-        write_table(table, ["image", "error", *(["map"] if maps else []), *columns], every)
+        about = {"model": settings["model"], "settings": settings}
+        write_table(table, ["image", "error", *(["map"] if maps else []), *columns], every, about)
         store.discard()
     return Summary(len(names), len(names) - len(bad), bad, resumed)
 
@@ -141,10 +145,8 @@ def _claim_maps(claims: ExitStack, folder: Path, table: Path) -> Store:
     store = claims.enter_context(claim(folder, {"maps of": os.fsdecode(table.resolve())}, overwrite=None))
     if not store.resumed and any(folder.glob("*.npz")):
         raise OtherRun(f"{folder}: holds files of another run; choose another folder for the maps")
-    try:
+    with naming(folder):
         store.begin()
-    except OSError as error:
-        raise OSError(f"{folder}: cannot be written ({error.strerror})") from None
     return store
 
 

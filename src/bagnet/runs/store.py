@@ -12,14 +12,17 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from socket import gethostname
 from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from ..files import replacing
+from ..data.decode import printable
+from ..files import beside, naming, replacing
 from .table import Row
 
 MANIFEST = "run.json"
@@ -31,7 +34,7 @@ class OtherRun(ValueError):
 
 
 class Busy(OtherRun):
-    """Another run is at work on the output."""
+    """Another run is at work on the output. The message says which."""
 
 
 @contextmanager
@@ -82,7 +85,8 @@ class Store:
             return
         if (self.folder / MANIFEST).exists():
             shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with naming(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         self._write_manifest()
         self._begun = True
 
@@ -114,7 +118,10 @@ class Store:
         if not path.exists():
             with replacing(path) as part:
                 array = np.lib.format.open_memmap(part, "w+", dtype, shape)
-                if fill != 0:  # zeros cost no room on the disk before something else takes their place
+                if hasattr(os, "posix_fallocate"):  # a disk too full is an error now, and would be a deadly signal later
+                    with part.open("r+b") as file:
+                        os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+                if fill != 0:
                     array[...] = fill
                 array.flush()
         opened: np.memmap[Any, Any] = np.load(path, mmap_mode="r+")
@@ -169,17 +176,19 @@ class Rows:
 
     def append(self, rows: Iterable[tuple[str, Row]]) -> None:
         """Add rows, each under its key, and see them safely on the disk."""
-        lines, end = [], self._end
+        lines, end, offsets = [], self._end, {}
         for key, row in rows:
             lines.append(f"{json.dumps({'key': key, **row})}\n".encode())
-            self._offsets[key] = end
+            offsets[key] = end
             end += len(lines[-1])
         if not lines:
             return
-        file = self._file or self._open()
-        file.write(b"".join(lines))
-        file.flush()
-        os.fsync(file.fileno())
+        with naming(self.path):
+            file = self._file or self._open()
+            file.write(b"".join(lines))
+            file.flush()
+            os.fsync(file.fileno())
+        self._offsets |= offsets
         self._end = end
 
     def __iter__(self) -> Iterator[tuple[str, Row]]:
@@ -200,7 +209,8 @@ class Rows:
     def close(self) -> None:
         """No more rows."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what could not be written has been said
+                self._file.close()
             self._file = None
 
     def _index(self) -> None:
@@ -224,21 +234,30 @@ class Rows:
 def alone(target: Path) -> Iterator[None]:
     """Inside, no other run writes to a file or folder. Folders made for that are taken away where they stay empty.
 
+    The system itself gives the lock free when the process that holds it ends, whatever ends it: a file that a killed run left
+    behind locks nothing.
+
     Raises:
-        Busy: one does.
-        OSError: the folder cannot be written.
+        Busy: one does; the message says who.
+        OSError: the lock, which lies beside the target, cannot be made.
     """
-    path = target.with_name(f".{target.name}.lock")
+    whole = target.resolve()  # by whatever path it was reached, it is one folder with one lock
+    path = beside(whole, "lock")
     made = [folder for folder in path.parents if not folder.exists()]
+    holder = _holder(path)  # before there is an attempt, as older versions of filelock empty the file in theirs
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout:
-        raise Busy(f"{target}: another run is writing it; wait for its end, or choose another output") from None
-    except OSError as error:
-        raise OSError(f"{target}: cannot be written ({error.strerror})") from None
+        if not path.exists():  # no lock, so nobody holds it: a place where no file can be made, as filelock sees it
+            raise OSError(_no_lock(target, path.parent, OSError("no file can be made there"))) from None
+        raise Busy(f"{target}: another run is writing it{holder}; wait for its end, or choose another output") from None
+    except (OSError, NotImplementedError) as error:
+        raise OSError(_no_lock(target, path.parent, error)) from None
     try:
+        with suppress(OSError):  # on a full disk nobody learns who holds it
+            path.write_text(f"process {os.getpid()} on {gethostname()} since {datetime.now():%Y-%m-%d %H:%M}")
         yield
     finally:
         with suppress(OSError):  # Windows removes no file that is open
@@ -247,6 +266,23 @@ def alone(target: Path) -> Iterator[None]:
         with suppress(OSError):  # not empty
             for folder in made:
                 folder.rmdir()
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock, as its file says, in brackets; nothing where it says nothing."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+    return f" ({printable(text)})" if text else ""
+
+
+def _no_lock(target: Path, folder: Path, error: Exception) -> str:
+    """Why no lock could be made, and what to do."""
+    reason = getattr(error, "strerror", None) or str(error)
+    if target.is_dir() and os.access(target, os.W_OK):
+        return f"{folder}: cannot be written ({reason}), and the lock of {target.name} has to lie there; name a folder inside it"
+    return f"{target}: cannot be written ({reason}); choose another output"
 
 
 def held_settings(folder: Path) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from ..files import replacing
+from ..files import naming, replacing
 from .module import Training
 
 _log = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ class Log(Callback):
     def flush(self) -> None:
         """Put what is known on the disk."""
         if self.rows and self.path.exists():
-            with self.path.open("a", newline="", encoding="utf-8") as file:
+            with naming(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, _COLUMNS).writerows(self.rows)
         self.rows = []
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from ..data.order import Order
 from ..data.pixels import Pixels
 from ..data.samples import Batch, Samples
 from ..data.transforms import Preprocessing
+from ..runs.loader import belong_to, interrupts_held_back
 from .checkpoints import BEST, LAST, Best, Checkpoints, Log, WholeFiles
 from .folding import folded
 from .losses import balanced, drawing_weights
@@ -180,12 +183,13 @@ class _Batches(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return DataLoader(
+        return _Loader(
             self.samples,
             batch_size=None,
             sampler=self.order,
             num_workers=self.workers,
             multiprocessing_context="spawn" if self.workers else None,  # forking a process that runs threads may hang it
+            worker_init_fn=partial(belong_to, os.getpid()),
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
@@ -201,6 +205,14 @@ class _Batches(LightningDataModule):
         if not good:
             raise BadImage(f"none of {len(batch)} images to select on can be read: {batch[0][1]}")
         return torch.stack([x for _, x in good]), torch.stack([self.select.shares(row) for row, _ in good])
+
+
+class _Loader(DataLoader[Batch]):
+    """Whose processes leave Ctrl-C to the one that trains, from their start on."""
+
+    def __iter__(self) -> Any:
+        with interrupts_held_back() if self.num_workers else nullcontext():
+            return super().__iter__()
 
 
 def _views(recipe: Recipe, preprocessing: Preprocessing) -> Views:

@@ -18,19 +18,22 @@ def classification(
         multilabel: each class is a question of its own.
         smoothing: share of the target that is spread over all classes (Szegedy et al. 2016); for questions of their own, of
             the way to one half.
-        class_weights: (K,) how much each class counts; for questions of their own, each one's yes.
+        class_weights: (K,) how much what shows each class counts, smoothed or not; for questions of their own, each one's yes.
 
     Returns:
         The mean over images, and over classes where `multilabel`.
     """
     logits = _wide(logits)
     targets = targets.to(logits)
-    if class_weights is not None:
-        class_weights = class_weights.to(logits)
-    if not multilabel:
-        return F.cross_entropy(logits, targets, weight=class_weights, label_smoothing=smoothing)
-    targets = targets + smoothing * (0.5 - targets)
-    return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=class_weights)
+    # PyTorch's own weights count what smoothing spreads, too: a rare class's small share of every common image then weighs as
+    # much as the common class does, and nothing tells the two apart any more.
+    weights = torch.ones_like(logits[0]) if class_weights is None else class_weights.to(logits)
+    if multilabel:
+        smoothed = targets + smoothing * (0.5 - targets)
+        each = F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+        return (each * torch.lerp(torch.ones_like(targets), weights.expand_as(targets), targets)).mean()
+    surprise, counted = -logits.log_softmax(1), targets * weights
+    return ((1 - smoothing) * (counted * surprise).sum(1) + smoothing * counted.sum(1) * surprise.mean(1)).mean()
 
 
 def distillation(logits: Tensor, teacher: Tensor, multilabel: bool = False, temperature: float = 1.0) -> Tensor:

@@ -100,8 +100,8 @@ class Training(LightningModule):
             self.averaged.update_parameters(self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        done = 0 if self._number + 1 == len(self.order) else self._number + 1
-        checkpoint["position"] = (self.current_epoch, done)
+        done = self._number + 1
+        checkpoint["position"] = (self.current_epoch + 1, 0) if done == len(self.order) else (self.current_epoch, done)
         checkpoint["unreadable"] = dict(self.unreadable)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

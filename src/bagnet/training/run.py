@@ -33,6 +33,7 @@ from ..zoo.load import load, untrained_model, with_head
 from ..zoo.networks import build
 from .checkpoints import LAST, STEADY
 from .fitting import fit
+from .normalisation import check_normalisation
 from .processes import rank, ranks
 from .recipe import LENGTHS, Recipe, finetuning
 from .recipe import recipe as named
@@ -109,7 +110,8 @@ def train(
         notes: for the card.
 
     Raises:
-        FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit;
+        FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit,
+            or leaves batch normalisation one value per channel; fewer than two images to train on;
             a teacher where nothing is distilled, or none where something is; a `val` split with other classes; an output
             folder that is a file, or lies among those of the classes.
         OtherRun: the folder holds another run.
@@ -137,6 +139,10 @@ def train(
             network.geometry.grid(side, side)  # raises where a window does not fit
     recipe = recipe.fitted(len(images))
     training, select = images.hold_out(recipe.select)
+    if len(training) < 2:
+        there_is = f"{fspath(source)}: has {len(training) or 'no'} image to train on, beside {len(select)} to select on"
+        raise ValueError(f"{there_is}; give more images")
+    check_normalisation(network, recipe, preprocessing, len(training), ranks())
     workers = (max(0, (os.cpu_count() or 1) - 1) if len(images) > _FEW else 0) if workers is None else workers
     opened = [open_classifier(model) if isinstance(model, str) else model for model in teachers]
     for model in opened:
@@ -260,7 +266,8 @@ def _check_folder(folder: Path, source: str | PathLike[str]) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file; name a folder for the run")
     root = Path(fspath(source)).resolve()
-    if root.is_dir() and root in folder.resolve().parents and not has_split(source, "val"):
+    whole = folder.resolve()
+    if root.is_dir() and root in (whole, *whole.parents) and not has_split(source, "val"):
         raise ValueError(f"{folder}: lies among the images, where it would be taken for a class; name another folder for the run")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...data.folders import Walk
 from ...data.labelled import has_split, open_labelled
 from ...data.labels import BadLabels, LabelledImages, Subset
 from ...data.names import AmbiguousClass, ClassNames, UnknownClass
@@ -246,7 +247,7 @@ def _labelled(source: str | PathLike[str], split: str) -> LabelledImages | None:
     folder = Path(text)
     if text.startswith("hub:") or not folder.is_dir():
         return open_labelled(source, split)
-    divided = any(path.is_dir() for path in folder.iterdir())
+    divided = bool(Walk().folders(folder))
     if not has_split(text, split):
         has_sibling = has_split(text, "train" if split == "val" else "val")
         return open_labelled(text, split) if has_sibling and divided else None  # which says what is missing
