@@ -150,7 +150,7 @@ def test_another_network_by_the_same_recipe(data: Path, tmp_path: Path, quick: R
     assert isinstance(run.model, ExternalNetwork)
     assert run.path.name == "plain.mine.safetensors"
     assert accuracy(run) > 0.95
-    with pytest.raises(ValueError, match=r"is not a BagNet but a tests\.training\.conftest:plain"):
+    with pytest.raises(ValueError, match=r"is not a bag of windows but a tests\.training\.conftest:plain"):
         bagnet.load(run.path)
 
 

@@ -65,10 +65,10 @@ class InvertedResidual(nn.Module):
         self.has_shortcut = stride == 1 and channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu6(self.bn1(self.conv_pw(x)))
-        out = F.relu6(self.bn2(self.conv_dw(out)))
-        out = self.bn3(self.conv_pwl(out))
-        return out + x if self.has_shortcut else out
+        wide = F.relu6(self.bn1(self.conv_pw(x)))
+        wide = F.relu6(self.bn2(self.conv_dw(wide)))
+        narrow: Tensor = self.bn3(self.conv_pwl(wide))
+        return narrow + x if self.has_shortcut else narrow
 
 
 class EfficientNetLite(nn.Module):
