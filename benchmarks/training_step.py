@@ -1,7 +1,7 @@
 """A step of training now and as it was, in turn, and where its time goes, beside the fastest matrix products of this machine.
 
-git worktree add /tmp/before f4f498c
-python benchmarks/training_step.py --before /tmp/before/src --out benchmarks/results/DATE-MACHINE-training-step.csv
+git worktree add ../before COMMIT
+python benchmarks/training_step.py --before ../before/src --out benchmarks/results/DATE-MACHINE-training-step.csv
 
 Each version runs in a process of its own: forward pass, loss, backward pass, clipped gradients, AdamW, as `bagnet train` does it.
 The versions take turns, STEPS steps at a time, so that whatever else the machine does falls on both; figures are medians, the
@@ -117,9 +117,13 @@ def work(threads: int, crop: int, width: int, kernel3: tuple[int, int, int, int]
 def _step(stack: ExitStack, crop: int, width: int, kernel3: tuple[int, int, int, int]) -> Callable[[], None]:
     import torch
 
-    from bagnet.architecture import Architecture
+    try:
+        from bagnet.architecture import Architecture
+        from bagnet.training.losses import classification
+    except ImportError:  # the version before
+        from bagnet.model import Architecture
+        from bagnet.train.losses import classification
     from bagnet.model import BagNet
-    from bagnet.training.losses import classification
 
     torch.manual_seed(0)
     shape = Architecture(kernel3, (2, 2, 1, 1), (2, 2, 3, 2), width, num_classes=200)

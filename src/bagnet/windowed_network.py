@@ -18,7 +18,9 @@ from .architecture import Windowed
 from .bag import BagOfFeatures
 from .geometry import Geometry
 
-CHUNK_PIXELS = 1 << 20  # of windows that are shown to the network at a time: what it makes of them is many times as large
+CHUNK_PIXELS = (
+    1 << 18
+)  # of windows shown to the network at a time: what becomes of them is many times as large, and a cache is small
 
 
 class WindowedNetwork(BagOfFeatures):

@@ -243,7 +243,7 @@ def test_images_of_any_shape_can_be_drawn(size: tuple[int, int], style: Style) -
     assert (left, top) == (-0.5, -0.5)
     shown = drawn.axes[PHOTO].images[0]
     assert shown.get_extent() == [-0.5, size[0] - 0.5, size[1] - 0.5, -0.5]
-    scale = min(1, 2000 / max(size))  # no picture has room for more
+    scale = min(1, 1400 / max(size))  # no picture has room for more
     assert shown.get_array().shape == (round(scale * size[1]), round(scale * size[0]), 3)
     assert picture.image.width * picture.image.height < 6_000_000
 

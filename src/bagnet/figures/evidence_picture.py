@@ -27,7 +27,7 @@ _STRONGEST = 3
 _COARSE = 24  # cells per side up to which overlapping windows are drawn over the photograph, each where all of it lies
 _MOST_LINES = 60  # cells per side up to which lines between them do not hide them
 _MOST_CELLS = 300  # per side up to which each has a pixel of the picture at least; beyond, a pixel is the mean of its cells
-_MOST_PIXELS = 2000  # of the longer side of a photograph in the picture, where it has more room in no format
+_MOST_PIXELS = 1400  # of the longer side of a photograph in the picture, where it has more room in no format
 
 
 def draw(
@@ -111,10 +111,12 @@ def photograph(axes: Axes, evidence: Evidence, strongest: Sequence[Window]) -> N
     from matplotlib.patches import Rectangle
 
     small, seen = _fitting(evidence.image, _input_box(evidence))
-    pixels = np.asarray(small, dtype=np.float32) / 255
-    pale = 0.35 * pixels + 0.65
-    pale[seen.slices] = pixels[seen.slices]
-    axes.imshow(pale, interpolation="antialiased", extent=_extent(evidence.image.size))
+    pixels = np.asarray(small)
+    if seen != Box(0, 0, *small.size):
+        pale = np.rint(0.35 * pixels + 0.65 * 255).astype(np.uint8)
+        pale[seen.slices] = pixels[seen.slices]
+        pixels = pale
+    axes.imshow(pixels, interpolation="antialiased", extent=_extent(evidence.image.size))
     for number, window in reversed(list(enumerate(strongest, 1))):
         corner = window.box.left - 0.5, window.box.top - 0.5
         for colour, line in (("white", 2.8), (OUTLINE, 1.2)):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 130
+_COMPRESSION = 4  # of PNG: a few per cent larger than by default, in half the time
 _PHOTOGRAPH = "Photograph"  # a key of texts in a PNG file
 _FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
 
@@ -72,7 +73,8 @@ class Picture:
     def _write(self, file: BinaryIO, kind: str) -> None:
         about = {_PHOTOGRAPH: self._photograph} if kind == "png" and self._photograph else None
         with boxes_unmentioned():
-            self.figure.savefig(file, dpi=DPI, format=kind, metadata=about)
+            quick = {"pil_kwargs": {"compress_level": _COMPRESSION}} if kind == "png" else {}
+            self.figure.savefig(file, dpi=DPI, format=kind, metadata=about, **quick)
 
     def _repr_png_(self) -> bytes:
         return self.png()
