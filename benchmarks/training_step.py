@@ -121,8 +121,9 @@ def _step(stack: ExitStack, crop: int, width: int, kernel3: tuple[int, int, int,
         from bagnet.architecture import Architecture
         from bagnet.training.losses import classification
     except ImportError:  # the version before
-        from bagnet.model import Architecture
         from bagnet.train.losses import classification
+
+        from bagnet.model import Architecture
     from bagnet.model import BagNet
 
     torch.manual_seed(0)
