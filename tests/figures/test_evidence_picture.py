@@ -16,7 +16,7 @@ from PIL import Image
 from bagnet.data.names import ClassName, ClassNames
 from bagnet.data.transforms import Preprocessing
 from bagnet.evidence import Evidence, explain
-from bagnet.evidence.dense import DenseMap
+from bagnet.evidence.dense_map import DenseMap
 from bagnet.figures.colours import ANCHORS, HATCH, INSIDE, LINE, OUTLINE, OUTSIDE, RED, coloured
 from bagnet.figures.evidence_picture import Style, is_coarse
 from bagnet.figures.picture import DPI, Picture

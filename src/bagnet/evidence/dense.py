@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,25 +14,11 @@ from ..engine.classifier import Classifier
 from ..engine.inference import exact, like_weights
 from ..geometry import Placement, tiles_of
 from ..progress import Listener, Progress, unheard
+from .dense_map import DenseMap
 from .evidence import Evidence
 
 TILE = 18_816  # places computed at a time: a third of a 224 x 224 map, which keeps BagNet-33 well under a gigabyte
 ROUNDED = 1e-2  # of the largest logit: how far a tensor rounded to a picture's 8 bits may move the evidence
-
-
-@dataclass(frozen=True, slots=True)
-class DenseMap:
-    """Logits of windows closer together than the decision grid's. Their mean is not the logit: it claims no sum.
-
-    Args:
-        values: (B, K, h, w) logits; (r, c) is the window whose first pixel is (origin + stride * r, origin + stride * c).
-        origin: of the first window, in pixels of the network's input; negative where the input was padded.
-        stride: between neighbouring windows, in pixels of the network's input.
-    """
-
-    values: Tensor
-    origin: int
-    stride: int
 
 
 @torch.inference_mode()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..figures.evidence_picture import Style
     from ..figures.picture import Picture
-    from .dense import DenseMap
+    from .dense_map import DenseMap
 
 TOLERANCE = 1e-5  # of the largest logit: how far the mean of a map may lie from its logit in float32
 _FORMAT = 1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..evidence.dense import DenseMap
+    from ..evidence.dense_map import DenseMap
     from ..evidence.evidence import Evidence, Floats, Window
 
 Style = Literal["evidence", "paper"]

@@ -6,7 +6,7 @@ import io
 from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image
 
@@ -73,7 +73,7 @@ class Picture:
     def _write(self, file: BinaryIO, kind: str) -> None:
         about = {_PHOTOGRAPH: self._photograph} if kind == "png" and self._photograph else None
         with boxes_unmentioned():
-            quick = {"pil_kwargs": {"compress_level": _COMPRESSION}} if kind == "png" else {}
+            quick: dict[str, Any] = {"pil_kwargs": {"compress_level": _COMPRESSION}} if kind == "png" else {}
             self.figure.savefig(file, dpi=DPI, format=kind, metadata=about, **quick)
 
     def _repr_png_(self) -> bytes:
