@@ -62,6 +62,6 @@ def test_refused_before_anything_is_measured(run: Run, asked: list[Case], tmp_pa
     assert_refused(run("bench", "--device", "tpu"), "there is no device 'tpu'")
     assert_refused(run("bench", "--out", tmp_path / "b.txt"), ".csv or .json")
     assert_refused(run("bench", "--no-maps", "--no-logits"), "nothing to time")
-    assert_refused(run("bench", "--model", "bagnet34"), "no published size is called 'bagnet34'")
+    assert_refused(run("bench", "--model", "bagnet34"), "nothing to time is called 'bagnet34'")
     assert_refused(run("bench", "--size", 9), "33")
     assert not asked

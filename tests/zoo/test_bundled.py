@@ -48,6 +48,7 @@ def test_windowed_networks_are_what_their_cards_say(name: str) -> None:
     assert (model.geometry.size, model.geometry.stride) == (model.architecture.window, model.architecture.stride)
     assert len(model.classes) == 1000
     assert "Apache-2.0" in model.card.licence
+    assert model.card.scores[0].images == 250
     assert float(model.fc.weight.detach().mean(0).abs().max()) < 1e-3, "the head is centred"
     assert bundled()[name].stat().st_size <= 12_000_000
     assert bagnet.explain(model, COFFEE).top(1)[0].name == "espresso"
