@@ -25,7 +25,7 @@ import bagnet
 from bagnet.data.sources import open_images
 from bagnet.engine.classifier import Predictor
 from bagnet.engine.cost import multiply_adds
-from bagnet.figures.charts import heading, labels, legend, quiet_frame
+from bagnet.figures.charts import heading, labels, legend, quiet_frame, side_by_side
 from bagnet.figures.colours import model_colours
 from bagnet.runs.sweep import sweep
 from bagnet.statistics import mean
@@ -101,8 +101,8 @@ def accuracy(model: Predictor, photos: Path, truth: dict[str, int]) -> dict[str,
 
 
 def drawn(rows: list[dict[str, str]]) -> Figure:
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, grid = side_by_side([7.2], 4.2)
+    axes = figure.add_subplot(grid[0])
     names = list(dict.fromkeys(row["network"] for row in rows))
     for name, colour in zip(names, model_colours([16, 48, 96][: len(names)]), strict=True):
         by_size: dict[float, dict[str, str]] = {}
@@ -116,7 +116,7 @@ def drawn(rows: list[dict[str, str]]) -> Figure:
         axes.plot(x, y, "o-", color=colour, markersize=4, label=name)
     labels(axes, "window on an image of 224 px, whole image at the right", "top-1, %")
     quiet_frame(axes, "y")
-    legend(axes)
+    legend(axes, loc="lower right")
     heading(
         figure, "Accuracy against the size of the windows", f"{rows[0]['images']} photographs, EfficientNet-Lite, nothing trained"
     )
