@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .runs.maps import open_maps
     from .runs.predict import predict
     from .studies.audit.run import audit
+    from .training.probe import probe
     from .training.run import finetune
     from .zoo.load import create, load
     from .zoo.windowed import windowed
@@ -46,6 +47,7 @@ __all__ = [
     "open_maps",
     "predict",
     "prepare",
+    "probe",
     "windowed",
 ]
 
@@ -74,6 +76,7 @@ _ROOMS = {
     "open_maps": "runs.maps",
     "predict": "runs.predict",
     "prepare": "engine.prepare",
+    "probe": "training.probe",
     "windowed": "zoo.windowed",
 }
 

@@ -29,6 +29,7 @@ class Score:
         measured: by whom and how.
         images: how many there were, where known.
         balanced_accuracy: percent, each class counting alike, where that was measured.
+        roc_auc: of two classes, the area under the ROC curve, between 0 and 1.
     """
 
     data: str
@@ -37,6 +38,7 @@ class Score:
     measured: str
     images: int | None = None
     balanced_accuracy: float | None = None
+    roc_auc: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,25 @@ import inspect
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_type_hints
 
 import typer
 
+from ..engine.runtimes import RUNTIMES
 from ..training.recipe import RECIPES, Recipe
 from .completion import among, models
 from .options import AsJson, Data, TrainingWorkers, four_numbers
+from .progress import progress_bar
 from .recalls import print_recalls
+
+if TYPE_CHECKING:
+    from ..bag import BagOfFeatures
+    from ..data.transforms import Preprocessing
+    from ..training.result import Run
+    from ..zoo.windowed import Scale
 
 _METAVARS = {bool: None, int: "N", float: "X", str: "WORD"}
 
@@ -61,6 +69,7 @@ def _option(field: Field[Any]) -> inspect.Parameter:
 
 _NETWORK = "Network"
 _CARD = "Card"
+_PROBE = "A probe, or the head alone"
 
 
 @_with_recipe
@@ -122,13 +131,72 @@ def train(
         typer.Option(metavar="N", min=1, help="Channels of the images.", show_default="3", rich_help_panel=_NETWORK),
     ] = None,
     resize: Annotated[
-        int | None,
-        typer.Option(metavar="PIXELS", min=1, help="Shorter side of the images.", show_default="256", rich_help_panel=_NETWORK),
+        str | None,
+        typer.Option(
+            metavar="PIXELS", help="Shorter side of the images, or native.", show_default="256", rich_help_panel=_NETWORK
+        ),
     ] = None,
     crop: Annotated[
         int | None,
         typer.Option(metavar="PIXELS", min=1, help="Input size.", show_default="224", rich_help_panel=_NETWORK),
     ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Side of the windows of a windowed network, in pixels of the resized image; for --probe several (64,128,256), "
+            "of which the best is kept.",
+            show_default="the model's",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            min=1,
+            help="Between the windows of a windowed network.",
+            show_default="half a window",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Make a new linear head alone, by logistic regression on the features of --start: minutes, for a few hundred "
+            "images. Its strength is chosen by cross-validation. Rare classes count as much as common ones (--balance none: "
+            "they do not).",
+            rich_help_panel=_PROBE,
+        ),
+    ] = False,
+    ordinal: Annotated[
+        bool,
+        typer.Option("--ordinal", help="The classes are grades, in the order of their names.", rich_help_panel=_PROBE),
+    ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=2, help="Of the cross-validation.", show_default="5", rich_help_panel=_PROBE),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Who computes the features: {' | '.join(RUNTIMES)}.",
+            show_default="torch",
+            autocompletion=among(*RUNTIMES),
+            rich_help_panel=_PROBE,
+        ),
+    ] = None,
+    group: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="What images belong to (a patient, a part), which never lies on both sides of a split: a column of a CSV "
+            "in or beside the folder, or of the tables.",
+            show_default=False,
+        ),
+    ] = "",
     tag: Annotated[
         str, typer.Option(metavar="WORD", help="Tag of the model's name, after the architecture.", rich_help_panel=_CARD)
     ] = "mine",
@@ -150,62 +218,46 @@ def train(
 
     The same command goes on where a run was cut short. Under torchrun, on several processes and machines.
 
-    Example: `bagnet train photos/ --out runs/photos --start bagnet25s4.tiny_in200`
+    Example: `bagnet train photos/ --out runs/photos --start default --probe`
     """
-    from dataclasses import replace
-
-    from ..architecture import Architecture, ExternalArchitecture
-    from ..data.transforms import Preprocessing
-    from ..missing import needs
-    from ..training.recipe import finetuning
-    from ..training.recipe import recipe as named
-
-    chosen = finetuning(recipe, **changes) if start else named(recipe, **changes)
-    needs("lightning", "train")
     from ..training.processes import rank
-    from ..training.run import train as run
-    from ..zoo.load import load
 
-    shaped: dict[str, Any] = {
-        name: four_numbers(text)
-        for name, text in (("kernel3", kernel3), ("strides", strides), ("layers", layers))
-        if text is not None
+    card_words: dict[str, Any] = {
+        "tag": tag,
+        "licence": licence,
+        "trained_on": trained_on,
+        "notes": notes,
+        "command": shlex.join(["bagnet", *sys.argv[1:]]),
     }
-    shaped |= {} if width is None else {"width": width}
-    if shaped and (start or network):
-        option = f"--start {start}" if start else f"--network {network}"
-        raise ValueError(
-            f"--{next(iter(shaped))} shapes a new BagNet, and {option} has a shape of its own: leave one of them out"
-        )
-    weights = load(start) if start else None
-    preprocessing = Preprocessing() if weights is None else weights.transform
-    if channels is not None:
-        preprocessing = preprocessing.with_channels(channels)
-    if crop is not None:
-        preprocessing = preprocessing.with_crop(crop)
-    if resize is not None:
-        preprocessing = replace(preprocessing, resize=resize)
-    shape: Architecture | ExternalArchitecture | None = None
-    if network:
-        shape = ExternalArchitecture(network)
-    elif weights is None:
-        shape = Architecture(**shaped)
-    result = run(
-        data,
-        out,
-        chosen,
-        shape=shape,
-        start=weights,
-        preprocessing=preprocessing,
-        teacher=teacher or (),
-        tag=tag,
-        workers=workers,
-        stream=stream,
-        licence=licence,
-        trained_on=trained_on,
-        command=shlex.join(["bagnet", *sys.argv[1:]]),
-        notes=notes,
-    )
+    if probe:
+        nothing_for_it = {
+            "--recipe": recipe != "modern",
+            "--network": network,
+            "--teacher": teacher,
+            "--stream": stream,
+            "--kernel3": kernel3,
+            "--strides": strides,
+            "--layers": layers,
+            "--width": width,
+            "--channels": channels,
+            "--crop": crop,
+        }
+        _refuse(nothing_for_it, "is for training, and a probe makes the head alone")
+        asked = {"stride": stride, "folds": folds, "runtime": runtime, "group": group or None}
+        options = {name: value for name, value in asked.items() if value is not None} | _head(changes, ordinal)
+        options |= {"windows": _numbers(window), "scale": _scale(resize)}
+        result = _probed(data, out, start or "default", workers, card_words, options)
+    else:
+        _refuse({"--ordinal": ordinal, "--folds": folds, "--runtime": runtime}, "is for --probe")
+        shaped = {
+            name: four_numbers(text)
+            for name, text in (("kernel3", kernel3), ("strides", strides), ("layers", layers))
+            if text is not None
+        }
+        shape = shaped | ({} if width is None else {"width": width})
+        sizes = _Sizes(channels, crop, resize, window, stride)
+        keywords = {"teacher": teacher or (), "workers": workers, "stream": stream, "group": group, **card_words}
+        result = _trained(data, out, recipe, start, network, shape, sizes, changes, keywords)
     card = result.card
     if rank() != 0:  # of several processes one speaks
         return
@@ -215,9 +267,114 @@ def train(
         return
     if result.unreadable:
         typer.echo(f"{len(result.unreadable)} images were skipped: {out / 'unreadable.csv'}", err=True)
-    if (measured := result.evaluation) is not None:
+    every = [evaluation for evaluation in (result.cross_validation, result.evaluation) if evaluation is not None]
+    for measured in every:
         measures = ", ".join(measure.text for measure in measured.measures())
         typer.echo(f"{card.name}: {measures} on {measured.data} ({measured.images:,} images)")
-        if not measured.multilabel:
-            print_recalls([measured])
+    if every and not every[-1].multilabel:
+        print_recalls(every[-1:])
     typer.echo(f"-> {result.path}")
+
+
+class _Sizes(NamedTuple):
+    """What is asked for of the images and of the windows on them; the model's where None."""
+
+    channels: int | None
+    crop: int | None
+    resize: str | None
+    window: str | None
+    stride: int | None
+
+
+def _probed(data: str, out: Path, start: str, workers: int | None, card_words: Any, options: Any) -> Run:
+    from ..training.probe import probe
+    from ..zoo.load import load
+
+    with progress_bar() as progress:
+        model = load(start, progress=progress)
+        return probe(model, data, out, workers=workers, progress=progress, **card_words, **options)
+
+
+def _trained(
+    data: str, out: Path, recipe: str, start: str, network: str, shaped: Any, sizes: _Sizes, changes: Any, keywords: Any
+) -> Run:
+    from ..architecture import Architecture, ExternalArchitecture
+    from ..missing import needs
+    from ..training.recipe import finetuning
+    from ..training.recipe import recipe as named
+
+    chosen = finetuning(recipe, **changes) if start else named(recipe, **changes)
+    needs("lightning", "train")
+    from ..training.run import train as run
+
+    if shaped and (start or network):
+        option = f"--start {start}" if start else f"--network {network}"
+        raise ValueError(
+            f"--{next(iter(shaped))} shapes a new BagNet, and {option} has a shape of its own: leave one of them out"
+        )
+    if not start:
+        _refuse({"--window": sizes.window, "--stride": sizes.stride}, "is for windowed networks: name one with --start")
+    weights, preprocessing = _start(start, sizes)
+    shape = ExternalArchitecture(network) if network else None if start else Architecture(**shaped)
+    return run(data, out, chosen, shape=shape, start=weights, preprocessing=preprocessing, **keywords)
+
+
+def _start(start: str, sizes: _Sizes) -> tuple[BagOfFeatures | None, Preprocessing]:
+    """The weights to start from, with the windows asked for, and how images are prepared."""
+    from dataclasses import replace
+
+    from ..data.transforms import Preprocessing
+    from ..zoo.load import load
+    from ..zoo.windowed import rewindowed
+
+    windows = _numbers(sizes.window)
+    if len(windows) > 1:
+        raise ValueError(f"--window {sizes.window}: several are tried by --probe; training takes one")
+    weights = load(start) if start else None
+    scale = _scale(sizes.resize)
+    if weights is not None and (windows or sizes.stride is not None):
+        weights = rewindowed(weights, windows[0] if windows else None, sizes.stride, scale=scale)
+    preprocessing = Preprocessing() if weights is None else weights.transform
+    if sizes.channels is not None:
+        preprocessing = preprocessing.with_channels(sizes.channels)
+    if sizes.crop is not None:
+        preprocessing = preprocessing.with_crop(sizes.crop)
+    if scale is not None:
+        preprocessing = replace(preprocessing, resize=None if scale == "native" else scale)
+    return weights, preprocessing
+
+
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    """Raises ValueError where one of some options is given."""
+    for name, value in options.items():
+        if value:
+            raise ValueError(f"{name} {why}: leave {name} out")
+
+
+def _head(changes: Mapping[str, Any], ordinal: bool) -> dict[str, Any]:
+    """What a probe can heed of the fields of a recipe."""
+    changes = dict(changes)
+    kind, balance = changes.pop("head", "softmax"), changes.pop("balance", "loss")
+    head: dict[str, Any] = {"kind": "ordinal" if ordinal else kind, "balanced": balance == "loss"}
+    if ordinal and kind != "softmax":
+        raise ValueError("--ordinal and --head sigmoid are two different heads: leave one of them out")
+    if balance == "sampler":
+        raise ValueError("--balance sampler draws images for the steps of training, of which a probe has none: take loss")
+    if "precision" in changes:
+        head["precision"] = changes.pop("precision")
+    _refuse({f"--{name.replace('_', '-')}": True for name in changes}, "is for training, and a probe makes the head alone")
+    return head
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    try:
+        return () if text is None else tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"--window {text!r} is not one or several whole numbers such as 64,128") from None
+
+
+def _scale(text: str | None) -> Scale:
+    try:
+        return text if text in (None, "native") else int(text)  # type: ignore[return-value]
+    except ValueError:
+        raise ValueError(f"--resize {text!r} is neither a number of pixels nor native") from None

@@ -43,7 +43,7 @@ def open_labelled(source: str | PathLike[str], split: str = "train", stream: boo
         return (streamed_from_hub if stream else from_hub)(text.removeprefix(HUB), split)
     root = Path(text)
     if stream:
-        files = _files_of(root, split, TABLE_ENDING) if root.is_dir() else []
+        files = table_files(root, split) if root.is_dir() else []
         if not files:
             raise ValueError(f"{root}: only Parquet tables can be streamed, and there is no {split}{TABLE_ENDING}, {split}-0...")
         return streamed(files, f"{root.name} {split}")
@@ -72,6 +72,11 @@ def has_split(source: str | PathLike[str], split: str) -> bool:
     if root.suffix == ARRAY_ENDING and root.is_file():
         return array_split(root, split) is not None
     return any(_files_of(root, split, ending) for ending in _TABLES) or _folder_of(root, split) is not None
+
+
+def table_files(root: Path, split: str) -> list[Path]:
+    """The Parquet tables of a split, in the order of its rows; none where its images are kept otherwise."""
+    return _files_of(root, split, TABLE_ENDING)
 
 
 def _files_of(root: Path, split: str, ending: str) -> list[Path]:

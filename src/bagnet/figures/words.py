@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
+from ..geometry import Geometry
+
 WILSON = "95\N{NO-BREAK SPACE}% intervals over images (Wilson)"  # of shares; as `statistics.mean` takes them
 BOOTSTRAP = "95\N{NO-BREAK SPACE}% intervals over images (bootstrap)"  # of everything else
 LETTER = 0.0078  # inches that a letter takes on average, by point of its size
@@ -37,6 +39,11 @@ def abridged(name: str, most: int) -> str:
         return name
     end = (most - 1) // 2
     return f"{name[: most - 1 - end]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - end :]}"
+
+
+def windows_in_words(geometry: Geometry) -> str:
+    """Size and stride: "windows of 64 px every 32"."""
+    return f"windows of {geometry.size} px every {geometry.stride}"
 
 
 def wrapped(words: str, width: float, size: float, most: int | None = None) -> str:

@@ -17,11 +17,12 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ..files import naming, replacing
+from .log import LOG, read_log
 from .module import Training
 
 _log = logging.getLogger(__name__)
 
-LAST, STEADY, BEST, LOG = "last.ckpt", "steady.ckpt", "best.ckpt", "log.csv"
+LAST, STEADY, BEST = "last.ckpt", "steady.ckpt", "best.ckpt"
 _COLUMNS = (
     "step",
     "epoch",
@@ -198,12 +199,3 @@ class Log(Callback):
 
     def _elapsed(self) -> float:
         return self.seconds + time.perf_counter() - self.since
-
-
-def read_log(path: Path) -> list[dict[str, str]]:
-    """The rows of a log; an incomplete line is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes()
-    text = lines[: lines.rfind(b"\n") + 1].decode()
-    return list(csv.DictReader(text.splitlines()))

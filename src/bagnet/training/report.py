@@ -16,12 +16,17 @@ from ..engine.classifier import Classifier, Predictor, has_evidence
 from ..evaluation.charts import chart
 from ..evaluation.evaluate import Evaluation
 from ..evidence import explain
-from ..figures.colours import BLUE, RED, SOFT
+from ..figures.charts import heading, labels, legend, quiet_frame, side_by_side
+from ..figures.colours import BLUE, RED, SOFT, model_colours
 from ..figures.overlay import overlay
 from ..figures.page import render
 from ..figures.picture import Picture
+from ..figures.words import windows_in_words
 from ..files import replacing
-from .checkpoints import LOG, read_log
+from ..geometry import Geometry
+from .log import LOG, read_log
+from .logistic import PENALTIES, Floats
+from .result import Run
 
 REPORT = "report.html"
 _SAMPLES = 12
@@ -43,12 +48,47 @@ def report(folder: Path, model: Predictor, card: Card, evaluation: Evaluation | 
         OSError: it cannot be written.
     """
     rows = read_log(folder / LOG)
+    summary = _in_words(evaluation, _epochs(rows), images)
+    title = "loss and accuracy over the steps of training"
+    return _write(folder, model, card, summary, (_curves(rows), title), evaluation, images)
+
+
+def probe_report(folder: Path, run: Run, losses: Sequence[tuple[Geometry, Floats]], images: LabelledImages) -> Path:
+    """The same page of a probe: what cross-validation says in place of the steps of training.
+
+    Args:
+        folder: of the run.
+        run: with its cross-validation.
+        losses: of every kind of windows: (P,) by penalty.
+        images: of which some are explained.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    assert run.cross_validation is not None
+    measured = [evaluation for evaluation in (run.evaluation, run.cross_validation) if evaluation is not None]
+    summary = " ".join(_measured(evaluation) for evaluation in measured)
+    title = "loss of cross-validation by the penalty on the head's weights"
+    return _write(folder, run.model, run.card, summary, (_penalty_curves(losses), title), measured[0], images)
+
+
+def _write(
+    folder: Path,
+    model: Predictor,
+    card: Card,
+    summary: str,
+    curves: tuple[Picture, str],
+    evaluation: Evaluation | None,
+    images: LabelledImages,
+) -> Path:
+    """The page, of what both have; curves have a title."""
     page = render(
         __package__,
         "report.html",
         title=card.name,
-        summary=_in_words(evaluation, _epochs(rows), images),
-        curves=_curves(rows).png(),
+        summary=summary,
+        curves=curves[0].png(),
+        curves_title=curves[1],
         evaluation=None if evaluation is None else chart(evaluation).png(),
         samples=_samples(model, images) if has_evidence(model) and len(model.transform.mean) in (1, 3) else None,
         recipe={"command": card.command, "trained on": card.trained_on, **card.more.get("recipe", {})},
@@ -62,14 +102,35 @@ def report(folder: Path, model: Predictor, card: Card, evaluation: Evaluation | 
 def _in_words(evaluation: Evaluation | None, epochs: Sequence[Mapping[str, str]], images: LabelledImages) -> str:
     """The measures, the one to go by first; where there was no val split, those of the selection images after the last epoch."""
     if evaluation is not None:
-        measures = ", ".join(measure.text for measure in evaluation.measures())
-        warning = f" {evaluation.one_answer}." if evaluation.one_answer else ""
-        told = "; in brackets 95 % intervals over them" if evaluation.measures()[0].interval else ""
-        return f"{_capital(measures)} on {evaluation.data} ({evaluation.images:,} images{told}).{warning}"
+        return _measured(evaluation)
     after = "".join(
         f" On the {len(images):,} images to select on, after the last epoch: {_selected(row)}." for row in epochs[-1:]
     )
     return f"There was no val split to measure it on.{after}"
+
+
+def _measured(evaluation: Evaluation) -> str:
+    measures = ", ".join(measure.text for measure in evaluation.measures())
+    warning = f" {evaluation.one_answer}." if evaluation.one_answer else ""
+    told = "; in brackets 95 % intervals over them" if evaluation.measures()[0].interval else ""
+    return f"{_capital(measures)} on {evaluation.data} ({evaluation.images:,} images{told}).{warning}"
+
+
+def _penalty_curves(losses: Sequence[tuple[Geometry, Floats]]) -> Picture:
+    """Of every kind of windows, with the lowest marked."""
+    figure, panels = side_by_side([9.5], 3.9)
+    heading(figure, "Which windows, and how strongly is the head held back?", "Loss on images that a head did not learn from")
+    axes = figure.add_subplot(panels[0])
+    colours = model_colours([geometry.size for geometry, _ in losses])
+    for (geometry, of_penalties), colour in zip(losses, colours, strict=True):
+        lowest = int(of_penalties.argmin())
+        axes.plot(PENALTIES, of_penalties, color=colour, lw=1.6, marker=".", label=windows_in_words(geometry))
+        axes.plot(PENALTIES[lowest], of_penalties[lowest], "o", color=colour, ms=8, mfc="none")
+    axes.set_xscale("log")
+    labels(axes, "penalty on squared weights of standardised features (circle: chosen)", "cross-entropy, classes alike")
+    quiet_frame(axes, "y")
+    legend(axes)
+    return Picture(figure)
 
 
 def _capital(words: str) -> str:

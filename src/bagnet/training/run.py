@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import replace
 from inspect import signature
 from os import PathLike, fspath
 from pathlib import Path
@@ -20,14 +18,14 @@ from torch import nn
 
 from ..architecture import AnyArchitecture, Architecture, ExternalArchitecture
 from ..bag import BagOfFeatures
-from ..card import Card, Score
-from ..data.labelled import has_split, open_labelled
+from ..card import Card
+from ..data.folds import hold_out
+from ..data.groups import training_groups
+from ..data.labelled import open_labelled
 from ..data.labels import LabelledImages
 from ..data.transforms import Preprocessing
-from ..evaluation.evaluate import Evaluation, evaluate
 from ..files import replacing
 from ..runs.store import Store, claim, held_settings
-from ..weights import storable, write
 from ..zoo.external import ExternalNetwork, open_classifier
 from ..zoo.load import load, untrained_model, with_head
 from ..zoo.networks import build
@@ -38,35 +36,11 @@ from .processes import rank, ranks
 from .recipe import LENGTHS, Recipe, finetuning
 from .recipe import recipe as named
 from .report import report
+from .result import Run, check_folder, check_val, fingerprint, finished
 from .teacher import mean_answers
 
 _log = logging.getLogger(__name__)
 _FEW = 2_000  # images, for which starting processes that read them takes longer than reading them
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A finished run.
-
-    Args:
-        model: the result, in eval mode, as read back from its file.
-        path: of its file.
-        folder: of the run: recipe, log, checkpoints, unreadable images.
-        evaluation: of the result on the `val` split, where there is one.
-        unreadable: (image, reason) of the images that were skipped, those to select on and of `val` included.
-    """
-
-    model: BagOfFeatures | ExternalNetwork
-    path: Path
-    folder: Path
-    evaluation: Evaluation | None
-    unreadable: tuple[tuple[str, str], ...]
-
-    @property
-    def card(self) -> Card:
-        """What the weights are, and what they reach."""
-        assert self.model.card is not None
-        return self.model.card
 
 
 def train(
@@ -78,6 +52,7 @@ def train(
     start: BagOfFeatures | None = None,
     preprocessing: Preprocessing | None = None,
     teacher: str | BagOfFeatures | ExternalNetwork | Sequence[str | BagOfFeatures | ExternalNetwork] = (),
+    group: str = "",
     tag: str = "mine",
     workers: int | None = None,
     stream: bool = False,
@@ -101,6 +76,8 @@ def train(
         preprocessing: what the network will be used with; that of `start`, or the paper's, where None.
         teacher: whose answers are learned, where the recipe distils: a model, or its name as for `open_classifier`; of several
             the mean of their logits.
+        group: column that says what images belong to (a patient, a part), of a CSV beside the folder or of the tables, see
+            `groups_of`; the images to select on are whole groups then, and none is in `train` and in `val`.
         tag: of the card's name, after the architecture's.
         workers: processes that prepare images; one per core but one, where None and there are many images.
         stream: read tables in groups of rows while training, see `open_labelled`; only so many groups are mixed at a time.
@@ -119,7 +96,7 @@ def train(
         OSError: something cannot be written; the last checkpoint is intact.
     """
     folder = Path(fspath(out))
-    _check_folder(folder, source)
+    check_folder(folder, source)
     recipe = named(recipe) if isinstance(recipe, str) else recipe
     teachers = [teacher] if isinstance(teacher, (str, nn.Module)) else list(teacher)
     if recipe.distil and not teachers:
@@ -133,12 +110,12 @@ def train(
     torch.manual_seed(recipe.seed)
     network, shape = _network(shape, start, images, len(preprocessing.mean))
     _check_recipe(recipe, network, shape.name, start)
-    _check_val(source, images)
+    check_val(source, images)
     if isinstance(network, BagOfFeatures):
         for side in filter(None, (preprocessing.crop, recipe.train_crop)):
             network.geometry.grid(side, side)  # raises where a window does not fit
     recipe = recipe.fitted(len(images))
-    training, select = images.hold_out(recipe.select)
+    training, select = hold_out(images, recipe.select, training_groups(source, images, group))
     if len(training) < 2:
         there_is = f"{fspath(source)}: has {len(training) or 'no'} image to train on, beside {len(select)} to select on"
         raise ValueError(f"{there_is}; give more images")
@@ -151,7 +128,7 @@ def train(
         "recipe": recipe.to_dict(),
         "network": shape.to_dict(),
         "preprocessing": preprocessing.to_dict(),
-        "data": _fingerprint(images),
+        "data": fingerprint(images),
         "weights to start from": "" if start is None else start.weights_digest,
         "teacher": [model.weights_digest for model in opened],
         "stream": stream,
@@ -197,7 +174,7 @@ def train(
             notes=notes,
             more={"recipe": recipe.to_dict()},
         )
-        run = _finished(fitted.network, card, source, folder, unreadable, workers)
+        run = finished(fitted.network, card, source, folder, unreadable, workers)
         if rank() == 0:
             shown = open_labelled(source, "val") if run.evaluation is not None else select
             report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)
@@ -261,16 +238,6 @@ def finetune(
     return train(source, out, chosen, start=start, **rest)
 
 
-def _check_folder(folder: Path, source: str | PathLike[str]) -> None:
-    """Before anything is read: whether results can lie there."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder}: is a file; name a folder for the run")
-    root = Path(fspath(source)).resolve()
-    whole = folder.resolve()
-    if root.is_dir() and root in (whole, *whole.parents) and not has_split(source, "val"):
-        raise ValueError(f"{folder}: lies among the images, where it would be taken for a class; name another folder for the run")
-
-
 def _check_recipe(recipe: Recipe, network: nn.Module, name: str, start: BagOfFeatures | None) -> None:
     """Whether what the recipe asks for can be done with the network."""
     if not isinstance(network, BagOfFeatures):
@@ -280,21 +247,6 @@ def _check_recipe(recipe: Recipe, network: nn.Module, name: str, start: BagOfFea
                 raise ValueError(f"{field} is for BagNets, which have evidence and a head of their own; {name} is none")
     if recipe.freeze and start is None:
         raise ValueError("freeze trains the head alone, on weights that are good already: name some to start from")
-
-
-def _check_val(source: str | PathLike[str], images: LabelledImages) -> None:
-    """Whether the result can be measured in the end: a run is not to fail after its last step."""
-    if not has_split(source, "val"):
-        return
-    val = open_labelled(source, "val")
-    if images.multilabel and not val.multilabel:
-        val = val.questions()
-    if val.classes == images.classes:
-        return
-    try:
-        val.classes.among(images.classes)
-    except ValueError as error:
-        raise type(error)(f"the val split of {fspath(source)} does not fit its train split: {error}") from None
 
 
 def _network(
@@ -312,54 +264,3 @@ def _network(
         return build(shape), shape
     shape = replace(shape or Architecture(), **counts)
     return untrained_model(shape), shape
-
-
-def _finished(
-    network: nn.Module,
-    card: Card,
-    source: str | PathLike[str],
-    folder: Path,
-    unreadable: tuple[tuple[str, str], ...],
-    workers: int,
-) -> Run:
-    """Write the weights, measure them as stored, and write them again with what they reach on the card."""
-    path = folder / f"{card.name}.safetensors"
-    if rank() == 0:
-        if isinstance(network, BagOfFeatures):
-            network.card = card
-        result = network if isinstance(network, BagOfFeatures) else ExternalNetwork(network, card)
-        state, card = storable(result, half=True)
-        write(path, state, card)
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
-    model = open_classifier(
-        path, trust=[card.architecture.network] if isinstance(card.architecture, ExternalArchitecture) else []
-    )
-    evaluation = None
-    if has_split(source, "val"):
-        evaluation = evaluate(model, source, "val", workers=workers)
-        if evaluation.one_answer and rank() == 0:
-            _log.warning(evaluation.one_answer)
-    if evaluation is not None and not evaluation.multilabel:
-        measured = "measured here on these weights as stored, once, after training"
-        top1, top5, balanced = (
-            round(100 * share, 2) for share in (evaluation.top(1), evaluation.top(5), evaluation.balanced_accuracy)
-        )
-        card = replace(card, scores=(Score(evaluation.data, top1, top5, measured, evaluation.images, balanced),))
-        if rank() == 0:
-            write(path, state, card)
-        model.card = card
-    bad = (*unreadable, *(evaluation.bad if evaluation is not None else ()))
-    if rank() == 0:
-        with replacing(folder / "unreadable.csv") as part:
-            file = part.open("w", newline="", encoding="utf-8", errors="surrogateescape")  # names of files need not be text
-            with file:
-                csv.writer(file).writerows([("image", "reason"), *bad])
-    return Run(model, path, folder, evaluation, bad)
-
-
-def _fingerprint(images: LabelledImages) -> str:
-    """Of the names of the images and their labels."""
-    total = sha256("\n".join(images.images.names).encode(errors="surrogateescape"))
-    total.update(images.targets.contiguous().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()

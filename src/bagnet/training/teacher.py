@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +13,7 @@ from torch import Tensor
 from ..data.labels import LabelledImages
 from ..engine.classifier import Predictor, model_name
 from ..progress import Listener
-from ..runs.store import claim
-from ..runs.sweep import sweep
-
-_FINISHED = "finished"
+from ..runs.vectors import FINISHED, vectors, vectors_folder
 
 
 def mean_answers(
@@ -79,33 +74,25 @@ def answers(
         "columns": columns,
         "ranks": ranks,
     }
-    home = folder / sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    home = vectors_folder(folder, settings)
     shares = [home / f"{number + 1}-of-{ranks}" for number in range(ranks)]
-    mine = range(rank, len(images), ranks)
-    names = images.images.names
-    with claim(shares[rank], settings, overwrite=True) as store:
-        logits = store.array("logits", (len(mine), len(columns)), np.float16, np.nan)
-        unreadable = store.rows("unreadable")
-        unknown = (np.flatnonzero(np.isnan(logits).any(1)) * ranks + rank).tolist()
-        todo = [row for row in unknown if names[row] not in unreadable.done]
-        for batch in sweep(
-            teacher,
-            images.images,
-            todo,
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
-            stage=f"asking {model_name(teacher)}",
-        ):
-            if batch.rows:
-                replies = teacher(batch.x).float().cpu()[:, columns].half().numpy()
-                logits[[row // ranks for row in batch.rows]] = replies
-                logits.flush()
-            unreadable.append((names[row], {"error": reason}) for row, reason in batch.bad)
-        store.keep(_FINISHED)
-    while not all((share / f"{_FINISHED}.npz").exists() for share in shares):
+    vectors(
+        teacher,
+        images.images,
+        shares[rank],
+        settings,
+        len(columns),
+        lambda x: teacher(x)[:, columns],
+        rows=range(rank, len(images), ranks),
+        dtype=np.float16,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+        stage=f"asking {model_name(teacher)}",
+    )
+    while not all((share / f"{FINISHED}.npz").exists() for share in shares):
         time.sleep(1)
     every = np.empty((len(images), len(columns)), np.float16)
     for number, share in enumerate(shares):
-        every[number::ranks] = np.load(share / "logits.npy")
+        every[number::ranks] = np.load(share / "vectors.npy")
     return torch.from_numpy(every)

@@ -109,10 +109,10 @@ def open_classifier(
     if ":" in text and not path.exists():
         return ExternalNetwork(*with_authors_weights(text)).eval()
     if text in bundled() or text in published() or not path.is_file() or published_as(path) is not None:
-        return load(text, progress=progress)
+        return load(text, trust=trust, progress=progress)
     state, card = read(path)
     if card is None or not isinstance(card.architecture, ExternalArchitecture):
-        return load(text, progress=progress)
+        return load(text, trust=trust, progress=progress)
     check_trust(text, card.architecture.network, trust)
     network = ExternalNetwork(build(card.architecture), card)
     try:

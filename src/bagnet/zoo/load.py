@@ -73,8 +73,8 @@ def load(
     """A model with known weights, in eval mode: a BagNet or a windowed network.
 
     Args:
-        name: a card's name ("bagnet33.orig_in1k"), fetched on first use, or the path of a file: safetensors with a card, or
-            a torch checkpoint of either published code.
+        name: a card's name ("bagnet33.orig_in1k"), fetched on first use, "default", or the path of a file: safetensors with a
+            card, or a torch checkpoint of either published code.
         num_classes: where it differs from the weights', the head is new and random.
         classes: names of the classes; likewise, where their number differs.
         in_channels: where it differs, the first convolution is summed (one channel) or repeated and scaled, as timm does.
@@ -130,6 +130,7 @@ def with_head(model: Model, classes: ClassNames, channels: int) -> Model:
 
 def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Listener) -> tuple[State, Card]:
     """The tensors and the card that go by a name or lie at a path."""
+    name = DEFAULT if name == "default" else name
     path = Path(name)
     if name in bundled():
         return bundled_weights(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import replace
 from os import PathLike
 from typing import Literal
@@ -67,8 +67,7 @@ def windowed(
     transform = card.preprocessing
     if scale is None:
         scale = transform.resize or transform.crop or "native"
-    if scale != "native" and (isinstance(scale, bool) or not isinstance(scale, int) or scale < window):
-        raise ValueError(f"scale must be 'native' or at least as many pixels as a window, {window}, got {scale!r}")
+    check_scale(scale, window)
     stride = max(1, window // 2) if stride is None else stride
     architecture = Windowed(shape.network, window, stride, "", resize, shape.num_classes, shape.in_channels)
     with exact(whole):
@@ -87,6 +86,38 @@ def windowed(
         notes=f"{_about(architecture, centred)} {card.notes}".strip(),
     )
     return model.eval()
+
+
+def rewindowed(
+    model: BagOfFeatures, window: int | None = None, stride: int | None = None, *, scale: Scale = None
+) -> BagOfFeatures:
+    """The same weights with other windows, or for images of another scale; what is None stays as it is.
+
+    Args:
+        model: with a card; not changed. A BagNet's windows are what they are, and only its images can be scaled otherwise.
+        window: side of a window, in pixels of the scaled image.
+        stride: between neighbouring windows; half a window where only that is said.
+        scale: as for `windowed`; nothing is cropped then.
+
+    Raises:
+        ValueError: as `windowed`.
+    """
+    assert model.card is not None
+    if window is not None or stride is not None:
+        return windowed(model, model.geometry.size if window is None else window, stride, scale=scale)
+    if scale is None:
+        return model
+    check_scale(scale, model.geometry.smallest_input)
+    other = copy(model)
+    transform = replace(model.transform, resize=None if scale == "native" else scale, crop=None)
+    other.card = replace(model.card, preprocessing=transform, scores=(), source=None)
+    return other
+
+
+def check_scale(scale: Scale, least: int) -> None:
+    """Raises ValueError where a scale is no number of pixels of at least a window."""
+    if scale is not None and scale != "native" and (isinstance(scale, bool) or not isinstance(scale, int) or scale < least):
+        raise ValueError(f"scale must be 'native' or at least as many pixels as a window, {least}, got {scale!r}")
 
 
 def _whole(
