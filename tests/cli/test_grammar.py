@@ -95,8 +95,8 @@ def test_an_option_is_the_same_everywhere() -> None:
                 text = text.removesuffix(" Repeat it for several.")
             if flag == "--model":
                 text = text.partition(";")[0].removesuffix(".")  # some commands take networks of others, too
-            if flag == "--size":
-                text = text.partition(":")[0].removesuffix(".")  # some commands take images that are no squares
+            if flag in ("--size", "--stride"):
+                text = text.partition(":")[0].removesuffix(".")  # what follows says what is particular to a command
             forms[flag].add((text, option.metavar, option.is_flag))
     assert {flag: form for flag, form in forms.items() if len(form) > 1} == {}
 

@@ -94,6 +94,24 @@ def test_from_a_toml_file_and_a_start(run: Run, folder: Path, tmp_path: Path) ->
     assert (kept.optimiser, kept.epochs, kept.freeze) == ("sgd", 1, True)
 
 
+def test_a_probe(run: Run, folder: Path, tmp_path: Path) -> None:
+    command = ("train", folder, "--out", tmp_path, "--start", "bagnet25s4.tiny_in200", "--resize", "30", "--probe")
+    result = run(*command, "--folds", "4", "--tag", "shades")
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert lines[0].startswith("bagnet25s4.shades: balanced accuracy 100.00 % [")
+    assert lines[0].endswith(f"on {folder.name} train, cross-validated in 4 folds (120 images)")
+    assert lines[1].endswith(f"on {folder.name} val (40 images)")
+    assert lines[-1] == f"-> {tmp_path / 'bagnet25s4.shades.safetensors'}"
+    assert "features of windows of 25 px every 4 of 120 images" in result.err
+    page = (tmp_path / "report.html").read_text()
+    assert "cross-validated in 4 folds (120 images" in page
+    assert "loss of cross-validation by the penalty" in page
+    printed = json.loads(run(*command, "--folds", "4", "--tag", "shades", "--json").out)
+    assert (printed["val"]["images"], printed["cross_validation"]["images"]) == (40, 120)
+    assert bagnet.load(tmp_path / "bagnet25s4.shades.safetensors").transform.crop is None
+
+
 def test_every_field_of_a_recipe_is_a_flag() -> None:
     import typer
 
@@ -119,6 +137,22 @@ def test_every_field_of_a_recipe_is_a_flag() -> None:
         (["{folder}", "--start", "bagnet34"], "no model is called 'bagnet34'"),
         (["{folder}", "--network", "timm:nothing"], "timm:nothing"),
         (["{folder}", "--strides", "2,2"], "is not four whole numbers"),
+        (
+            ["{folder}", "--probe", "--epochs", "3"],
+            "--epochs is for training, and a probe makes the head alone",
+        ),
+        (["{folder}", "--probe", "--network", "timm:resnet18"], "--network is for training"),
+        (["{folder}", "--probe", "--distil", "0.5"], "--distil is for training"),
+        (["{folder}", "--probe", "--balance", "sampler"], "--balance sampler draws images for the steps of training"),
+        (["{folder}", "--probe", "--ordinal", "--head", "sigmoid"], "are two different heads"),
+        (["{folder}", "--probe", "--window", "64,x"], "--window '64,x' is not one or several whole numbers"),
+        (["{folder}", "--probe", "--resize", "large"], "--resize 'large' is neither a number of pixels nor native"),
+        (["{folder}", "--probe", "--start", "bagnet25s4.tiny_in200", "--window", "9"], "is a bag of local features already"),
+        (["{folder}", "--probe", "--group", "patient"], "no CSV says what the images belong to in a column 'patient'"),
+        (["{folder}", "--probe", "--folds", "61"], "class dark has 60 images, fewer than 61 folds"),
+        (["{folder}", "--ordinal"], "--ordinal is for --probe: leave --ordinal out"),
+        (["{folder}", "--window", "9"], "--window is for windowed networks: name one with --start"),
+        (["{folder}", "--start", "default", "--window", "9,12"], "several are tried by --probe"),
         (["{folder}/train/dark"], "has no folders of classes"),
         (["{folder}/train/dark/0.png"], "there is no such folder"),
         (["{folder}", *NETWORK[:-2], "--crop", "3"], "too small for windows of 9 pixels"),

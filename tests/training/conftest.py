@@ -42,7 +42,7 @@ def labelled(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Labe
     return LabelledImages(ArrayImages(images, "textures"), targets.bool() if several else targets, classes)
 
 
-def plain(num_classes: int, in_channels: int) -> nn.Module:
+def plain(num_classes: int = 3, in_channels: int = 3) -> nn.Module:
     """A network that is no BagNet, built by its import path."""
     return nn.Sequential(
         nn.Conv2d(in_channels, 16, 3, 2, bias=False),

@@ -51,7 +51,10 @@ def explain(
     stride: Annotated[
         int | None,
         typer.Option(
-            metavar="PIXELS", min=1, help="Distance of the windows that are drawn; 1 is finest.", show_default="the model's"
+            metavar="PIXELS",
+            min=1,
+            help="Distance of neighbouring windows: of those that are drawn; 1 is finest.",
+            show_default="the model's",
         ),
     ] = None,
     runtime: Runtime = "torch",

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_type
 
 import typer
 
-from ..engine.runtimes import RUNTIMES
 from ..training.recipe import RECIPES, Recipe
 from .completion import among, models
-from .options import AsJson, Data, TrainingWorkers, four_numbers
+from .options import AsJson, Data, Runtime, TrainingWorkers, four_numbers
 from .progress import progress_bar
 from .recalls import print_recalls
 
@@ -155,7 +154,7 @@ def train(
         typer.Option(
             metavar="PIXELS",
             min=1,
-            help="Between the windows of a windowed network.",
+            help="Distance of neighbouring windows: of a windowed network.",
             show_default="half a window",
             rich_help_panel=_NETWORK,
         ),
@@ -178,16 +177,7 @@ def train(
         int | None,
         typer.Option(metavar="N", min=2, help="Of the cross-validation.", show_default="5", rich_help_panel=_PROBE),
     ] = None,
-    runtime: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"Who computes the features: {' | '.join(RUNTIMES)}.",
-            show_default="torch",
-            autocompletion=among(*RUNTIMES),
-            rich_help_panel=_PROBE,
-        ),
-    ] = None,
+    runtime: Runtime = "torch",
     group: Annotated[
         str,
         typer.Option(
@@ -248,7 +238,7 @@ def train(
         options |= {"windows": _numbers(window), "scale": _scale(resize)}
         result = _probed(data, out, start or "default", workers, card_words, options)
     else:
-        _refuse({"--ordinal": ordinal, "--folds": folds, "--runtime": runtime}, "is for --probe")
+        _refuse({"--ordinal": ordinal, "--folds": folds, "--runtime": runtime != "torch"}, "is for --probe")
         shaped = {
             name: four_numbers(text)
             for name, text in (("kernel3", kernel3), ("strides", strides), ("layers", layers))
@@ -262,8 +252,10 @@ def train(
     if rank() != 0:  # of several processes one speaks
         return
     if as_json:
-        val = None if result.evaluation is None else result.evaluation.to_dict()
-        typer.echo(json.dumps({"model": str(result.path), "unreadable": len(result.unreadable), "val": val}))
+        record: dict[str, Any] = {"model": str(result.path), "unreadable": len(result.unreadable)}
+        for name, measured in (("val", result.evaluation), ("cross_validation", result.cross_validation)):
+            record[name] = None if measured is None else measured.to_dict()
+        typer.echo(json.dumps(record))
         return
     if result.unreadable:
         typer.echo(f"{len(result.unreadable)} images were skipped: {out / 'unreadable.csv'}", err=True)

@@ -1,15 +1,16 @@
 """Logistic regression on the features of images, in float64: a linear head, its regularisation and what it is worth.
 
-The loss is convex and its gradient of a few lines, so that scipy's L-BFGS ends at the one minimum there is.
+The loss is convex and its gradient of a few lines, so that L-BFGS ends at the one minimum there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -97,8 +98,6 @@ def fit(features: NDArray[Any], task: Task, penalties: Sequence[float]) -> list[
     Raises:
         ValueError: a feature is not finite.
     """
-    from scipy.optimize import minimize
-
     x = np.asarray(features, np.float64)
     if not np.isfinite(x).all():
         raise ValueError("features that are not finite cannot be learnt from")
@@ -118,12 +117,36 @@ def fit(features: NDArray[Any], task: Task, penalties: Sequence[float]) -> list[
             value = float(task.losses(logits).mean() + penalty / 2 * (free**2).sum())
             return value, np.concatenate([by_free.ravel(), pull.sum(0)])
 
-        options = {"maxiter": _STEPS, "gtol": 1e-7, "ftol": 1e-12, "maxcor": 20}
-        point = minimize(objective, point, jac=True, method="L-BFGS-B", options=options).x
+        point = minimum(objective, point)
         free, bias = _split(point, *spans.shape)
         weight = (spans.T @ free) @ basis.T / spread
         heads.append(Head(weight, bias - weight @ middle))
     return heads
+
+
+def minimum(objective: Callable[[Floats], tuple[float, Floats]], start: Floats) -> Floats:
+    """Where a smooth convex function is smallest, by L-BFGS.
+
+    PyTorch's, not scipy's, whose many small LAPACK calls wait for each other's threads where other processes are at work.
+
+    Args:
+        objective: gives a value and its gradient.
+        start: (D,).
+    """
+    at = torch.tensor(start)
+    optimiser = torch.optim.LBFGS(
+        [at], max_iter=_STEPS, tolerance_grad=1e-7, tolerance_change=1e-12, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> float:
+        value, gradient = objective(at.numpy())
+        at.grad = torch.from_numpy(gradient)
+        return value
+
+    with torch.inference_mode(False):
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+    found: Floats = at.numpy()
+    return found
 
 
 def _spans(task: Task) -> Floats:

@@ -147,9 +147,9 @@ def probe(
     candidates = how.candidates(start)
     record = {"probe": True, "data": fingerprint(images), "weights to start from": start.weights_digest}
     with claim(folder, record, overwrite=None) as store:
-        store.begin()
         begun = time.perf_counter()
         vectors = [_features(candidate, images, how, folder, workers, progress) for candidate in candidates]
+        store.begin()  # features of a run that could not be made are no reason to refuse another one
         bad = {row: reason for each in reversed(vectors) for row, reason in each.bad.items()}
         good = np.setdiff1d(np.arange(len(images)), list(bad))
         trials = _Trials(how, images.take(good), fold_of[good], candidates, [each.values[good] for each in vectors])
