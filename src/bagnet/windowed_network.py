@@ -71,6 +71,11 @@ class WindowedNetwork(BagOfFeatures):
             embedded = torch.cat([self.embed(chunk) for chunk in chunks_of(windows)])
         return torch.unflatten(embedded, 0, grid).permute(0, 3, 1, 2)
 
+    def features_of(self, windows: Tensor) -> Tensor:
+        """(B, N, in_channels, window, window) windows that somebody chose -> (B, C, N, 1): a bag of features of a grid N x 1."""
+        embedded = self.embed(windows.flatten(0, 1))
+        return torch.unflatten(embedded, 0, windows.shape[:2]).transpose(1, 2)[..., None]
+
     def embed(self, windows: Tensor) -> Tensor:
         """(N, in_channels, window, window) -> (N, C) features."""
         side = self.architecture.resize

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bagnet.data.augment import POLICIES, Augmentation, Mixing, Views
+from bagnet.data.augment import POLICIES, Augmentation, Mixing, Views, WindowSampling
+from bagnet.data.decode import BadImage
 
 KEYS = [(0, epoch, row) for epoch in range(10) for row in range(20)]
 
@@ -203,3 +204,45 @@ def test_a_mixture_is_a_function_of_its_key_alone(mixing: Mixing) -> None:
     assert all(torch.equal(a, b) and x == y for (a, x), (b, y) in zip(mixtures, again, strict=True))
     assert states() == state
     assert len({mixed.numpy().tobytes() for mixed, _ in mixtures}) > 10
+
+
+def test_windows_are_blocks_of_the_image_and_each_place_is_as_likely() -> None:
+    image = torch.arange(20, dtype=torch.uint8).reshape(1, 4, 5)
+    blocks = [str(image[0, top : top + 3, left : left + 3].tolist()) for top in (0, 1) for left in (0, 1, 2)]
+    sampling = WindowSampling(3, 4, mirror=0)
+    drawn = [str(window[0].tolist()) for key in KEYS for window in sampling(image, key)]
+    assert len(drawn) == 4 * len(KEYS)
+    assert [drawn.count(block) for block in blocks] == pytest.approx([800 / 6] * 6, abs=4 * (800 * 5 / 36) ** 0.5)
+    mirrored = {str(window[0].tolist()) for key in KEYS for window in WindowSampling(3, 4, mirror=1)(image, key)}
+    assert mirrored == {str(image[0, top : top + 3, left : left + 3].flip(1).tolist()) for top in (0, 1) for left in (0, 1, 2)}
+
+
+def test_windows_of_other_scales_come_from_boxes_of_such_areas() -> None:
+    """Of an image that rises by one a pixel, what a window spans is how wide its box was."""
+    ramp = torch.arange(200, dtype=torch.uint8).expand(1, 200, 200)
+    sampling = WindowSampling(20, 2, scale=0.25, mirror=0)
+    rows = [window[0].float().mean(0) for key in KEYS for window in sampling(ramp, key)]
+    spans = [float(row[-1] - row[0]) / 19 for row in rows]
+    assert min(spans) > 0.5 / 1.16 - 0.06
+    assert max(spans) < 2 * 1.16 + 0.06
+    assert min(spans) < 0.6
+    assert max(spans) > 1.8
+    assert sampling(ramp, KEYS[0]).shape == (2, 1, 20, 20)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_windows_are_a_function_of_their_key(policy: str) -> None:
+    image, sampling = noise(3, 40, 50), WindowSampling(16, 3, 0.5, policy=policy)
+    disturb(1)
+    first, before = sampling(image, (0, 1, 2)), states()
+    disturb(2)
+    assert torch.equal(sampling(image, (0, 1, 2)), first)
+    assert not torch.equal(sampling(image, (0, 1, 3)), first)
+    disturb(1)
+    sampling(image, (0, 1, 4))
+    assert states() == before
+
+
+def test_an_image_smaller_than_a_window() -> None:
+    with pytest.raises(BadImage, match=r"an image of 10 x 30 pixels .* is smaller than a window of 16"):
+        WindowSampling(16, 3)(noise(3, 10, 30), (0, 0, 0))

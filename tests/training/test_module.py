@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from math import log
 from typing import Any
 
@@ -17,6 +18,7 @@ from bagnet.training.losses import classification, distillation, logit_distance,
 from bagnet.training.module import Diverged, Training, check_unreadable, learning_rate
 from bagnet.training.recipe import RECIPES, Recipe
 
+from ..engine.classifiers import small_windowed
 from .conftest import SMALL
 
 
@@ -222,3 +224,27 @@ def test_the_learning_rate_falls_in_steps() -> None:
     steps = RECIPES["paper"]
     rates = [learning_rate(steps, step, 900) for step in (0, 299, 300, 599, 600, 899)]
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_loss_of_windows_is_that_of_their_mean_logits() -> None:
+    model = deepcopy(small_windowed())
+    module, logged = training(model, sparsity=0.5, freeze_norm=True)
+    module.train()
+    windows = torch.randn(4, 3, 3, 17, 17)
+    targets = torch.eye(5)[:4]
+    with torch.no_grad():
+        each = torch.stack([model(windows[:, number]) for number in range(3)])
+        absolute = each.abs().sum((0, 2)).mean()
+        expected = classification(each.mean(0), targets) + 0.5 * absolute
+    assert step(module, batch(windows, targets)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(logged["train/evidence"]) == pytest.approx(float(absolute), rel=1e-5)
+
+
+def test_the_last_blocks_alone() -> None:
+    model = deepcopy(small_windowed())
+    module, _ = training(model, blocks=1)
+    module.configure_optimizers()
+    module.train()
+    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert names == {"network.3.weight", "network.3.bias", "fc.weight", "fc.bias"}
+    assert [layer.training for layer in model.network] == [False, False, True, True, True, True, True]

@@ -19,6 +19,7 @@ from bagnet.training.checkpoints import read_log
 from bagnet.training.recipe import Recipe, recipe
 from bagnet.training.run import Run, finetune, train
 from bagnet.zoo.external import ExternalNetwork
+from bagnet.zoo.windowed import windowed
 
 from .conftest import PREPROCESSING, SMALL, textures
 
@@ -279,3 +280,51 @@ def test_weights_cannot_start_another_shape(trained: Run, data: Path, tmp_path: 
     assert isinstance(trained.model, BagNet)
     with pytest.raises(ValueError, match="cannot start another network"):
         train(data, tmp_path, quick, shape=replace(SMALL, width=8), start=trained.model)
+
+
+@pytest.mark.usefixtures("_without_page")
+def test_a_windowed_network_is_trained_on_windows_of_whole_images(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start = windowed("tests.training.conftest:plain", 9, 4)
+    assert start.card is not None
+    start.card = replace(start.card, preprocessing=replace(PREPROCESSING, crop=None))
+    quick = recipe("modern", epochs=4, batch_size=24, select=0.05, learning_rate=0.02, augment="none", windows=3)
+    run = train(data, tmp_path, quick, start=start, tag="textures")
+    assert accuracy(run) > 0.95
+    assert run.card.preprocessing.crop is None
+    assert run.model.geometry == bagnet.Geometry(9, 4), "steps see windows at random places, and the result those of the grid"
+    assert float(read_log(tmp_path / "log.csv")[-1]["select_top1"]) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"cutmix": 1.0}, "windows at random places have no such box: take mixup"),
+        ({"windows": 4, "train_crop": 17}, "windows are sampled of whole images by windowed networks alone"),
+        ({"blocks": 2}, "blocks must be at most 1, as windowed9s4 has no more, got 2"),
+        ({"blocks": 1, "freeze": True}, "and leave freeze out"),
+    ],
+)
+def test_what_windowed_networks_cannot_do(data: Path, tmp_path: Path, fields: dict[str, float], reason: str) -> None:
+    start = windowed("tests.training.conftest:plain", 9, 4)
+    assert start.card is not None
+    start.card = replace(start.card, preprocessing=replace(PREPROCESSING, crop=None))
+    with pytest.raises(ValueError, match=reason):
+        train(data, tmp_path / "run", recipe("modern", **fields), start=start)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("_without_page")
+def test_groups_are_held_out_whole(tmp_path: Path, quick: Recipe) -> None:
+    images, labels = textures(60, 0)
+    rows = ["image,part"]
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / "data" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "data" / str(label) / f"{number}.png")
+        rows.append(f"{number}.png,{number // 6}")
+    (tmp_path / "data.csv").write_text("\n".join(rows))
+    short = quick.changed(epochs=1, batch_size=12, select=0.2)
+    keywords = {"shape": SMALL, "preprocessing": PREPROCESSING}
+    train(tmp_path / "data", tmp_path / "run", short, group="part", **keywords)
+    with pytest.raises(ValueError, match="no CSV says what the images belong to in a column 'patient'"):
+        train(tmp_path / "data", tmp_path / "other", short, group="patient", **keywords)

@@ -5,13 +5,19 @@ Everything random is a function of a key, (seed, epoch, row): whoever asks for i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import resize
+
+from .decode import BadImage
+
+_RATIO = float(np.log(4 / 3))  # of the sides of a random resized crop, at most
 
 POLICIES = ("none", "trivial", "rand")
 
@@ -38,10 +44,8 @@ class Augmentation:
         Raises:
             ValueError: the policy changes colours, and there are neither one nor three channels.
         """
-        if self.policy != "none" and len(pixels) not in (1, 3):
-            raise ValueError(f"{self.policy} changes colours of pictures, not of {len(pixels)} channels: take augment none")
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(_number(key))  # torch.manual_seed would seed CUDA's generators, too
+        _check_channels(self.policy, len(pixels))
+        with _seeded(key):
             view: Tensor = self._transforms()(pixels)
         return view
 
@@ -53,9 +57,67 @@ class Augmentation:
                 if self.scale
                 else v2.RandomCrop(self.crop, pad_if_needed=True)
             )
-            policies = {"none": [], "trivial": [v2.TrivialAugmentWide()], "rand": [v2.RandAugment()]}
-            transform = _TRANSFORMS[self] = v2.Compose([crop, v2.RandomHorizontalFlip(self.mirror), *policies[self.policy]])
+            transform = _TRANSFORMS[self] = v2.Compose([crop, *_flips_and_colours(self.mirror, self.policy)])
         return transform
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSampling:
+    """Some windows of an image at random places, each as likely as any other, instead of a crop.
+
+    Args:
+        window: side of a window.
+        count: how many.
+        scale: smallest area of what becomes a window, as a share of a window's, and the largest is as many times as large; the
+            same for all windows of a view. 0 takes windows as they are.
+        mirror: share of images that are mirrored.
+        policy: as for `Augmentation`, the same for all windows of a view.
+    """
+
+    window: int
+    count: int
+    scale: float = 0.0
+    mirror: float = 0.5
+    policy: str = "none"
+
+    def __call__(self, pixels: Tensor, key: Sequence[int]) -> Tensor:
+        """(C, H, W) uint8 -> (count, C, window, window) uint8.
+
+        Raises:
+            BadImage: the image is smaller than a window.
+            ValueError: the policy changes colours, and there are neither one nor three channels.
+        """
+        _check_channels(self.policy, len(pixels))
+        height, width = pixels.shape[1:]
+        if min(height, width) < self.window:
+            raise BadImage(f"an image of {height} x {width} pixels (height x width) is smaller than a window of {self.window}")
+        random = _random(key, 4)
+        tall, wide = (min(side, whole) for side, whole in zip(self._box(random), (height, width), strict=True))
+        tops, lefts = (random.integers(free + 1, size=self.count) for free in (height - tall, width - wide))
+        windows = torch.stack([pixels[:, top : top + tall, left : left + wide] for top, left in zip(tops, lefts, strict=True)])
+        if (tall, wide) != (self.window, self.window):
+            windows = resize(windows, [self.window, self.window], antialias=True)
+        with _seeded(key):
+            view: Tensor = self._transforms()(windows)
+        return view
+
+    def _box(self, random: np.random.Generator) -> tuple[int, int]:
+        """(height, width) of what becomes a window."""
+        if not self.scale:
+            return self.window, self.window
+        area = np.exp(random.uniform(np.log(self.scale), -np.log(self.scale)))
+        ratio = np.exp(random.uniform(-_RATIO, _RATIO))
+        height, width = (max(1, round(self.window * (area * shape) ** 0.5)) for shape in (ratio, 1 / ratio))
+        return height, width
+
+    def _transforms(self) -> v2.Transform:
+        transform = _TRANSFORMS.get(self)
+        if transform is None:
+            transform = _TRANSFORMS[self] = v2.Compose([v2.Identity(), *_flips_and_colours(self.mirror, self.policy)])
+        return transform
+
+
+View = Augmentation | WindowSampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +130,16 @@ class Views:
         final_from: counted from 0.
     """
 
-    early: Augmentation
-    final: Augmentation
+    early: View
+    final: View
     final_from: int
 
-    def __call__(self, epoch: int) -> Augmentation:
+    def __call__(self, epoch: int) -> View:
         """The augmentation of an epoch."""
         return self.final if epoch >= self.final_from else self.early
 
 
-_TRANSFORMS: dict[Augmentation, v2.Transform] = {}  # built once in each process
+_TRANSFORMS: dict[View, v2.Transform] = {}  # built once in each process
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +175,24 @@ class Mixing:
         mixed = image.to(torch.float32, copy=True)
         mixed[box] = partner[box].float()
         return mixed, 1 - sides[0] * sides[1] / (height * width)
+
+
+def _flips_and_colours(mirror: float, policy: str) -> list[v2.Transform]:
+    policies = {"none": [], "trivial": [v2.TrivialAugmentWide()], "rand": [v2.RandAugment()]}
+    return [v2.RandomHorizontalFlip(mirror), *policies[policy]]
+
+
+def _check_channels(policy: str, channels: int) -> None:
+    if policy != "none" and channels not in (1, 3):
+        raise ValueError(f"{policy} changes colours of pictures, not of {channels} channels: take augment none")
+
+
+@contextmanager
+def _seeded(key: Sequence[int]) -> Iterator[None]:
+    """Torch's randomness on the CPU as the key fixes it, and afterwards as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_number(key))  # torch.manual_seed would seed CUDA's generators, too
+        yield
 
 
 def _random(key: Sequence[int], purpose: int) -> np.random.Generator:

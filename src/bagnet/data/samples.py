@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .augment import Augmentation, Mixing
+from .augment import Mixing, View
 from .decode import BadImage
 from .labels import LabelledImages
 from .order import SampleKey
@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     """Images of one step, ready for the network.
 
     Args:
-        images: (B, C, H, W) float32, normalised.
+        images: (B, C, H, W) float32, normalised; or (B, N, C, side, side) some windows of each image.
         targets: (B, K) float32 shares of the classes; of one label, all 1 in one place.
         teacher: (B, K) probabilities or logits that a teacher gave, or (B, 0).
         unreadable: (row, reason) of images that could not be read; another image stands in their place.
@@ -57,7 +57,7 @@ class Samples(Dataset[Batch]):
         images: LabelledImages,
         pixels: Pixels,
         preprocessing: Preprocessing,
-        views: Callable[[int], Augmentation],
+        views: Callable[[int], View],
         mixing: Mixing,
         seed: int,
         teacher: Tensor | None = None,
@@ -78,8 +78,9 @@ class Samples(Dataset[Batch]):
         """A whole batch."""
         unreadable: list[tuple[int, str]] = []
         views, targets, teacher = zip(*(self._sample(epoch, row, unreadable) for epoch, row in keys), strict=True)
-        images = self.preprocessing.normalise(torch.stack(views)).contiguous(memory_format=self.layout)
-        return Batch(images, torch.stack(targets), torch.stack(teacher), unreadable)
+        images = self.preprocessing.normalise(torch.stack(views))
+        pictures = images.flatten(0, -4).contiguous(memory_format=self.layout)
+        return Batch(torch.unflatten(pictures, 0, images.shape[:-3]), torch.stack(targets), torch.stack(teacher), unreadable)
 
     def _sample(self, epoch: int, row: int, unreadable: list[tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor]:
         key = (self.seed, epoch, row)

@@ -23,7 +23,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..data.augment import Augmentation, Mixing, Views
+from ..bag import BagOfFeatures
+from ..data.augment import Augmentation, Mixing, Views, WindowSampling
 from ..data.decode import BadImage
 from ..data.inputs import NetworkInputs
 from ..data.labels import LabelledImages
@@ -31,6 +32,7 @@ from ..data.order import Order
 from ..data.pixels import Pixels
 from ..data.samples import Batch, Samples
 from ..data.transforms import Preprocessing
+from ..geometry import Geometry
 from ..runs.loader import belong_to, interrupts_held_back
 from .checkpoints import BEST, LAST, Best, Checkpoints, Log, WholeFiles
 from .folding import folded
@@ -42,6 +44,7 @@ from .recipe import Recipe
 
 _PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "float64": "64-true"}
 _SELECT_BATCH = 250
+_WINDOWS = 8  # of an image in a step
 CHECKPOINT_STEPS = 500  # between checkpoints, for long epochs; the end of each epoch has one, too
 
 
@@ -92,13 +95,14 @@ def fit(
         Diverged: the loss is not finite any more; the last checkpoint is good.
         OSError: a checkpoint cannot be written; the one before is intact.
     """
-    batches = _Batches(training, select, preprocessing, recipe, teacher, workers, stream, memory_format(network))
+    layout, geometry = memory_format(network), windows_of(network)
+    batches = _Batches(training, select, preprocessing, recipe, teacher, workers, stream, layout, geometry)
     check_unreadable(batches.pixels.unreadable, len(training), recipe)
     weights = None
     if recipe.balance == "loss":
         weights = balanced(training.counts, len(training), training.multilabel)
     module = Training(
-        network.to(memory_format=memory_format(network)),
+        network.to(memory_format=layout),
         recipe,
         batches.order,
         len(training),
@@ -153,11 +157,13 @@ class _Batches(LightningDataModule):
         workers: int,
         stream: bool,
         layout: torch.memory_format,
+        geometry: Geometry | None,
     ) -> None:
         super().__init__()
         self.select, self.preprocessing, self.workers = select, preprocessing, workers
         self.unreadable: dict[int, str] = {}  # row of `select` -> reason
-        shorter = None if recipe.scale else preprocessing.resize
+        views = _views(recipe, preprocessing, geometry)
+        shorter = None if recipe.scale and isinstance(views.early, Augmentation) else preprocessing.resize
         self.pixels = Pixels(training.images, len(preprocessing.mean), shorter, **({"keep": 0} if stream else {}))
         starts = training.images.starts if stream else None
         self.order = Order(
@@ -174,7 +180,7 @@ class _Batches(LightningDataModule):
             training,
             self.pixels,
             preprocessing,
-            _views(recipe, preprocessing),
+            views,
             Mixing(recipe.mixup, recipe.cutmix),
             recipe.seed,
             None if teacher is None else _taught(teacher, recipe, training.multilabel),
@@ -196,7 +202,8 @@ class _Batches(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         prepared = NetworkInputs(self.select.images, self.preprocessing)
-        return DataLoader(prepared, _SELECT_BATCH, collate_fn=self._targets)
+        batch = _SELECT_BATCH if self.preprocessing.crop else 1  # whole photographs are of many sizes, and large
+        return DataLoader(prepared, batch, collate_fn=self._targets)
 
     def _targets(self, batch: Sequence[tuple[int, Tensor | str]]) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) images and (B, K) shares of those that can be read."""
@@ -215,9 +222,18 @@ class _Loader(DataLoader[Batch]):
             return super().__iter__()
 
 
-def _views(recipe: Recipe, preprocessing: Preprocessing) -> Views:
+def windows_of(network: nn.Module) -> Geometry | None:
+    """Of a network each of whose windows is computed by itself, so that a step may have some of them alone; else None."""
+    return network.geometry if isinstance(network, BagOfFeatures) and network.windows_apart else None
+
+
+def _views(recipe: Recipe, preprocessing: Preprocessing, geometry: Geometry | None) -> Views:
     size = preprocessing.crop or 0
     crop = recipe.train_crop or size
+    if not crop and geometry is not None:
+        count = recipe.windows or _WINDOWS
+        sampling = WindowSampling(geometry.size, count, recipe.scale, recipe.mirror, recipe.augment)
+        return Views(sampling, sampling, recipe.epochs)
     if not crop:
         raise ValueError("the preprocessing cuts no square out of images: give the recipe a train_crop")
     early = Augmentation(crop, recipe.scale, recipe.mirror, recipe.augment)

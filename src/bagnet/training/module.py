@@ -18,6 +18,8 @@ from ..data.decode import BadImage
 from ..data.order import Order
 from ..data.samples import Batch
 from ..evaluation.measures import Answers, Measure
+from ..windowed_network import WindowedNetwork
+from .blocks import blocks_of
 from .losses import classification, distillation, logit_distance, sparsity
 from .recipe import Recipe
 
@@ -86,7 +88,14 @@ class Training(LightningModule):
         for module in self.model.modules():
             if self.recipe.freeze or (self.recipe.freeze_norm and isinstance(module, _BatchNorm)):
                 module.training = False
+        for block in self.frozen:
+            block.eval()
         return self
+
+    @property
+    def frozen(self) -> list[nn.Module]:
+        """Blocks that keep their weights, where the recipe trains the last ones alone."""
+        return blocks_of(self.model)[: -self.recipe.blocks] if self.recipe.blocks else []
 
     def on_train_epoch_start(self) -> None:
         self.train()  # Lightning restores the mode of each module by itself
@@ -132,11 +141,7 @@ class Training(LightningModule):
         if batch.unreadable:
             self.unreadable.update(batch.unreadable)
             check_unreadable(self.unreadable, self.images, recipe)
-        evidence = None
-        if recipe.sparsity and isinstance(self.model, BagOfFeatures):
-            logits, evidence = self.model.logits_and_evidence(batch.images)
-        else:
-            logits = self.model(batch.images)
+        logits, evidence = self._answers(batch.images)
         loss = classification(logits, batch.targets, self.multilabel, recipe.label_smoothing, self.class_weights)
         if recipe.distil:
             if recipe.distil_on == "logits":
@@ -152,6 +157,16 @@ class Training(LightningModule):
             raise self._diverged(f"the loss is {float(loss.detach())} at step {self.global_step}")
         self.log("train/loss", loss, prog_bar=True)
         return loss
+
+    def _answers(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits of images or of some windows of each, and the evidence, where the recipe asks for it to be sparse."""
+        if images.ndim == 5:
+            assert isinstance(self.model, WindowedNetwork)
+            features = self.model.features_of(images)
+            return self.model.forward_head(features), self.model.head(features) if self.recipe.sparsity else None
+        if self.recipe.sparsity and isinstance(self.model, BagOfFeatures):
+            return self.model.logits_and_evidence(images)
+        return self.model(images), None
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         images, targets = batch
@@ -186,10 +201,11 @@ class Training(LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
+        still = {id(parameter) for block in self.frozen for parameter in block.parameters()}
         head = {id(parameter) for parameter in self.model.fc.parameters()} if isinstance(self.model, BagOfFeatures) else set()
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in self.model.parameters():
-            parameter.requires_grad_(id(parameter) in head or not recipe.freeze)
+            parameter.requires_grad_(id(parameter) in head or not (recipe.freeze or id(parameter) in still))
             if parameter.requires_grad:
                 key = (id(parameter) in head, recipe.decay_all or parameter.ndim > 1)
                 groups.setdefault(key, []).append(parameter)

@@ -49,6 +49,11 @@ class Recipe:
     train_crop: int = _field(0, "Side of training crops in pixels; 0 for the input size.")
     final_epochs: int = _field(0, "Epochs at the end with crops of the input size, where train_crop is smaller.")
     scale: float = _field(0.0, "Smallest area of a random resized crop, as a share of the image; 0 crops without resizing.")
+    windows: int = _field(
+        0,
+        "Of a windowed network that sees whole images: windows of each image in a step, at random places; 0 for what suits: 8. "
+        "Their scale is of a window's area.",
+    )
     mirror: float = _field(0.5, "Share of images mirrored.")
     augment: Literal["none", "trivial", "rand"] = _field("trivial", "Colours and shapes changed: TrivialAugment or RandAugment.")
     mixup: float = _field(0.0, "Alpha of mixup; 0 for none.")
@@ -62,6 +67,7 @@ class Recipe:
     balance: Literal["none", "loss", "sampler"] = _field("none", "Rare classes count, or are drawn, as often as common ones.")
     sparsity: float = _field(0.0, "Weight of the sum of absolute evidence over windows and classes (Djoumessi et al. 2023).")
     freeze: bool = _field(False, "Fine-tuning: train the head alone.")
+    blocks: int = _field(0, "Fine-tuning: train the head and so many of the last blocks; 0 for all.")
     freeze_norm: bool = _field(False, "Batch normalisation keeps the statistics that it has.")
     backbone_rate: float = _field(1.0, "Fine-tuning: learning rate of all but the head, as a share of the head's.")
     distil: float = _field(0.0, "Share of the loss that asks for the teacher's answers.")

@@ -29,8 +29,9 @@ from ..runs.store import Store, claim, held_settings
 from ..zoo.external import ExternalNetwork, open_classifier
 from ..zoo.load import load, untrained_model, with_head
 from ..zoo.networks import build
+from .blocks import blocks_of
 from .checkpoints import LAST, STEADY
-from .fitting import fit
+from .fitting import fit, windows_of
 from .normalisation import check_normalisation
 from .processes import rank, ranks
 from .recipe import LENGTHS, Recipe, finetuning
@@ -109,7 +110,7 @@ def train(
     preprocessing = preprocessing or (start.transform if start is not None else Preprocessing())
     torch.manual_seed(recipe.seed)
     network, shape = _network(shape, start, images, len(preprocessing.mean))
-    _check_recipe(recipe, network, shape.name, start)
+    _check_recipe(recipe, network, shape.name, start, preprocessing)
     check_val(source, images)
     if isinstance(network, BagOfFeatures):
         for side in filter(None, (preprocessing.crop, recipe.train_crop)):
@@ -238,13 +239,24 @@ def finetune(
     return train(source, out, chosen, start=start, **rest)
 
 
-def _check_recipe(recipe: Recipe, network: nn.Module, name: str, start: BagOfFeatures | None) -> None:
+def _check_recipe(
+    recipe: Recipe, network: nn.Module, name: str, start: BagOfFeatures | None, preprocessing: Preprocessing
+) -> None:
     """Whether what the recipe asks for can be done with the network."""
     if not isinstance(network, BagOfFeatures):
         plain = Recipe()
         for field in ("sparsity", "freeze", "backbone_rate"):
             if getattr(recipe, field) != getattr(plain, field):
                 raise ValueError(f"{field} is for BagNets, which have evidence and a head of their own; {name} is none")
+    sampled = windows_of(network) is not None and preprocessing.crop is None and not recipe.train_crop
+    if recipe.windows and not sampled:
+        raise ValueError(f"windows are sampled of whole images by windowed networks alone; {name} is trained on crops")
+    if recipe.cutmix and sampled:
+        raise ValueError("cutmix puts a box of an image into another, and windows at random places have no such box: take mixup")
+    if recipe.blocks and (start is None or recipe.freeze):
+        raise ValueError("blocks trains the last blocks of weights to start from: name some, and leave freeze out")
+    if recipe.blocks and recipe.blocks > len(blocks_of(network)):
+        raise ValueError(f"blocks must be at most {len(blocks_of(network))}, as {name} has no more, got {recipe.blocks}")
     if recipe.freeze and start is None:
         raise ValueError("freeze trains the head alone, on weights that are good already: name some to start from")
 
