@@ -87,6 +87,13 @@ def test_the_first_page_needs_no_extra(tmp_path: Path, monkeypatch: pytest.Monke
     assert (settings["top"], settings["runtime"], settings["precision"]) == (5, "torch", "float32")
 
 
+def test_a_probe_needs_the_core_alone() -> None:
+    extras = "{'lightning', 'datasets', 'captum', 'openvino', 'onnxruntime'}"
+    code = f"import sys, bagnet; bagnet.probe; print({extras} & set(sys.modules))"
+    process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert process.stdout == "set()\n"
+
+
 def test_help_needs_no_torch() -> None:
     code = "import sys; from bagnet.cli import main\ntry: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
     process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

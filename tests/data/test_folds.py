@@ -79,4 +79,8 @@ def test_whole_groups_are_held_out() -> None:
     names = images.images.names
     group_of = dict(zip(names, groups, strict=True))
     assert not {group_of[name] for name in rest.images.names} & {group_of[name] for name in held.images.names}
+    rest, held = hold_out(labelled([0] * 30 + [1] * 4), 0.1, [str(row // 2) for row in range(34)])
+    assert (rest.counts.tolist(), held.counts.tolist()) == ([26, 2], [4, 2]), "two groups of the rare class: one on each side"
+    with pytest.raises(BadLabels, match="class b has 1 group, fewer than 2 folds: give it more, or leave the class out"):
+        hold_out(labelled([0, 0, 1, 1]), 0.5, ["x", "y", "z", "z"])
     assert [part.images.names for part in hold_out(images, 0.2)] == [part.images.names for part in images.hold_out(0.2)]

@@ -33,29 +33,36 @@ def folds(images: LabelledImages, count: int, groups: Sequence[str] | None = Non
     """
     if count < 2:
         raise BadLabels(f"images are dealt into two folds at least, got {count}")
-    members = _members(len(images), groups)
-    held = _shares(images, members)
-    _check(images, members, count, groups is not None)
-    dealt = np.zeros((count, held.shape[1]))
-    fold_of = np.zeros(len(images), np.int64)
-    order = np.random.default_rng(0).permutation(len(members))
-    for unit in order[np.argsort(-held[order].sum(1), kind="stable")]:
-        fold = int((dealt @ held[unit]).argmin())
-        dealt[fold] += held[unit]
-        fold_of[members[unit]] = fold
-    return fold_of
+    return _dealt(images, np.ones(count), groups)
 
 
 def hold_out(images: LabelledImages, share: float, groups: Sequence[str] | None = None) -> tuple[LabelledImages, LabelledImages]:
     """(the rest, about a share of the images to select on), as `LabelledImages.hold_out`, but groups are never divided.
 
+    Of each class the share is as near as groups allow.
+
     Raises:
-        BadLabels: there are fewer groups of a class than would fill both sides.
+        BadLabels: a class has one group alone, which cannot lie on both sides.
     """
     if groups is None:
         return images.hold_out(share)
-    held = folds(images, max(2, round(1 / share)), groups) == 0
+    held = _dealt(images, np.array([share, 1 - share]), groups) == 0
     return images.take(np.flatnonzero(~held)), images.take(np.flatnonzero(held))
+
+
+def _dealt(images: LabelledImages, sizes: NDArray[np.float64], groups: Sequence[str] | None) -> Ints:
+    """(N,) into which part each image comes, of parts that are to be of such sizes in proportion."""
+    members = _members(len(images), groups)
+    held = _shares(images, members)
+    _check(images, members, len(sizes), groups is not None)
+    filled = np.zeros((len(sizes), held.shape[1]))
+    part_of = np.zeros(len(images), np.int64)
+    order = np.random.default_rng(0).permutation(len(members))
+    for unit in order[np.argsort(-held[order].sum(1), kind="stable")]:
+        part = int((filled @ held[unit]).argmin())
+        filled[part] += held[unit] / sizes[part]
+        part_of[members[unit]] = part
+    return part_of
 
 
 def _members(images: int, groups: Sequence[str] | None) -> list[Ints]:

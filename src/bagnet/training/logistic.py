@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Kind = Literal["softmax", "sigmoid", "ordinal"]
-PENALTIES: tuple[float, ...] = tuple(float(value) for value in np.logspace(1, -4, 11))  # from strong to weak
+PENALTIES: tuple[float, ...] = (10, 3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4)  # from strong to weak
 _STEPS = 1000  # of L-BFGS at most
 
 

@@ -119,7 +119,8 @@ def _measured(evaluation: Evaluation) -> str:
 def _penalty_curves(losses: Sequence[tuple[Geometry, Floats]]) -> Picture:
     """Of every kind of windows, with the lowest marked."""
     figure, panels = side_by_side([9.5], 3.9)
-    heading(figure, "Which windows, and how strongly is the head held back?", "Loss on images that a head did not learn from")
+    windows = "Which windows, and how" if len(losses) > 1 else "How"
+    heading(figure, f"{windows} strongly is the head held back?", "Loss on images that a head did not learn from")
     axes = figure.add_subplot(panels[0])
     colours = model_colours([geometry.size for geometry, _ in losses])
     for (geometry, of_penalties), colour in zip(losses, colours, strict=True):
@@ -127,6 +128,8 @@ def _penalty_curves(losses: Sequence[tuple[Geometry, Floats]]) -> Picture:
         axes.plot(PENALTIES, of_penalties, color=colour, lw=1.6, marker=".", label=windows_in_words(geometry))
         axes.plot(PENALTIES[lowest], of_penalties[lowest], "o", color=colour, ms=8, mfc="none")
     axes.set_xscale("log")
+    axes.set_xticks(PENALTIES, [f"{penalty:g}" for penalty in PENALTIES])
+    axes.minorticks_off()
     labels(axes, "penalty on squared weights of standardised features (circle: chosen)", "cross-entropy, classes alike")
     quiet_frame(axes, "y")
     legend(axes)
