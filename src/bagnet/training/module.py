@@ -219,7 +219,8 @@ class Training(LightningModule):
         ]
         optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
-            optimiser = torch.optim.AdamW(parameters, fused=True)
+            # Lightning clips no gradient of a fused optimiser in mixed precision.
+            optimiser = torch.optim.AdamW(parameters, fused=not (recipe.precision == "bf16" and recipe.clip))
         else:
             optimiser = torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
         rates = LambdaLR(optimiser, lambda step: learning_rate(recipe, step, self.steps))

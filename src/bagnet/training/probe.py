@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -154,22 +155,14 @@ def probe(
         good = np.setdiff1d(np.arange(len(images)), list(bad))
         trials = _Trials(how, images.take(good), fold_of[good], candidates, [each.values[good] for each in vectors])
         choice = trials.best()
-        seconds = time.perf_counter() - begun
-        crossed = trials.evaluation(choice, Path(fspath(source)).name, seconds)
+        name = Path(fspath(source)).name
+        crossed = trials.evaluation(choice, name, time.perf_counter() - begun)
         trials.tell(choice, crossed)
         trials.write_log(folder / LOG, choice)
-        card = trials.card(choice, crossed)
-        card = replace(
-            card,
-            name=f"{card.architecture.name}.{tag}",
-            licence=licence,
-            trained_on=trained_on or Path(fspath(source)).name,
-            command=command,
-            notes=f"{_about(start)} {notes}".strip(),
-        )
-        unreadable = tuple((images.images.names[row], reason) for row, reason in sorted(bad.items()))
-        network = trials.network(choice)
-        run = finished(network, card, source, folder, unreadable, workers, lambda result: _on_runtime(result, how))
+        words = {"licence": licence, "trained_on": trained_on or name, "command": command}
+        card = replace(trials.card(choice, crossed, tag), **words, notes=f"{_about(start)} {notes}".strip())
+        skipped = tuple((images.images.names[row], reason) for row, reason in sorted(bad.items()))
+        run = finished(trials.network(choice), card, source, folder, skipped, workers, partial(_on_runtime, how=how))
         run = replace(run, cross_validation=crossed)
         shown = trials.images if run.evaluation is None else _images(source, how, "val")
         probe_report(folder, run, trials.curves(choice), shown)
@@ -261,14 +254,14 @@ class _Trials:
             network.fc.bias.copy_(torch.from_numpy(head.bias))
         return network.eval()
 
-    def card(self, choice: Choice, crossed: Evaluation) -> Card:
+    def card(self, choice: Choice, crossed: Evaluation, tag: str) -> Card:
         """With what cross-validation says of it."""
         start = self.candidates[choice.features]
         measured = (
             f"by cross-validation in {self.how.folds} folds, of heads that neither learnt from an image nor were chosen by it"
         )
         return Card(
-            name=start.name,
+            name=f"{start.name}.{tag}",
             architecture=replace(start.architecture, num_classes=len(self.images.classes)),
             classes=self.images.classes,
             preprocessing=start.transform,
