@@ -2,8 +2,8 @@
 
     python benchmarks/lesions.py IDRID --model runs/retina/windowed64s32.mine.safetensors
 
-IDRID is a folder with `lesions.csv` (columns `file` and `mask`) and the photographs and masks in `lesions/`; the bits 1, 2, 4 and 8
-of a mask are kinds of lesions. The model was trained without these photographs, and without any mask. A window is on a lesion
+IDRID is a folder with `lesions.csv` (columns `file` and `mask`) and the photographs and masks in `lesions/`; the bits 1, 2, 4 and
+8 of a mask are kinds of lesions. The model was trained without these photographs, and without any mask. A window is on a lesion
 where it holds a pixel of one; what positive evidence lies on such windows is compared with what would if it lay everywhere alike
 ("chance", the share of such windows).
 """

@@ -248,3 +248,9 @@ def test_the_last_blocks_alone() -> None:
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert names == {"network.3.weight", "network.3.bias", "fc.weight", "fc.bias"}
     assert [layer.training for layer in model.network] == [False, False, True, True, True, True, True]
+
+
+@pytest.mark.parametrize(("precision", "clip", "fused"), [("float32", 1.0, True), ("bf16", 1.0, False), ("bf16", 0.0, True)])
+def test_no_fused_optimiser_where_lightning_could_not_clip(precision: str, clip: float, fused: bool) -> None:
+    module, _ = training(Fixed([[0.0]]), precision=precision, clip=clip)
+    assert module.configure_optimizers()["optimizer"].defaults["fused"] is fused

@@ -159,7 +159,7 @@ def probe(
         crossed = trials.evaluation(choice, name, time.perf_counter() - begun)
         trials.tell(choice, crossed)
         trials.write_log(folder / LOG, choice)
-        words = {"licence": licence, "trained_on": trained_on or name, "command": command}
+        words: dict[str, Any] = {"licence": licence, "trained_on": trained_on or name, "command": command}
         card = replace(trials.card(choice, crossed, tag), **words, notes=f"{_about(start)} {notes}".strip())
         skipped = tuple((images.images.names[row], reason) for row, reason in sorted(bad.items()))
         run = finished(trials.network(choice), card, source, folder, skipped, workers, partial(_on_runtime, how=how))
