@@ -328,3 +328,19 @@ def test_groups_are_held_out_whole(tmp_path: Path, quick: Recipe) -> None:
     train(tmp_path / "data", tmp_path / "run", short, group="part", **keywords)
     with pytest.raises(ValueError, match="no CSV says what the images belong to in a column 'patient'"):
         train(tmp_path / "data", tmp_path / "other", short, group="patient", **keywords)
+
+
+@pytest.mark.usefixtures("_without_page")
+def test_a_start_that_may_have_seen_the_images_is_said(
+    data: Path, tmp_path: Path, quick: Recipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    start = windowed("tests.training.conftest:plain", 9, 4)
+    assert start.card is not None
+    said = "was trained on textures.npz: it may have seen the images to select on"
+    for trained_on, expected in (("photos", False), ("textures.npz", True)):
+        start.card = replace(start.card, preprocessing=replace(PREPROCESSING, crop=None), trained_on=trained_on)
+        caplog.clear()
+        with caplog.at_level("INFO", "bagnet"):
+            train(data, tmp_path / trained_on, quick.changed(epochs=1, windows=1), start=start)
+        assert (said in caplog.text) is expected

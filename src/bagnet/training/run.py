@@ -144,6 +144,9 @@ def train(
             taught = mean_answers(opened, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
         _say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
         _say(f"{recipe.epochs} epochs in batches of {recipe.batch_size}")
+        name = trained_on or Path(fspath(source)).name
+        if start is not None and start.card is not None and start.card.trained_on == name:
+            _say(f"{start.card.name} was trained on {name}: it may have seen the images to select on, which then flatter it")
         if empty := int((training.counts == 0).sum()):
             _say(f"{empty} of {len(images.classes)} classes have no image to train on")
         fitted = fit(
@@ -170,7 +173,7 @@ def train(
             preprocessing=preprocessing,
             multilabel=images.multilabel,
             licence=licence,
-            trained_on=trained_on or Path(fspath(source)).name,
+            trained_on=name,
             command=command,
             notes=notes,
             more={"recipe": recipe.to_dict()},
