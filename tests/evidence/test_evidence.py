@@ -241,3 +241,12 @@ def test_the_indices_of_classes_among_the_models(evidence: Evidence) -> None:
     assert evidence.indices_among(evidence.classes) == [0, 1, 2]
     more = ClassNames([ClassName(("before",)), *list(evidence.classes)[::-1], ClassName(("after",))])
     assert evidence.indices_among(more) == [3, 2, 1]
+
+
+def test_evidence_that_cancels_out_is_allowed_the_rounding_of_what_it_is_the_sum_of() -> None:
+    """A logit near 0, of windows at +-1: float32 knows it to 1e-7 of these, not of itself."""
+    values = np.resize(np.array([1.0, -1.0], np.float32), (1, 4, 4))
+    rest = (Geometry(9, 8), Placement.identity(33, 33), ClassNames.numbered(1), Image.new("RGB", (33, 33)))
+    assert Evidence(values, np.array([1e-6]), *rest).top(1)[0].logit == 1e-6
+    with pytest.raises(ValueError, match="2e-05 away from its logit, more than 1e-05 of the logits' size"):
+        Evidence(values, np.array([2e-5]), *rest)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..figures.picture import Picture
     from .dense_map import DenseMap
 
-TOLERANCE = 1e-5  # of the largest logit: how far the mean of a map may lie from its logit in float32
+TOLERANCE = 1e-5  # how far the mean of a map may lie from its logit in float32, as a share of what `_scale` says
 _FORMAT = 1
 
 Floats = NDArray[np.floating[Any]]
@@ -122,11 +122,11 @@ class Evidence:
             raise ValueError(f"evidence of shape {self.values.shape} with logits {self.logits.shape}, expected {expected}")
         if self.image.size != self.placement.image_size:
             raise ValueError(f"an image of {self.image.size} pixels, placed as one of {self.placement.image_size}")
-        largest = max(float(np.abs(self.logits).max()), abs(self.left_out) if isfinite(self.left_out) else 0.0)
+        largest = max(_scale(self.logits, self.values), abs(self.left_out) if isfinite(self.left_out) else 0.0)
         error = float(np.abs(self.values.mean((1, 2), dtype=np.float64) - self.logits).max())
         if not error <= TOLERANCE * largest:  # so written, NaN fails too
             raise ValueError(
-                f"the mean of a map is {error:g} away from its logit, more than {TOLERANCE:g} of the largest ({largest:g}): "
+                f"the mean of a map is {error:g} away from its logit, more than {TOLERANCE:g} of the logits' size ({largest:g}): "
                 "the network computed in too low a precision (model.float() mends that), or its weights are not finite"
             )
         self.values.setflags(write=False)
@@ -438,6 +438,11 @@ class Evidence:
 
     def _prediction(self, index: int, probabilities: Floats) -> Prediction:
         return Prediction(index, str(self.classes[index]), float(self.logits[index]), float(probabilities[index]))
+
+
+def _scale(logits: Floats, values: Floats) -> float:
+    """The largest logit, or the largest mean of absolute evidence, where evidence for and against it all but cancels out."""
+    return float(max(np.abs(logits).max(), np.abs(values).mean((1, 2), dtype=np.float64).max()))
 
 
 def _held(positions: NDArray[np.float64], geometry: Geometry, count: int) -> NDArray[np.float64]:
