@@ -2,9 +2,9 @@
 
     python benchmarks/retina.py IDRID retina
 
-IDRID is a folder with `grading.csv` (columns `file`, `split`, `retinopathy_grade`), its photographs in `grading/`, and `lesions.csv`,
-whose column `same_photograph_in_grading` says which of them have masks of lesions, too: these are left out of training, so
-that maps may be compared with the masks.
+IDRID is a folder with `grading.csv` (columns `file`, `split`, `retinopathy_grade`), its photographs in `grading/`, and
+`lesions.csv`, whose column `same_photograph_in_grading` says which of them have masks of lesions, too: these are left out of
+training, so that maps may be compared with the masks.
 """
 
 from __future__ import annotations
