@@ -41,7 +41,7 @@ def test_import_takes_little_longer_than_torch() -> None:
 
 @pytest.mark.slow
 def test_explaining_a_photograph_takes_little_longer_than_torch(tmp_path: Path) -> None:
-    assert ratio(sys.executable, "-m", "bagnet", "explain", str(PHOTO), "--out", str(tmp_path)) <= 2.5
+    assert ratio(sys.executable, "-m", "bagnet", "explain", str(PHOTO), "--out", str(tmp_path)) <= 4
 
 
 # What README's first page shows runs without any extra.
