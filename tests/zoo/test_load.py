@@ -20,6 +20,7 @@ from bagnet.model import BagNet
 from bagnet.weights import BadCheckpoint, storable, write
 from bagnet.zoo.catalogue import UnknownModel, published
 from bagnet.zoo.load import create, load
+from bagnet.zoo.names import DEFAULT
 
 Small = Callable[..., BagNet]
 
@@ -251,3 +252,9 @@ def test_published_weights_by_name_and_by_path(publication: Path, way: str, smal
     assert model.card.name == "bagnet33.small"
     assert model.card.licence == "MIT"
     assert model.card.source_sha256 == hashlib.sha256(publication.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["bagnet9s4.tiny_in200", "bagnet33.orig_in1k", DEFAULT])
+def test_strides_that_a_named_model_has_not(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: its card says what it is, .*: leave strides=\(2, 2, 2, 2\) out"):
+        load(name, strides=(2, 2, 2, 2))

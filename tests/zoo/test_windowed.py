@@ -104,6 +104,8 @@ def test_other_windows_over_the_same_weights() -> None:
     ("arguments", "reason"),
     [
         ({"window": 0}, "window must be a whole number >= 1"),
+        ({"window": "20"}, "window must be a whole number >= 1, got '20'"),
+        ({"window": 20.5, "scale": 30}, "window must be a whole number >= 1, got 20.5"),
         ({"window": 20, "stride": 0}, "stride must be a whole number >= 1"),
         ({"window": 20, "scale": 19}, "scale must be 'native' or at least as many pixels as a window, 20, got 19"),
         ({"window": 20, "scale": "large"}, "scale must be 'native'"),
@@ -123,3 +125,47 @@ def test_what_cannot_be_windowed() -> None:
         windowed(DEFAULT, 128, classes=["cat"])
     with pytest.raises(ValueError, match="does not answer an image with one row of logits"):
         windowed(nn.Conv2d(3, 2, 3), 20)
+    with pytest.raises(ValueError, match=r"takes no image of 3 x 224 x 224 \(.*\): its preprocessing must say what it takes"):
+        windowed(nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 20)
+
+
+def test_a_module_in_training_is_left_as_it_is() -> None:
+    normalised = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    before = {name: value.clone() for name, value in normalised.train().state_dict().items()}
+    windowed(normalised, 20, preprocessing=PREPARED)  # one image alone would have no statistics of its channels
+    assert all(torch.equal(value, before[name]) for name, value in normalised.state_dict().items())
+    assert all(module.training for module in normalised.modules())
+
+
+def test_the_network_inside_a_wrapper_is_taken() -> None:
+    wrapped = windowed(nn.DataParallel(small()), 20, preprocessing=PREPARED)
+    assert wrapped.architecture == windowed(small(), 20, preprocessing=PREPARED).architecture
+    assert wrapped.architecture.head == "5"
+    with pytest.raises(ValueError, match="is a bag of local features already"):
+        windowed(nn.DataParallel(bagnet.create("bagnet9")), 20)
+
+
+def test_a_trusted_file_is_given_other_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_networks.py").write_text(
+        "from torch import nn\n"
+        "def small(num_classes=3, in_channels=3):\n"
+        "    body = [nn.Conv2d(in_channels, 6, 5, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]\n"
+        "    return nn.Sequential(*body, nn.Linear(6, num_classes))\n"
+        "def fixed(width):\n"
+        "    return small()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path, builder = tmp_path / "mine.safetensors", "my_networks:small"
+    windowed(builder, 20, scale="native").save(path)
+    assert windowed(path, 30, scale="native", trust=[builder]).name == "windowed30s15"
+    assert bagnet.load(path, trust=builder).name == "windowed20s10"
+    with pytest.raises(ValueError, match="trust it by name first"):
+        bagnet.load(path, trust=f"{builder}er")  # of which the name is but a part
+    with pytest.raises(ValueError, match=r"my_networks:fixed: cannot be called without arguments \(missing .*'width'\): name a"):
+        windowed("my_networks:fixed", 20)
+
+
+def test_a_file_of_a_module_that_needs_more_to_be_built(tmp_path: Path) -> None:
+    windowed(small(), 20, preprocessing=PREPARED).save(tmp_path / "mine.safetensors")
+    with pytest.raises(ValueError, match=r"container:Sequential: cannot be called with num_classes and in_channels \("):
+        bagnet.load(tmp_path / "mine.safetensors", trust=["torch.nn.modules.container:Sequential"])

@@ -20,7 +20,7 @@ from ..model import BagNet
 from ..progress import Listener, unheard
 from ..weights import State
 from ..windowed_network import WindowedNetwork
-from .catalogue import bundled_weights, published, published_as, published_by_content, unknown, untrained
+from .catalogue import bundled_weights, card_of, published, published_as, published_by_content, unknown, untrained
 from .checkpoint import architecture_of, load_strictly, read
 from .fetch import check, fetch
 from .names import DEFAULT, bundled
@@ -133,8 +133,10 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Lis
     name = DEFAULT if name == "default" else name
     path = Path(name)
     if name in bundled():
+        _check_strides(name, card_of(name), strides)
         return bundled_weights(name)
     if name in published():
+        _check_strides(name, card_of(name), strides)
         return _published(fetch(published()[name].source, progress), published()[name])  # type: ignore[arg-type]
     if path.is_dir():
         raise IsADirectoryError(f"{name}: is a folder; name a file of weights in it")
@@ -144,8 +146,7 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Lis
         return _published(path, card_by_name)
     state, card = read(path)
     if card is not None:
-        if strides is not None and strides != getattr(card.architecture, "strides", None):
-            raise ValueError(f"{name}: its card says what it is, {card.architecture.name}: leave strides={strides} out")
+        _check_strides(name, card, strides)
         return state, card
     architecture = architecture_of(state, name, strides)
     if strides is None and (known := published_by_content(path)) is not None:
@@ -157,6 +158,12 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Lis
         notes=f"Read from {path.name}, which has no card: preprocessing, strides and class names are assumed.",
     )
     return state, card
+
+
+def _check_strides(name: str, card: Card, strides: tuple[int, int, int, int] | None) -> None:
+    """ValueError: strides are asked for that the card's network has not."""
+    if strides is not None and strides != getattr(card.architecture, "strides", None):
+        raise ValueError(f"{name}: its card says what it is, {card.architecture.name}: leave strides={strides} out")
 
 
 def _published(path: Path, card: Card) -> tuple[State, Card]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
+from inspect import signature
 from math import floor
 from typing import Any
 
@@ -88,6 +89,7 @@ def with_authors_weights(text: str) -> tuple[nn.Module, Card]:
 
 def check_trust(name: str, network: str, trust: Collection[str]) -> None:
     """A file of weights must not choose which of the installed code is run. ValueError: it would."""
+    trust = (trust,) if isinstance(trust, str) else trust  # of which a part of the path is none
     library, _ = _parts(network)
     if library not in ("timm", "torchvision", *_OWN) and network not in trust:
         raise ValueError(
@@ -96,12 +98,22 @@ def check_trust(name: str, network: str, trust: Collection[str]) -> None:
 
 
 def count_logits(network: nn.Module, preprocessing: Preprocessing) -> int:
-    """How many a network gives, by asking it. ValueError: it does not answer an image with one row of logits."""
+    """How many a network in eval mode gives, by asking it.
+
+    Raises:
+        ValueError: it takes no images as the preprocessing makes them, or does not answer an image with one row of logits.
+    """
     import torch
 
-    side = preprocessing.crop or 224
-    with torch.inference_mode():
-        answer = network(like_weights(torch.zeros(1, len(preprocessing.mean), side, side), network))
+    side, channels = preprocessing.crop or 224, len(preprocessing.mean)
+    try:
+        with torch.inference_mode():
+            answer = network(like_weights(torch.zeros(1, channels, side, side), network))
+    except Exception as error:  # whatever a network raises on what it does not take
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(
+            f"the network takes no image of {channels} x {side} x {side} ({reason}): its preprocessing must say what it takes"
+        ) from None
     if not isinstance(answer, Tensor) or answer.ndim != 2:
         raise ValueError("the network does not answer an image with one row of logits")
     return answer.shape[1]
@@ -157,7 +169,21 @@ def _imported(text: str, **options: Any) -> nn.Module:
     function = getattr(module, name, None)
     if not callable(function):
         raise UnknownModel(f"{text}: {path} has no function {name}")
+    _check_call(text, function, options)
     network = function(**options)
     if not isinstance(network, nn.Module):
         raise ValueError(f"{text}: returns a {type(network).__name__}, not a torch.nn.Module")
     return network
+
+
+def _check_call(text: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """ValueError: what is to build a network cannot be called so."""
+    try:
+        signature(function).bind(**options)
+    except TypeError as error:
+        called = f"with {' and '.join(options)}" if options else "without arguments"
+        raise ValueError(
+            f"{text}: cannot be called {called} ({error}): name a function that can and returns the network"
+        ) from None
+    except ValueError:  # of code that is not Python's the signature may be unknown
+        pass

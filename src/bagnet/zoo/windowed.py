@@ -65,11 +65,11 @@ def windowed(
     """
     whole, shape, card = _whole(network, preprocessing, classes, trust)
     transform = card.preprocessing
+    stride = max(1, window // 2) if stride is None and isinstance(window, int) else stride
+    architecture = Windowed(shape.network, window, stride, "", resize, shape.num_classes, shape.in_channels)
     if scale is None:
         scale = transform.resize or transform.crop or "native"
     check_scale(scale, window)
-    stride = max(1, window // 2) if stride is None else stride
-    architecture = Windowed(shape.network, window, stride, "", resize, shape.num_classes, shape.in_channels)
     with exact(whole):
         architecture = _fitted(whole, architecture, transform.crop or transform.resize)
     model = WindowedNetwork(whole, architecture)
@@ -127,6 +127,8 @@ def _whole(
     trust: Collection[str],
 ) -> tuple[nn.Module, ExternalArchitecture, Card]:
     """The classifier with its head on, as a copy; who builds it; and what it is."""
+    while isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):  # a copy is of the network inside
+        network = network.module
     opened = network if isinstance(network, nn.Module) else open_classifier(network, trust=trust)
     if not isinstance(opened, BagOfFeatures | ExternalNetwork):
         return _of_module(opened, preprocessing or Preprocessing(), classes)
@@ -148,11 +150,13 @@ def _whole(
 def _of_module(
     module: nn.Module, preprocessing: Preprocessing, classes: Sequence[str] | None
 ) -> tuple[nn.Module, ExternalArchitecture, Card]:
-    count = count_logits(module, preprocessing)
+    module = deepcopy(module)
+    with exact(module):
+        count = count_logits(module, preprocessing)
     names = ClassNames.numbered(count) if classes is None else ClassNames.from_words(classes)
     kind = type(module)
     shape = ExternalArchitecture(f"{kind.__module__}:{kind.__qualname__}", count, len(preprocessing.mean))
-    return deepcopy(module), shape, Card(kind.__name__.lower(), shape, names, preprocessing, licence="unknown")
+    return module, shape, Card(kind.__name__.lower(), shape, names, preprocessing, licence="unknown")
 
 
 def _fitted(whole: nn.Module, architecture: Windowed, usual: int | None) -> Windowed:
