@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import bagnet
 from bagnet.evidence import tiled
 
 from .conftest import Run, assert_refused
@@ -233,3 +234,22 @@ def test_a_large_photograph(run: Run, weights: Path, photograph: Path, tmp_path:
     assert record["shown"]["probability"] == pytest.approx(whole["shown"]["probability"], rel=1e-4)
     assert record["windows"][0]["box"] == whole["windows"][0]["box"]
     assert record["grid"] == whole["grid"]
+
+
+def test_a_network_of_somebody_is_trusted_by_name(
+    run: Run, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trusted_networks.py").write_text(
+        "from torch import nn\n"
+        "def small(num_classes=3, in_channels=3):\n"
+        "    body = [nn.Conv2d(in_channels, 6, 5, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]\n"
+        "    return nn.Sequential(*body, nn.Linear(6, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path, builder = tmp_path / "mine.safetensors", "trusted_networks:small"
+    bagnet.windowed(builder, 20, scale=40).save(path)
+    words = ("--model", path, "--out", tmp_path / "out")
+    assert_refused(run("explain", photograph, *words), "trust it by name first")
+    assert run("explain", photograph, *words, "--trust", builder).code == 0
+    assert run("predict", photograph, "--model", path, "--out", tmp_path / "table.csv", "--trust", builder).code == 0
+    assert run("models", "convert", path, "--out", tmp_path / "copy.safetensors", "--trust", builder).code == 0

@@ -173,6 +173,20 @@ def test_large_windows_are_drawn_over_the_photograph_where_all_of_them_lie() -> 
     assert float(large.picture(0, scale=9.0).figure.axes[1].images[1].get_clim()[1]) == 9.0
 
 
+def test_a_finer_map_is_drawn_whatever_its_windows_overlap() -> None:
+    """Windows of 16 px every 16, and a map of them every 8, which is drawn as it is, not the decision's."""
+    values = np.zeros((2, 2, 2), np.float32)
+    names = ClassNames([ClassName(("plain",)), ClassName(("stripes",))])
+    apart = Evidence(
+        values, values.mean((1, 2)), Geometry(16, 16), Placement.identity(32, 32), names, Image.new("RGB", (32, 32), GREEN)
+    )
+    finer = DenseMap(torch.full((1, 1, 3, 3), 5.0), origin=0, stride=8)
+    assert is_coarse(Geometry(16, 8), 3, 3)
+    drawn = Drawn(apart.picture("stripes", finer=finer))
+    assert near(drawn.at(MAP, 14, 14), ANCHORS[-1])
+    assert not any("the mean of the windows" in text.get_text() for text in drawn.axes[ANSWERS].texts)
+
+
 def test_a_finer_map_lies_on_its_own_cells(evidence: Evidence) -> None:
     """A map at every pixel, from the centre of the first window on, without outlines."""
     values = torch.zeros(1, 1, 17, 25)

@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .classifiers import digest_of, network, preprocessing
-from .options import AsJson, BatchSize, Calibration, Data, Model, Overwrite, Precision, Runtime, Seed, Split, WholeSize, Workers
+from .options import (
+    AsJson,
+    BatchSize,
+    Calibration,
+    Data,
+    Model,
+    Overwrite,
+    Precision,
+    Runtime,
+    Seed,
+    Split,
+    Trust,
+    WholeSize,
+    Workers,
+)
 from .output import print_problems, print_table
 from .progress import progress_bar
 
@@ -27,6 +41,7 @@ def audit(
     confusions: Annotated[int, typer.Option(metavar="N", min=0, help="How many of the most common kinds of mistake.")] = 10,
     seed: Seed = 0,
     size: WholeSize = None,
+    trust: Trust = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
@@ -43,7 +58,7 @@ def audit(
     """
     from ..studies.audit.run import audit as run
 
-    ready = network(model, runtime, precision, calibration, prepared=True)
+    ready = network(model, runtime, precision, calibration, trust=trust, prepared=True)
     with progress_bar() as progress:
         result = run(
             ready,

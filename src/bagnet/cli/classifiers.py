@@ -24,6 +24,7 @@ def network(
     precision: str = "float32",
     calibration: Path | None = None,
     prepared: bool = False,
+    trust: Sequence[str] | None = None,
 ) -> Classifier:
     """The model that goes by a name, "" for the bundled one, on a runtime.
 
@@ -33,16 +34,18 @@ def network(
         precision: in which.
         calibration: for int8.
         prepared: also for torch in float32, where the model itself would do: it is faster so and exact, and pays for many images.
+        trust: import paths whose code may be run where the card of a windowed network's file names them.
 
     Raises:
-        ValueError: there is no such model, runtime or precision; or calibration without int8.
+        ValueError: there is no such model, runtime or precision; its file names code that is not trusted; or calibration
+            without int8.
     """
     from ..zoo.load import load
     from ..zoo.names import DEFAULT
 
     _check_calibration(precision, calibration)
     with progress_bar() as progress:
-        model = load(name or DEFAULT, progress=progress)
+        model = load(name or DEFAULT, trust=trust or (), progress=progress)
     if (runtime, precision) == ("torch", "float32") and not prepared:
         return model
     return _on_runtime(model, runtime, precision, calibration)

@@ -15,7 +15,7 @@ import typer
 
 from .classifiers import network, preprocessing
 from .completion import among
-from .options import AsJson, Calibration, Model, Precision, Runtime, WholeSize
+from .options import AsJson, Calibration, Model, Precision, Runtime, Trust, WholeSize
 from .output import print_problems
 from .progress import progress_bar
 
@@ -57,6 +57,7 @@ def explain(
             show_default="the model's",
         ),
     ] = None,
+    trust: Trust = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
@@ -69,7 +70,7 @@ def explain(
     from ..evidence import explain as explain_image
     from ..files import naming
 
-    ready = network(model, runtime, precision, calibration)
+    ready = network(model, runtime, precision, calibration, trust=trust)
     transform = preprocessing(ready, size)
     wanted = [ready.classes.find(name) for name in targets or ()]
     rival = None if versus is None else ready.classes.find(versus)

@@ -184,6 +184,7 @@ def convert(
         typer.Option(metavar="X", min=0, help="Share of the largest logit that one layer's rounding may cost."),
     ] = 1e-2,
     half: Annotated[bool, typer.Option("--half", help="Store convolutions in float16: half the bytes, other logits.")] = False,
+    trust: Trust = None,
     as_json: AsJson = False,
 ) -> None:
     """Write published weights as safetensors with their card inside; on request, measure and mend them first.
@@ -202,7 +203,7 @@ def convert(
     with replacing(out) as part:  # so that a target which cannot be written is known before minutes of measuring
         part.touch()
         with progress_bar() as progress:
-            model = load(name, strides=None if strides is None else four_numbers(strides), progress=progress)
+            model = load(name, strides=None if strides is None else four_numbers(strides), trust=trust or (), progress=progress)
         report = mended = None
         if diagnose or repair:
             if not isinstance(model, BagNet):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .classifiers import digest_of, network, preprocessing
-from .options import AsJson, BatchSize, Calibration, Model, Overwrite, Precision, Runtime, WholeSize, Workers
+from .options import AsJson, BatchSize, Calibration, Model, Overwrite, Precision, Runtime, Trust, WholeSize, Workers
 from .output import print_problems
 from .progress import progress_bar
 
@@ -40,6 +40,7 @@ def predict(
         typer.Option(metavar="FOLDER", help="Where the evidence of these classes goes, as .npz.", show_default=False),
     ] = None,
     size: WholeSize = None,
+    trust: Trust = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
@@ -59,7 +60,7 @@ def predict(
     from ..runs.predict import predict as run
 
     source = _source(images)
-    ready = network(model, runtime, precision, calibration, prepared=True)
+    ready = network(model, runtime, precision, calibration, trust=trust, prepared=True)
     with progress_bar() as progress:
         summary = run(
             ready,

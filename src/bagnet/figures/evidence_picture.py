@@ -54,12 +54,13 @@ def draw(
 
     figure, (left, right, bar, answers) = _layout(evidence.image.size)
     photograph(left, evidence, strongest)
-    if style == "evidence" and is_coarse(geometry, *values.shape):
+    spread = style == "evidence" and finer is None and is_coarse(geometry, *values.shape)
+    if spread:
         limit = spread_map(right, evidence, index, versus, scale)
     else:
         heat_map(right, evidence, values, geometry, limit, style, [] if finer else strongest)
     _colour_bar(bar, limit, versus is not None)
-    _words(figure, answers, evidence, index, versus, geometry)
+    _words(figure, answers, evidence, index, versus, geometry, spread)
     return Picture(figure, fingerprint(evidence.image))
 
 
@@ -330,7 +331,9 @@ def _colour_bar(axes: Axes, limit: float, difference: bool) -> None:
     bar.ax.set_title("logit\ndifference" if difference else "logit", fontsize=8, color=SOFT, pad=6)
 
 
-def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int | str | None, geometry: Geometry) -> None:
+def _words(
+    figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int | str | None, geometry: Geometry, spread: bool
+) -> None:
     shown = evidence.prediction(index)
     high = figure.get_figheight()
     left = 0.3 / figure.get_figwidth()
@@ -363,7 +366,7 @@ def _words(figure: Any, axes: Axes, evidence: Evidence, index: int, versus: int 
         axes.plot([0, 1], [base, base], color=LINE, linewidth=3.2, solid_capstyle="butt")
         axes.plot([0, answer.probability], [base, base], color=RED, linewidth=3.2, solid_capstyle="butt")
     note = f"{evidence.model}\nwindows of {geometry.size} px every {geometry.stride} px of the input"
-    if is_coarse(geometry, *evidence.values.shape[1:]):
+    if spread:
         note += "\na pixel has the mean of the windows that hold it"
     axes.text(0, 0, note, fontsize=7.5, color=SOFT, va="bottom", linespacing=1.5)
 

@@ -79,7 +79,9 @@ class Subject:
     def input_side(self) -> int:
         """Side of its input in pixels. ValueError: it takes images as they are, whose places cannot be compared."""
         if self.transform.crop is None:
-            raise ValueError(f"{self.name} takes images of any size: masks on them cannot be compared by place")
+            raise ValueError(
+                f"{self.name} takes images of any size, whose masks cannot be compared by place: name models that crop"
+            )
         return self.transform.crop
 
     def logits(self, x: Tensor) -> Tensor:
