@@ -50,7 +50,14 @@ def reading(tmp_path: Path) -> subprocess.Popen[bytes]:
 def workers_of(parent: int) -> list[int]:
     """Children other than Python's own tracker of resources."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = []
+    for child in children:
+        try:
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+        except FileNotFoundError:  # it has just ended
+            continue
+    return found
 
 
 @pytest.mark.parametrize("later", [0, 0.3, 1])
