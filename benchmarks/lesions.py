@@ -16,10 +16,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor, nn
 
 import bagnet
+from bagnet.attribution import attribute
 from bagnet.evidence import Evidence
 from bagnet.statistics import mean
+from bagnet.windowed_network import WindowedNetwork, windows_of
 
 LESIONS = 15  # bits of the mask
 
@@ -31,29 +34,68 @@ def main() -> None:
     options.add_argument("--runtime", default="openvino")
     options.add_argument("--classes", nargs=2, default=["referable", "not referable"], help="for which, against which")
     arguments = options.parse_args()
-    model = bagnet.prepare(bagnet.load(arguments.model), arguments.runtime)
+    network = bagnet.load(arguments.model)
+    model = bagnet.prepare(network, arguments.runtime)
+    whole = Whole(network, [network.classes.find(name) for name in arguments.classes])
     with (arguments.idrid / "lesions.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    found = []
+    ours, grad_cam = [], []
     for row in rows:
-        evidence = bagnet.explain(model, arguments.idrid / "lesions" / row["file"])
+        photograph = arguments.idrid / "lesions" / row["file"]
         mask = np.asarray(Image.open(arguments.idrid / "lesions" / row["mask"])) & LESIONS
-        if mask.any():
-            found.append(measured(evidence, evidence.difference(*arguments.classes), mask > 0))
-    on_lesions, chance, strongest = np.array(found).T
-    print(f"{len(found)} photographs with lesions, {model.name}")
-    print(f"positive evidence on windows with a lesion: {mean(on_lesions).text()}")
-    print(f"by chance:                                  {mean(chance).text()}")
-    print(f"difference, photograph by photograph:       {mean(on_lesions - chance).text()}")
-    print(f"the strongest window is on a lesion:        {mean(strongest).text()}")
+        if not mask.any():
+            continue
+        evidence = bagnet.explain(model, photograph)
+        held = on_lesion(evidence, mask > 0)
+        ours.append(measured(evidence.difference(*arguments.classes), held))
+        grad_cam.append(measured(seen_whole(whole, photograph), held))
+    print(f"{len(ours)} photographs with lesions, {model.name}")
+    for title, found in (("evidence", ours), ("Grad-CAM on the whole photograph", grad_cam)):
+        on_lesions, chance, strongest = np.array(found).T
+        print(title)
+        print(f"  positive part on windows with a lesion: {mean(on_lesions).text()}")
+        print(f"  by chance:                              {mean(chance).text()}")
+        print(f"  difference, photograph by photograph:   {mean(on_lesions - chance).text()}")
+        print(f"  the strongest window is on a lesion:    {mean(strongest).text()}")
 
 
-def measured(evidence: Evidence, values: np.ndarray, mask: np.ndarray) -> tuple[float, float, float]:
-    """(share of the positive evidence on windows with a lesion, share of such windows, whether the strongest is one)."""
-    held = np.array([[holds(evidence, row, column, mask) for column in range(values.shape[1])] for row in range(values.shape[0])])
+class Whole(nn.Module):
+    """The network of a windowed one, shown whole photographs: one class's logit against another's.
+
+    Args:
+        windowed: its features are pooled, and its head linear.
+        classes: for which, against which.
+    """
+
+    def __init__(self, windowed: WindowedNetwork, classes: list[int]) -> None:
+        super().__init__()
+        self.windowed, self.classes = windowed, classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 1)"""
+        logits = self.windowed.fc(self.windowed.network(x))
+        return logits[:, self.classes[0], None] - logits[:, self.classes[1], None]
+
+
+def seen_whole(whole: Whole, photograph: Path) -> np.ndarray:
+    """(h, w) Grad-CAM's mean over each window."""
+    x = whole.windowed.transform(photograph)[None]
+    values = attribute("grad_cam", whole, x, 0).values
+    means = windows_of(values[:, None], whole.windowed.geometry).mean((3, 4, 5))[0]
+    return means.double().numpy()
+
+
+def measured(values: np.ndarray, held: np.ndarray) -> tuple[float, float, float]:
+    """(share of the positive part on windows with a lesion, share of such windows, whether the strongest is one)."""
     positive = np.maximum(0, values)
     share = float(positive[held].sum() / positive.sum()) if positive.any() else float(held.mean())
     return share, float(held.mean()), float(held.ravel()[values.argmax()])
+
+
+def on_lesion(evidence: Evidence, mask: np.ndarray) -> np.ndarray:
+    """(h, w) which windows hold a pixel of a mask as large as the photograph."""
+    rows, columns = evidence.values.shape[1:]
+    return np.array([[holds(evidence, row, column, mask) for column in range(columns)] for row in range(rows)])
 
 
 def holds(evidence: Evidence, row: int, column: int, mask: np.ndarray) -> bool:

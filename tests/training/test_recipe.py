@@ -90,6 +90,12 @@ def test_what_is_left_open_follows_the_number_of_images(images: int, epochs: int
     assert fitted.fitted(50) == fitted
 
 
+@pytest.mark.parametrize(("images", "epochs"), [(1, 30), (579, 28), (1281, 25), (9469, 10)])
+def test_good_weights_need_fewer_steps(images: int, epochs: int) -> None:
+    assert Recipe().fitted(images, finetuned=True).epochs == epochs
+    assert Recipe(epochs=3).fitted(images, finetuned=True).epochs == 3
+
+
 def test_what_is_given_stays() -> None:
     given = Recipe(epochs=3, select=0.3).fitted(200)
     assert (given.epochs, given.batch_size, given.select) == (3, 8, 0.3)

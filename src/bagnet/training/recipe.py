@@ -26,7 +26,7 @@ class Recipe:
         ValueError: a field is out of range, or two do not fit together.
     """
 
-    epochs: int = _field(0, "Passes over the training images; 0 for as many as suit their number: 30 to 100.")
+    epochs: int = _field(0, "Passes over the training images; 0 for what suits their number: 30 to 100, in fine-tuning 10 to 30.")
     batch_size: int = _field(
         0, "Images per optimiser step, over all processes and accumulated parts together; 0 for what suits: 8 to 128."
     )
@@ -104,16 +104,18 @@ class Recipe:
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size={self.batch_size} cannot be split into accumulate={self.accumulate} equal parts")
 
-    def fitted(self, images: int) -> Recipe:
+    def fitted(self, images: int, finetuned: bool = False) -> Recipe:
         """The same with what was left open (epochs, batch size, share to select on) as it suits a number of images.
 
         A small set needs small batches, or an epoch has few steps; many epochs, or the run has; and a larger share to select on,
-        or that is a few images. From 8,533 images on it is 30 epochs of batches of 128, with 5 % to select on.
+        or that is a few images. From 8,533 images on it is 30 epochs of batches of 128, with 5 % to select on. Weights that are
+        good already need fewer steps: 10 to 30 epochs.
         """
         batch = self.batch_size or 2 ** min(7, max(3, int(log2(max(1, images / _BATCHES)))))
         if not self.batch_size:
             batch *= self.accumulate // gcd(batch, self.accumulate)
-        epochs = self.epochs or min(100, max(30, round(_STEPS * batch / max(1, images))))
+        steps, fewest, most = _FEW_STEPS if finetuned else _STEPS
+        epochs = self.epochs or min(most, max(fewest, round(steps * batch / max(1, images))))
         return replace(
             self,
             epochs=max(epochs, self.final_epochs, self.fall_epochs if self.schedule == "late" else 0),
@@ -154,7 +156,8 @@ class Recipe:
 
 LENGTHS = ("epochs", "fall_epochs", "final_epochs")  # fields that say how long a run is
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-_BATCHES, _STEPS, _SELECTED = 16, 2000, 100  # of an epoch, of a run, images: at least, as far as the limits allow
+_BATCHES, _SELECTED = 16, 100  # of an epoch, images: at least, as far as the limits allow
+_STEPS, _FEW_STEPS = (2000, 30, 100), (500, 10, 30)  # of a run at least, within the fewest and the most epochs
 _RANGES: dict[str, tuple[float, float]] = {
     "select": (0, 0.9),
     **dict.fromkeys(("accumulate", "step_epochs", "fall_epochs"), (1, float("inf"))),

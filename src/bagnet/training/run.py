@@ -115,7 +115,7 @@ def train(
     if isinstance(network, BagOfFeatures):
         for side in filter(None, (preprocessing.crop, recipe.train_crop)):
             network.geometry.grid(side, side)  # raises where a window does not fit
-    recipe = recipe.fitted(len(images))
+    recipe = recipe.fitted(len(images), finetuned=start is not None)
     training, select = hold_out(images, recipe.select, training_groups(source, images, group))
     if len(training) < 2:
         there_is = f"{fspath(source)}: has {len(training) or 'no'} image to train on, beside {len(select)} to select on"

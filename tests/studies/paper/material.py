@@ -21,8 +21,10 @@ from bagnet.progress import Listener, Progress
 from bagnet.runs.store import claim
 from bagnet.studies.paper.experiment import UNFINISHED, Experiment, Workplace, as_json
 from bagnet.studies.paper.subjects import Material
+from bagnet.windowed_network import WindowedNetwork
 from bagnet.zoo.external import ExternalNetwork
 from bagnet.zoo.load import create
+from bagnet.zoo.windowed import windowed
 
 from ...conftest import randomised
 
@@ -73,6 +75,15 @@ def small_bagnet(size: int | None, classes: int = 3, kernel3: tuple[int, int, in
     """Windows of 9 pixels every 8, lively random weights, for images as they are."""
     model = randomised(create(kernel3=kernel3, layers=(1, 1, 1, 1), width=4, num_classes=classes)).eval()
     return prepared_by(model, plain(size))
+
+
+def small_windowed(scale: int, classes: int = 3) -> WindowedNetwork:
+    """Windows of 8 pixels every 4 of whole images, whose shorter side is scaled to so many pixels."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)]
+    return windowed(
+        nn.Sequential(*layers), window=8, scale=scale, classes=ClassNames.numbered(classes), preprocessing=plain(None)
+    )
 
 
 def prepared_by(model: Model, preprocessing: Preprocessing) -> Model:

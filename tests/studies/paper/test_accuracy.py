@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from bagnet.evidence.explain import explain
-from bagnet.studies.paper.accuracy import Accuracy
+from bagnet.studies.paper.accuracy import Accuracy, _sides
 from bagnet.studies.paper.subjects import gather
 
-from .material import findings_of, images_of, measures_of, noise, saying, small_bagnet
+from .material import findings_of, images_of, measures_of, noise, saying, small_bagnet, small_windowed
 
 
 def test_as_many_right_as_the_labels_say(tmp_path: Path) -> None:
@@ -50,6 +50,15 @@ def test_any_models_may_be_drawn(tmp_path: Path) -> None:
         assert len(findings.measures.models) == len(models)
         assert len(findings.measures.correlations) == pairs
         assert set(findings.figures) == {"accuracy"}
+
+
+def test_windows_of_inputs_of_several_sizes_are_compared_by_their_share(tmp_path: Path) -> None:
+    """8 of 16 pixels and 8 of 32."""
+    data = images_of(tmp_path / "data.npz", noise(3, 16), [0, 1, 2])
+    measures = findings_of(Accuracy(), gather([("half", small_windowed(16)), ("quarter", small_windowed(32))], data), tmp_path)
+    assert _sides(measures.measures.models) == ([50.0, 25.0], "per cent of the input's")
+    alike = findings_of(Accuracy(), gather([("half", small_windowed(16))], data), tmp_path / "alike")
+    assert _sides(alike.measures.models) == ([8.0], "pixels of the input")
 
 
 def test_the_second_guess_is_among_the_best_five(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bagnet.bench.cases import Case
@@ -18,7 +19,7 @@ from bagnet.studies.paper.catalogue import NAMES, UnknownExperiment, experiment
 from bagnet.studies.paper.experiment import Experiment, as_json
 from bagnet.studies.paper.subjects import Material, gather
 
-from .material import chain, findings_of, images_of, noise, small_bagnet, stopping_after
+from .material import chain, findings_of, images_of, noise, small_bagnet, small_windowed, stopping_after
 
 SIZE = 17
 QUICK = {
@@ -70,6 +71,21 @@ def test_every_experiment_goes_on_where_it_was_cut_short_and_leaves_its_files(
     assert set(files) == {*figures, f"{name}.csv", "result.json"}
     assert figures
     assert min(files.values()) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_takes_a_network_that_is_shown_windows_of_whole_photographs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself and beside another, whatever shape the photographs have."""
+    monkeypatch.setattr(runtime, "bench", timed)
+    wide = np.concatenate([noise(2, SIZE), noise(2, SIZE, 1)[:, :, :6]], axis=2)
+    models = [("windows", small_windowed(SIZE)), ("net", chain(SIZE))]
+    material = gather(models, images_of(tmp_path / "images.npz", wide, [0, 2]), batch_size=1)
+    assert findings_of(quick(name), material, tmp_path / "beside").sentences
+    if not quick(name).needs.several:
+        alone = replace(material, subjects=material.subjects[:1])
+        quick(name).check(alone)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,10 +9,10 @@ from PIL import Image
 
 from bagnet.data.transforms import Preprocessing
 from bagnet.geometry import squares
-from bagnet.studies.paper.maps import check_cells, check_methods, masked, moved, over_cells, title_of
+from bagnet.studies.paper.maps import check_cells, check_methods, masked, moved, over_cells, pixel_map, title_of
 from bagnet.studies.paper.subjects import gather
 
-from .material import READ, images_of, noise, plain, prepared_by, reads_one_cell
+from .material import READ, images_of, noise, plain, prepared_by, reads_one_cell, small_windowed
 
 
 def test_a_map_is_moved_through_the_photograph() -> None:
@@ -30,6 +30,19 @@ def test_a_map_is_moved_through_the_photograph() -> None:
         assert 20 < inside.sum() < 28, "what the other sees in addition is zero"
         np.testing.assert_allclose(along[inside], expected[inside], rtol=1e-4)
         assert abs(along[~inside]).max() < float(values.max())
+
+
+def test_the_map_of_windows_shown_one_at_a_time_is_the_mean_of_those_that_hold_a_pixel(tmp_path: Path) -> None:
+    model = small_windowed(16)
+    (subject,) = gather([("windows", model)], images_of(tmp_path / "images.npz", noise(2, 16), [0, 1])).subjects
+    x = model.transform(noise(1, 16)[0])[None]
+    evidence = model.evidence(x, [2])[0, 0]
+    total, count = torch.zeros(16, 16), torch.zeros(16, 16)
+    for row, column in np.ndindex(*evidence.shape):
+        part = (slice(4 * row, 4 * row + 8), slice(4 * column, 4 * column + 8))
+        total[part] += evidence[row, column]
+        count[part] += 1
+    torch.testing.assert_close(pixel_map(subject, x, 2), total / count)
 
 
 def test_cells_at_the_edge_are_smaller() -> None:

@@ -31,7 +31,8 @@ _MARKERS = "osDv^P"  # of BagNets with windows of one side
 @dataclass(frozen=True)
 class _OfModel:
     model: str
-    window: int | None  # None where it sees the whole image
+    window: int | None  # in pixels of the input; None where it sees the whole image
+    side: int | None  # the shorter side of the input in pixels; None where images are taken as they are
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ class Accuracy(Experiment):
         shown = material.labels.numpy()[readable]
         ranks = {name: rank_of_label(values, shown) for name, values in logits.items()}
         models = [
-            ModelAccuracy(model.name, model.window, *accuracies(ranks[model.name], len(material.classes), material.seed))
+            ModelAccuracy(
+                model.name, model.window, model.shorter_side, *accuracies(ranks[model.name], len(material.classes), material.seed)
+            )
             for model in material.ordered
         ]
         similarities = [
@@ -122,23 +125,31 @@ class Accuracy(Experiment):
 
 def _curve(axes: Axes, models: Sequence[ModelAccuracy], levels: Sequence[Estimate]) -> None:
     """Accuracy against the windows of BagNets; networks that see everything as lines, their intervals at the right."""
-    sides = [model.window for model in models if model.window is not None]
+    sides, unit = _sides(models)
     first, last = (min(sides), max(sides)) if sides else (0, 0)
     step = max(2.0, 0.09 * (last - first))
     if len(set(sides)) == len(sides):  # of several of one side there is no one curve
         axes.plot(sides, [100 * level.value for level in levels[: len(sides)]], color=GREY, linewidth=1.2)
     colours = model_colours([model.window for model in models])
     for number, (model, level, colour) in enumerate(zip(models, levels, colours, strict=True)):
-        twins = sides[:number].count(model.window or 0)  # of the same side, and thus the same colour
-        at = last + (number - len(sides) + 1) * step if model.window is None else model.window + 0.2 * step * twins
+        twins = sides[:number].count(sides[number]) if number < len(sides) else 0  # of the same side
+        at = sides[number] + 0.2 * step * twins if number < len(sides) else last + (number - len(sides) + 1) * step
         look: Any = {"color": colour, "label": abridged(model.model, _NAME), "capsize": 3, "linewidth": 1.4, "markersize": 6}
         intervals(axes, [at], [level], factor=100, marker=_MARKERS[twins % len(_MARKERS)], **look)
         if model.window is None:
             axes.axhline(100 * level.value, color=colour, linewidth=1.1, linestyle=(0, (4, 2)), zorder=1)
     axes.set_xticks(sorted(set(sides)))
     axes.set_xlim(first - step, last + (len(models) - len(sides) + 1) * step)
-    labels(axes, "side of the windows, pixels of the input" if sides else "", "images that are right, per cent")
+    labels(axes, f"side of the windows, {unit}" if sides else "", "images that are right, per cent")
     quiet_frame(axes, "y")
+
+
+def _sides(models: Sequence[ModelAccuracy]) -> tuple[list[float], str]:
+    """Of the windows of the BagNets, which come first; pixels of inputs of several sizes cannot be compared."""
+    bags = [(model.window, model.side) for model in models if model.window is not None]
+    if len({side for _, side in bags}) <= 1 or any(side is None for _, side in bags):
+        return [float(window) for window, _ in bags], "pixels of the input"
+    return [round(100 * window / (side or 1), 1) for window, side in bags], "per cent of the input's"
 
 
 def _correlations(axes: Axes, similarities: Sequence[Similarity]) -> None:

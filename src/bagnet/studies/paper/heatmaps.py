@@ -38,6 +38,7 @@ _HOW: dict[Style, str] = {
         "against it; the colours end at the 99th percentile of each map."
     ),
 }
+_APART = "Of networks that are shown windows one at a time: the mean of the windows that hold the pixel."
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Heatmaps(Experiment):
     )
     differs = (
         "The images are drawn at random. Each map is drawn twice: as the official code draws it, and as signed logits of which "
-        "none is cut off."
+        "none is cut off. Of a network shown windows one at a time, a pixel has the mean of the windows that hold it."
     )
     needs = Needs(bagnets=True, pictures=True)
 
@@ -114,12 +115,13 @@ class Heatmaps(Experiment):
         by_image = {(measurement.image, measurement.model): measurement.value for measurement in maps.rows}
         names, bagnets = shown.images.names, shown.bagnets
         rows = [row for row, name in enumerate(names) if any((name, bagnet.name) in by_image for bagnet in bagnets)]
+        apart = style == "paper" and any(bagnet.classifier.windows_apart for bagnet in bagnets)
         across, down = _SIDE + _GAP, _SIDE + _CAPTION
         sheet = Sheet(
             2 * MARGIN + across * (1 + len(bagnets)) - _GAP,
             _TITLES + down * len(rows) + 0.1,
             self.title,
-            f"{shown.data}. {_HOW[style]}",
+            " ".join([f"{shown.data}.", _HOW[style], *([_APART] if apart else [])]),
         )
         for column, bagnet in enumerate(bagnets, 1):
             sheet.text(MARGIN + column * across, sheet.top, short(bagnet.name, 25), 9, fontweight="bold")
@@ -157,7 +159,10 @@ def _measure(shown: Material, folder: Path, subject: Subject, row: int) -> Image
     answer = int(logits.argmax())
     index = answer if shown.targets is None else int(shown.targets[row])
     values = evidence.map(subject.columns[index])
-    full = finer(subject.classifier, evidence, subject.transform, [subject.columns[index]], padded=True).values[0, 0]
+    if subject.classifier.windows_apart:  # as in `pixel_map`
+        full = torch.from_numpy(evidence.heatmap(subject.columns[index], size="input", spread="windows"))
+    else:
+        full = finer(subject.classifier, evidence, subject.transform, [subject.columns[index]], padded=True).values[0, 0]
     file = f"maps/{file_stem(subject.name)}-{row}.npy"
     with replacing(folder / file) as part, part.open("wb") as opened:
         np.save(opened, full.float().numpy())

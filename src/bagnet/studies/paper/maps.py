@@ -16,6 +16,7 @@ from ...attribution.rewrite import NotRewritable
 from ...data.transforms import Preprocessing
 from ...engine.inference import exact, like_weights
 from ...evidence.dense import dense
+from ...evidence.explain import explain
 from ...geometry import Axis, Box, squares
 from .subjects import Material, Subject
 
@@ -57,7 +58,7 @@ def over_cells(values: Tensor, side: int) -> NDArray[np.float64]:
 
 
 def bagnet_map(bag: Subject, index: int, material: Material, row: int, target: Subject, x: Tensor) -> Tensor:
-    """A BagNet's full-resolution heat map of an image, as the official code makes it, on the pixels of a network's input.
+    """A heat map of windows of an image, on the pixels of a network's input.
 
     Args:
         bag: the BagNet.
@@ -68,13 +69,34 @@ def bagnet_map(bag: Subject, index: int, material: Material, row: int, target: S
         x: (1, C, H, W) its input.
 
     Returns:
-        (H, W) logits of the windows around each pixel; zero where the BagNet's input does not reach.
+        (H, W) logits, as `pixel_map` has them; zero where the BagNet's input does not reach.
     """
     image = None if bag.transform == target.transform else material.images.photo(row).image
     seen = x if image is None else bag.transform(image)[None]
-    with exact(bag.model), torch.inference_mode():
-        values = dense(bag.classifier, like_weights(seen, bag.model), [bag.columns[index]]).values[0, 0]
+    values = pixel_map(bag, seen, bag.columns[index])
     return values if image is None else moved(values, bag.transform, target.transform, image)
+
+
+def pixel_map(bag: Subject, x: Tensor, column: int) -> Tensor:
+    """A logit of windows at each pixel of a model's input.
+
+    Where windows share their arithmetic, that of the window around the pixel, as the official code has it. A network that
+    computes each window by itself would have to run for each pixel: there it is the mean of the windows that hold the pixel.
+
+    Args:
+        bag: the model.
+        x: (1, C, H, W) its input.
+        column: of the class, among the model's.
+
+    Returns:
+        (H, W).
+    """
+    if not bag.classifier.windows_apart:
+        with exact(bag.model), torch.inference_mode():
+            return dense(bag.classifier, like_weights(x, bag.model), [column]).values[0, 0]
+    evidence = explain(bag.classifier, x, keep=[column])
+    index = evidence.indices_among(bag.model.classes).index(column)
+    return torch.from_numpy(evidence.heatmap(index, size="input", spread="windows"))
 
 
 def method_map(method: str, target: Subject, index: int, x: Tensor, material: Material, row: int, cell: int) -> Tensor:

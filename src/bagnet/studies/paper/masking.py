@@ -113,7 +113,8 @@ class Masking(Experiment):
         "Table 1 and what masks are filled with are not known here)."
     )
     differs = (
-        "Cells are ranked by the mean of a map over each. Masked ones take the colour that a network's preprocessing makes "
+        "Cells are ranked by the mean of a map over each; in that of a network shown windows one at a time a pixel has the mean "
+        "of the windows that hold it. Masked ones take the colour that a network's preprocessing makes "
         "zero, unless fill=cell. Integrated gradients take 100 steps from that colour, epsilon is 1e-4, occlusion paints the "
         "very cells. The probability is over the classes of the images alone. Grad-CAM, occlusion and chance are not in the "
         "paper, and occlusion measures nearly what is asked here."
@@ -133,6 +134,7 @@ class Masking(Experiment):
 
     def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`."""
+        material = material.squares
         targets, sources = _targets(material), self._sources(material)
 
         def measure(target: Subject, row: int, x: Tensor) -> Mapping[str, ImageCurve | Failed]:
@@ -160,6 +162,7 @@ class Masking(Experiment):
     def check(self, material: Material) -> None:
         """As `Experiment.check`. ValueError: an input that is not of one size, or has not two cells."""
         super().check(material)
+        material = material.squares
         for target in _targets(material):
             check_cells(self.cell, target)
 

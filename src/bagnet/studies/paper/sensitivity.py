@@ -124,6 +124,7 @@ class Sensitivity(Experiment):
 
     def find(self, material: Material, work: Workplace) -> Findings:
         """As `Experiment.find`."""
+        material = material.squares
 
         def measure(subject: Subject, row: int, x: Tensor) -> Mapping[str, Part | Failed]:
             return self._measure(material, subject, row, x)
@@ -152,6 +153,7 @@ class Sensitivity(Experiment):
     def check(self, material: Material) -> None:
         """As `Experiment.check`. ValueError: an input that is not of one size, is smaller than a mask, or has not two cells."""
         super().check(material)
+        material = material.squares
         for subject in material.ordered:
             side = subject.input_side
             if max(self.sides) > side:

@@ -76,11 +76,16 @@ class Subject:
         return len(self.transform.mean)
 
     @property
+    def shorter_side(self) -> int | None:
+        """Of its input in pixels; None where it takes images as they are."""
+        return self.transform.crop or self.transform.resize
+
+    @property
     def input_side(self) -> int:
-        """Side of its input in pixels. ValueError: it takes images as they are, whose places cannot be compared."""
+        """Side of its square input in pixels. ValueError: it takes images as they are, whose places cannot be compared."""
         if self.transform.crop is None:
             raise ValueError(
-                f"{self.name} takes images of any size, whose masks cannot be compared by place: name models that crop"
+                f"{self.name} takes images of any size, whose masks cannot be compared by place: name models that resize or crop"
             )
         return self.transform.crop
 
@@ -102,6 +107,17 @@ class Subject:
         """Its name, and a digest of its weights, its layers and its preprocessing."""
         layers = [self.model.weights_digest, repr(self.model), json.dumps(self.transform.to_dict(), sort_keys=True)]
         return f"{self.name} {sha256(''.join(layers).encode()).hexdigest()}"
+
+
+@dataclass(frozen=True, eq=False)
+class Squared(Subject):
+    """A model that, where it takes whole photographs, sees the square in the middle of each."""
+
+    @property
+    def transform(self) -> Preprocessing:
+        """As `Subject.transform`."""
+        whole = self.model.transform
+        return replace(whole, crop=whole.resize) if whole.crop is None else whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +165,11 @@ class Material:
     def ordered(self) -> tuple[Subject, ...]:
         """BagNets by window, then the others: the order of figures and tables."""
         return (*self.bagnets, *self.networks)
+
+    @cached_property
+    def squares(self) -> Material:
+        """The same with inputs of one size for each model, so that places in different images can be compared."""
+        return replace(self, subjects=tuple(Squared(subject.name, subject.model, subject.columns) for subject in self.subjects))
 
     @property
     def labels(self) -> Tensor:
