@@ -123,8 +123,8 @@ class BagOfFeatures(nn.Module):
 
     @property
     def precision(self) -> str:
-        """Of the weights: "float32", "float64", "bfloat16" or "float16"."""
-        return str(next(self.parameters()).dtype).removeprefix("torch.")
+        """Of the weights: "float32", "float64", "bfloat16" or "float16"; "float32" where there are none."""
+        return str(next((weight.dtype for weight in self.parameters()), torch.float32)).removeprefix("torch.")
 
     @property
     def weights_digest(self) -> str:

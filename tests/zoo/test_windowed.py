@@ -12,6 +12,7 @@ from torch import nn
 import bagnet
 from bagnet.data.transforms import Preprocessing
 from bagnet.weights import BadCheckpoint
+from bagnet.windowed_network import windows_of
 from bagnet.zoo.names import DEFAULT, variants
 from bagnet.zoo.windowed import windowed
 
@@ -116,6 +117,21 @@ def test_other_windows_over_the_same_weights() -> None:
 def test_wrong_arguments(arguments: dict[str, object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         windowed(small(), preprocessing=Preprocessing(None, None), **arguments)  # type: ignore[arg-type]
+
+
+def test_windows_beyond_the_networks_own_scale() -> None:
+    with pytest.raises(
+        ValueError, match="windows of 60 px do not fit into images scaled to 40 px, the network's own: give a scale"
+    ):
+        windowed(small(), 60, preprocessing=Preprocessing(40, None))
+
+
+def test_a_network_without_weights_has_a_precision() -> None:
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = windowed(network, 8, classes=["red", "green", "blue"], preprocessing=Preprocessing(16, None))
+    assert model.precision == "float32"
+    x = torch.rand(1, 3, 16, 16)
+    torch.testing.assert_close(model(x), windows_of(x, model.geometry).mean((1, 2, 4, 5)))
 
 
 def test_what_cannot_be_windowed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from inspect import signature
@@ -129,12 +130,17 @@ def _parts(text: str) -> tuple[str, str]:
 def _timm(name: str, **options: Any) -> nn.Module:
     import timm
 
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # it would tell of each of a dozen attempts; the error says it once
     try:
         network: nn.Module = timm.create_model(name, **options)
     except RuntimeError as error:
         raise UnknownModel(f"timm:{name}: {' '.join(str(error).split())[:200]}") from None
     except OSError as error:
         raise _not_fetched(f"timm:{name}", error) from None
+    finally:
+        hub.setLevel(level)
     return network
 
 

@@ -69,6 +69,10 @@ def windowed(
     architecture = Windowed(shape.network, window, stride, "", resize, shape.num_classes, shape.in_channels)
     if scale is None:
         scale = transform.resize or transform.crop or "native"
+        if isinstance(scale, int) and isinstance(window, int) and window > scale:
+            raise ValueError(
+                f"windows of {window} px do not fit into images scaled to {scale} px, the network's own: give a scale"
+            )
     check_scale(scale, window)
     with exact(whole):
         architecture = _fitted(whole, architecture, transform.crop or transform.resize)
