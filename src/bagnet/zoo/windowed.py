@@ -70,9 +70,7 @@ def windowed(
     if scale is None:
         scale = transform.resize or transform.crop or "native"
         if isinstance(scale, int) and isinstance(window, int) and window > scale:
-            raise ValueError(
-                f"windows of {window} px do not fit into images scaled to {scale} px, the network's own: give a scale"
-            )
+            raise ValueError(f"windows of {window} px do not fit into images of {scale} px, the network's own: give a scale")
     check_scale(scale, window)
     with exact(whole):
         architecture = _fitted(whole, architecture, transform.crop or transform.resize)
