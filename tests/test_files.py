@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bagnet.files import NotWritten, file_stem, fitting_name, replacing
+from bagnet.files import NotWritten, file_stem, fitting_name, missing_hint, replacing
 
 
 def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path: Path) -> None:
@@ -115,3 +115,17 @@ def test_stems_lose_their_ends_where_names_would_be_too_long(stem: str, name: st
 )
 def test_names_of_models_as_names_of_files(name: str, stem: str) -> None:
     assert file_stem(name) == stem
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("https://example.com/dog.jpg", "an address is not fetched"),
+        ("s3:/bucket/photos", "an address is not fetched"),
+        ("~/dog.jpg", "~ is no folder here"),
+        ("C:/photos/dog.jpg", "check the path"),
+        ("photos/dog.jpg", "check the path"),
+    ],
+)
+def test_what_may_be_wrong_with_a_path(path: str, words: str) -> None:
+    assert words in missing_hint(path)

@@ -17,6 +17,15 @@ class NotWritten(OSError):
     """A file cannot be written. The message names it, and the reason."""
 
 
+def missing_hint(path: str) -> str:
+    """What may be wrong with a path where there is nothing: an address, or a home folder that no shell has put in."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path):  # paths have lost one of the two slashes; a drive has one letter
+        return "an address is not fetched: download it first"
+    if path.startswith("~"):
+        return "~ is no folder here: write it out"
+    return "check the path"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; on success it takes the place of `path`, on failure it is removed.

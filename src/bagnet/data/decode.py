@@ -17,6 +17,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ..files import missing_hint
+
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 LARGEST = 178_956_970  # pixels; where Pillow itself calls an image a decompression bomb
 _EXIF_ORIENTATION = 0x0112
@@ -112,7 +114,7 @@ def _check_file(name: str) -> None:
     try:
         status = Path(name).stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte, which no name can have
-        raise FileNotFoundError(f"{printable(name)}: there is no such file; check the path") from None
+        raise FileNotFoundError(f"{printable(name)}: there is no such file; {missing_hint(name)}") from None
     except OSError as error:
         raise BadImage(f"{printable(name)}: cannot be read ({error.strerror}); check the path") from None
     if S_ISDIR(status.st_mode):

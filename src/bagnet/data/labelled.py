@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ..files import missing_hint
 from .arrays import array_split, from_arrays
 from .folders import Walk
 from .labels import SPLITS, BadLabels, LabelledImages, checked, words_of
@@ -50,7 +51,7 @@ def open_labelled(source: str | PathLike[str], split: str = "train", stream: boo
     if root.suffix == ARRAY_ENDING and root.is_file():
         return from_arrays(root, split)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: there is no such folder, nor a {ARRAY_ENDING} file")
+        raise FileNotFoundError(f"{root}: there is no such folder, nor a {ARRAY_ENDING} file; {missing_hint(str(root))}")
     for ending, kind in _TABLES.items():
         if files := _files_of(root, split, ending):
             return from_tables(files, kind, f"{root.name} {split}")

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from ..files import missing_hint
 from ..missing import needs
 from .decode import BadImage, Photo, decode, decode_bytes
 from .folders import Walk
@@ -81,7 +82,7 @@ def open_images(source: ImageSource) -> Images:
         return _image_files(source, "the list of image files")
     root = Path(fspath(source))
     if not root.exists():
-        raise FileNotFoundError(f"{root}: there is no such file or folder")
+        raise FileNotFoundError(f"{root}: there is no such file or folder; {missing_hint(str(root))}")
     if root.is_dir():
         return _folder(root)
     if is_table(root):

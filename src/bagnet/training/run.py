@@ -143,7 +143,7 @@ def train(
             _say(f"asking {'the teacher' if len(opened) == 1 else f'{len(opened)} teachers'} about {len(training):,} images")
             taught = mean_answers(opened, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
         _say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
-        _say(f"{recipe.epochs} epochs in batches of {recipe.batch_size}")
+        _say(f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'} in batches of {recipe.batch_size}")
         name = trained_on or Path(fspath(source)).name
         if start is not None and start.card is not None and start.card.trained_on == name:
             _say(f"{start.card.name} was trained on {name}: it may have seen the images to select on, which then flatter it")
