@@ -21,6 +21,7 @@ from .models import models
 from .paper import paper
 from .predict import predict
 from .progress import lines_on_stderr
+from .serve import serve
 from .train import train
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ app.command()(evaluate)
 app.command()(bench)
 app.command()(audit)
 app.command()(paper)
+app.command()(serve)
 app.add_typer(models, name="models")
 
 

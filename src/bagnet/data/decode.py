@@ -48,7 +48,7 @@ class Photo:
     name: str = ""
 
 
-ImageLike = str | bytes | PathLike[str] | PathLike[bytes] | BinaryIO | Image.Image | np.ndarray | Tensor
+ImageLike = str | bytes | PathLike[str] | PathLike[bytes] | BinaryIO | Image.Image | np.ndarray | Tensor | Photo
 
 
 def decode(source: ImageLike) -> Photo:
@@ -61,12 +61,14 @@ def decode(source: ImageLike) -> Photo:
     Args:
         source: a path; the bytes of an image file; an open file of them; a PIL image; a uint8 array of shape (H, W), (H, W, 1),
             (H, W, 3) or (H, W, 4), or with these channels first; or a uint8 tensor of shape (1, H, W), (3, H, W) or (4, H, W),
-            as torchvision reads images.
+            as torchvision reads images. What `decode_bytes` returned is returned.
 
     Raises:
         FileNotFoundError: there is no such file.
         BadImage: it is no image, of a kind not read here, incomplete, or larger than `LARGEST` pixels.
     """
+    if isinstance(source, Photo):
+        return source
     if isinstance(source, Image.Image):
         name = fsdecode(getattr(source, "filename", None) or "")
         with _reasons(name or "image"):

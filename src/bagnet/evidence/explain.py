@@ -83,7 +83,33 @@ def explain(
     wanted = [model.classes.find(name) for name in keep]
     seen = take(model, image, transform or model.transform)
     with exact(model), torch.inference_mode():
-        bag = _bag(model, seen, wanted, progress)
+        return _evidence(model, seen, _bag(model, seen, wanted, progress))
+
+
+def explain_batch(model: Classifier, images: Sequence[Seen]) -> list[Evidence]:
+    """What `explain` says of each of several images of one size, which the network sees in one batch.
+
+    Args:
+        model: as for `explain`.
+        images: from `take`, their tensors of one shape.
+
+    Raises:
+        ValueError: as `explain`; or they are of several shapes.
+    """
+    if len({seen.x.shape for seen in images}) > 1:
+        raise ValueError("images of one batch must have one shape")
+    with exact(model), torch.inference_mode():
+        if len(images) <= 1 or len(tiles_for(model.geometry, *images[0].x.shape[1:])) > 1:
+            return [_evidence(model, seen, _bag(model, seen, (), unheard)) for seen in images]
+        x = torch.stack([seen.x for seen in images])
+        model.check(x)
+        logits, values = model.logits_and_evidence(like_weights(x, model))
+        every = range(model.num_classes)
+        bags = (Bag(*parts, every) for parts in zip(logits, values, strict=True))
+        return [_evidence(model, seen, bag) for seen, bag in zip(images, bags, strict=True)]
+
+
+def _evidence(model: Classifier, seen: Seen, bag: Bag) -> Evidence:
     return Evidence(
         values=_array(bag.values),
         logits=_array(bag.logits[list(bag.kept)]),

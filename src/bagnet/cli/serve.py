@@ -1,0 +1,74 @@
+"""bagnet serve"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .classifiers import network
+from .options import Calibration, Model, Precision, Runtime, Trust
+
+_TOKEN = "BAGNET_TOKEN"
+
+
+def serve(
+    model: Model = "",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen at; 0.0.0.0 for all of this machine's.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port to listen at; 0 for any that is free.")] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help=f"Holds the token that clients must show; or {_TOKEN} in the environment.", show_default=False
+        ),
+    ] = None,
+    most_bytes: Annotated[int, typer.Option("--bytes", metavar="N", min=1, help="Of a request, at most.")] = 32 << 20,
+    most_pixels: Annotated[int, typer.Option("--pixels", metavar="N", min=1, help="Of an image, at most.")] = 50_000_000,
+    seconds: Annotated[
+        float, typer.Option(metavar="S", min=0.1, help="For a client to send a request, and for a request to be answered.")
+    ] = 30.0,
+    waiting: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Requests inside, at most; one more is told to come back.")
+    ] = 64,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images that are seen together, at most.")] = 8,
+    trust: Trust = None,
+    runtime: Runtime = "torch",
+    precision: Precision = "float32",
+    calibration: Calibration = None,
+) -> None:
+    """Explain images over HTTP: POST /v1/explain and /v1/classify, described at /docs.
+
+    Example: `bagnet serve --runtime openvino`, then `curl --data-binary @dog.jpg -H "Content-Type: image/jpeg"
+    http://127.0.0.1:8000/v1/classify`
+    """
+    from ..missing import needs
+
+    for package in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
+        needs(package, "serve")
+    from ..serve.limits import Limits
+    from ..serve.server import is_loopback
+    from ..serve.server import serve as serve_model
+
+    limits = Limits(most_bytes, most_pixels, seconds, waiting, batch_size)
+    token = _token(token_file)
+    ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
+    if not token and not is_loopback(host):
+        typer.echo(f"bagnet: {host}: whoever reaches this address may ask, as there is no token (--token-file)", err=True)
+    serve_model(ready, host, port, limits=limits, token=token, ready=_say)
+
+
+def _say(address: str) -> None:
+    typer.echo(f"serving at {address}", err=True)
+
+
+def _token(file: Path | None) -> str:
+    if file is None:
+        return os.environ.get(_TOKEN, "")
+    token = file.read_text(encoding="utf-8").strip()
+    if not token:
+        raise ValueError(f"{file}: holds no token")
+    return token

@@ -1,0 +1,46 @@
+"""The description of the interface is true: what it allows is answered as it says, and nothing is answered by a server error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from bagnet.data.transforms import Preprocessing
+from bagnet.model import BagNet
+
+schemathesis = pytest.importorskip("schemathesis")
+pytest.importorskip("fastapi")
+TestClient = pytest.importorskip("fastapi.testclient").TestClient
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("token", ["", "s3cret"])
+def test_the_description_is_true(small: Callable[..., BagNet], token: str) -> None:
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+    from bagnet.serve import Limits, application
+
+    network = small(kernel3=(1, 1, 0, 0), classes=("ape", "bee", "cow", "dog", "elk"))
+    assert network.card is not None
+    network.card = replace(network.card, preprocessing=Preprocessing(24, None))
+    app = application(network, Limits(seconds=10), token=token)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    shown = {"Authorization": f"Bearer {token}"} if token else {}
+    unsaid = [positive_data_acceptance]  # no schema can tell which bytes are an image
+    seen: set[str] = set()
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        seen.add(operation.path)
+
+        @settings(
+            max_examples=40, phases=[Phase.generate], derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(case=operation.as_strategy())
+        def check(case: schemathesis.Case) -> None:
+            case.call_and_validate(headers=shown, excluded_checks=unsaid)
+
+        check()
+    assert seen == {"/v1/explain", "/v1/classify", "/v1/models", "/metrics", "/healthz"}
