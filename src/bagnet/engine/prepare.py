@@ -51,7 +51,7 @@ class Prepared(BagOnRuntime):
     """
 
     def __init__(self, model: BagOfFeatures, run: Callable[[BagOfFeatures], Runner], runtime: str) -> None:
-        super().__init__(model, run(model), _linear(model), runtime)
+        super().__init__(model, run(model), linear_head(model), runtime)
         self._exact, self._run = model, run
         self._finer: dict[int, Prepared] = {}
 
@@ -194,11 +194,11 @@ def _crops(batches: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
 def frozen_copy(model: BagOfFeatures) -> BagOfFeatures:
     """In float32 and eval mode. CannotRun: its head is no linear layer, nor the identity of logits that are averaged."""
     if not isinstance(model.fc, nn.Linear | nn.Identity):
-        raise CannotRun(f"the head of this network is a {type(model.fc).__name__}: only a linear layer can be prepared or exported")
+        raise CannotRun(f"the head of the network is a {type(model.fc).__name__}: a linear one can be prepared or exported")
     return deepcopy(model).float().eval().requires_grad_(False)
 
 
-def _linear(model: BagOfFeatures) -> tuple[Tensor, Tensor] | None:
+def linear_head(model: BagOfFeatures) -> tuple[Tensor, Tensor] | None:
     """Matrix and bias of the head in float32; None where the features are the logits."""
     if not isinstance(model.fc, nn.Linear):
         return None
