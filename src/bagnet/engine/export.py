@@ -37,6 +37,7 @@ from .runtimes.onnx_runtime import session
 
 experimental: Any = import_module("torch.fx.experimental._config")  # its types do not know `patch`
 Answer = tuple[NDArray[np.float32], NDArray[np.float32]]  # logits and evidence
+Answers = Callable[[NDArray[np.uint8]], Answer]
 _TOLERANCE = {"float32": 1e-5, "fp16": 0.05}  # largest error of a logit, as a share of the largest
 _SUM_TOLERANCE = 1e-5  # of mean(evidence) from the logits, whatever the weights are stored in
 _INPUT = (
@@ -71,14 +72,14 @@ class Format:
         precisions: that its weights can have.
         endings: of the files that it consists of.
         write: (network, metadata, path, precision): writes them.
-        run: (path, (B, H, W, C) uint8) -> logits and evidence.
+        open: (path) -> what makes logits and evidence of (B, H, W, C) uint8.
     """
 
     runtime: str
     precisions: tuple[str, ...]
     endings: tuple[str, ...]
     write: Callable[[BagOfFeatures, Mapping[str, str], Path, str], None]
-    run: Callable[[Path, NDArray[np.uint8]], Answer]
+    open: Callable[[Path], Answers]
 
 
 def export(model: Predictor, path: str | PathLike[str], precision: str = "float32") -> Export:
@@ -108,7 +109,6 @@ def export(model: Predictor, path: str | PathLike[str], precision: str = "float3
     target = Path(fspath(path))
     kind = _format(target, precision)
     network = _frozen(model)
-    images = _check_images(network)
     with ExitStack() as stack:
         files = tuple(target.with_suffix(ending) for ending in kind.endings)
         parts = [stack.enter_context(replacing(file)) for file in files]
@@ -117,7 +117,7 @@ def export(model: Predictor, path: str | PathLike[str], precision: str = "float3
         folder = Path(stack.enter_context(TemporaryDirectory()))
         draft = folder / f"model{target.suffix}"
         _written(kind, network, draft, precision)
-        error = max(_difference(kind, draft, network, image, _TOLERANCE[precision]) for image in images)
+        error = _largest_error(kind, draft, network, precision)
         for ending, part in zip(kind.endings, parts, strict=True):
             shutil.copyfile(draft.with_suffix(ending), part)
     return Export(files, kind.runtime, precision, error)
@@ -155,8 +155,7 @@ def _written(kind: Format, network: BagOfFeatures, draft: Path, precision: str) 
     except (ImportError, OSError, MemoryError):
         raise
     except Exception as error:  # tracers raise whatever they like
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise CannotRun(f"{model_name(network)} cannot be traced, and so not exported: {lines[0].strip()}") from error
+        raise CannotRun(f"{model_name(network)} cannot be traced, and so not exported: {_first_line(error)}") from error
 
 
 class _Whole(nn.Module):
@@ -234,9 +233,14 @@ def _write_onnx(network: BagOfFeatures, metadata: Mapping[str, str], path: Path,
     path.write_bytes(model.SerializeToString())
 
 
-def _run_onnx(path: Path, image: NDArray[np.uint8]) -> Answer:
-    logits, evidence = session(path.read_bytes()).run(["logits", "evidence"], {IMAGE: image})
-    return logits, evidence
+def _open_onnx(path: Path) -> Answers:
+    opened = session(path.read_bytes())
+
+    def run(image: NDArray[np.uint8]) -> Answer:
+        logits, evidence = opened.run(["logits", "evidence"], {IMAGE: image})
+        return logits, evidence
+
+    return run
 
 
 def _write_openvino(network: BagOfFeatures, metadata: Mapping[str, str], path: Path, precision: str) -> None:
@@ -249,11 +253,15 @@ def _write_openvino(network: BagOfFeatures, metadata: Mapping[str, str], path: P
     openvino.save_model(model, path, compress_to_fp16=precision == "fp16")
 
 
-def _run_openvino(path: Path, image: NDArray[np.uint8]) -> Answer:
+def _open_openvino(path: Path) -> Answers:
     settings = {"INFERENCE_PRECISION_HINT": "f32"}  # it would else take bf16 where the processor has it
     compiled = needs("openvino", "export").Core().compile_model(path, "CPU", settings)
-    out = compiled(image)
-    return out["logits"], out["evidence"]
+
+    def run(image: NDArray[np.uint8]) -> Answer:
+        out = compiled(image)
+        return out["logits"], out["evidence"]
+
+    return run
 
 
 def _write_program(network: BagOfFeatures, metadata: Mapping[str, str], path: Path, precision: str) -> None:  # noqa: ARG001
@@ -261,16 +269,21 @@ def _write_program(network: BagOfFeatures, metadata: Mapping[str, str], path: Pa
     torch.export.save(_traced(whole, network.geometry), path, extra_files=dict(metadata))
 
 
-def _run_program(path: Path, image: NDArray[np.uint8]) -> Answer:
-    with torch.no_grad():
-        logits, evidence = torch.export.load(path).module()(torch.from_numpy(image))
-    return logits.numpy(), evidence.numpy()
+def _open_program(path: Path) -> Answers:
+    program = torch.export.load(path).module()
+
+    def run(image: NDArray[np.uint8]) -> Answer:
+        with torch.no_grad():
+            logits, evidence = program(torch.from_numpy(image))
+        return logits.numpy(), evidence.numpy()
+
+    return run
 
 
 FORMATS: Mapping[str, Format] = {
-    ".onnx": Format("onnxruntime", ("float32",), (".onnx",), _write_onnx, _run_onnx),
-    ".xml": Format("openvino", ("float32", "fp16"), (".xml", ".bin"), _write_openvino, _run_openvino),
-    ".pt2": Format("torch", ("float32",), (".pt2",), _write_program, _run_program),
+    ".onnx": Format("onnxruntime", ("float32",), (".onnx",), _write_onnx, _open_onnx),
+    ".xml": Format("openvino", ("float32", "fp16"), (".xml", ".bin"), _write_openvino, _open_openvino),
+    ".pt2": Format("torch", ("float32",), (".pt2",), _write_program, _open_program),
 }
 
 
@@ -322,17 +335,32 @@ def _expected(network: BagOfFeatures, image: NDArray[np.uint8]) -> NDArray[np.fl
     return logits
 
 
-def _difference(kind: Format, draft: Path, network: BagOfFeatures, image: NDArray[np.uint8], tolerance: float) -> float:
+def _largest_error(kind: Format, draft: Path, network: BagOfFeatures, precision: str) -> float:
+    """Over several images. CannotRun: it is too large, or the file cannot be run."""
+    try:
+        answers = kind.open(draft)
+        return max(_error(network, image, answers(image), _TOLERANCE[precision]) for image in _check_images(network))
+    except CannotRun as error:
+        raise CannotRun(f"{model_name(network)} on {kind.runtime} {error}; nothing was written") from None
+    except Exception as error:  # runtimes raise whatever they like
+        reason = _first_line(error)
+        raise CannotRun(f"{model_name(network)} cannot be run by {kind.runtime}, and so was not written: {reason}") from error
+
+
+def _error(network: BagOfFeatures, image: NDArray[np.uint8], answer: Answer, tolerance: float) -> float:
     """The largest error of a logit, as a share of the largest. CannotRun: it is too large, or the evidence does not add up."""
-    expected = _expected(network, image)
-    logits, evidence = kind.run(draft, image)
+    expected, (logits, evidence) = _expected(network, image), answer
     largest = np.abs(expected).max()
     error = float(np.abs(logits - expected).max() / largest)
     gap = float(np.abs(evidence.mean((2, 3), dtype=np.float64) - logits).max() / largest)
-    shape = (*expected.shape, *network.geometry.grid(*image.shape[1:3]))
-    if evidence.shape != shape or not (error <= tolerance and gap <= _SUM_TOLERANCE):
+    if not (error <= tolerance and gap <= _SUM_TOLERANCE):
+        size = " x ".join(map(str, image.shape[1:3]))
         raise CannotRun(
-            f"{model_name(network)} on {kind.runtime} answers otherwise than the network: by {error:.1e} of the largest logit, "
-            f"its evidence {evidence.shape} by {gap:.1e} from adding up; nothing was written"
+            f"answers otherwise than the network: of an image of {size} by {error:.1e} of the largest logit, "
+            f"and its evidence is {gap:.1e} from adding up"
         )
     return error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -185,7 +185,7 @@ def open_exported(path: Path) -> Exported:
         ) from None
     try:
         return Exported(statement, SessionRunner(_from_prepared(model)), _head(model))
-    except (KeyError, ValueError, RuntimeError) as error:
+    except Exception as error:  # nor have those of the runtime
         raise BadCheckpoint(f"{path}: its graph cannot be run ({' '.join(str(error).split())}); export it again") from None
 
 
