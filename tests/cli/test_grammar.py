@@ -41,13 +41,20 @@ def options_of(name: str) -> dict[str, Any]:
 
 def test_these_commands_are_asked() -> None:
     models = {f"models {word}" for word in ("list", "info", "pull", "convert", "verify")}
-    assert set(COMMANDS) == {"explain", "predict", "train", "evaluate", "bench", "audit", "paper", *models}
+    assert set(COMMANDS) == {"explain", "predict", "train", "evaluate", "export", "bench", "audit", "paper", *models}
 
 
 @every_command
 def test_what_is_worked_on_is_positional(name: str) -> None:
     positional = [parameter.metavar for parameter in COMMANDS[name].params if parameter.param_type_name == "argument"]
-    expected = {"explain": ["IMAGE"], "predict": ["IMAGES"], "paper": ["EXPERIMENT", "DATA"], "bench": [], "models list": []}
+    expected = {
+        "explain": ["IMAGE"],
+        "predict": ["IMAGES"],
+        "paper": ["EXPERIMENT", "DATA"],
+        "bench": [],
+        "export": [],
+        "models list": [],
+    }
     assert positional == expected.get(name, ["MODEL"] if name.startswith("models") else ["DATA"])
 
 
