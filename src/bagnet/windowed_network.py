@@ -66,7 +66,7 @@ class WindowedNetwork(BagOfFeatures):
         windows = windows_of(x, self.geometry)
         grid = windows.shape[:3]
         if torch.compiler.is_compiling() or isinstance(x, fx.Proxy):  # a program for any number of windows cannot count them
-            embedded = self.embed(windows.contiguous().flatten(0, 2))
+            embedded = self.embed(windows.flatten(0, 2))
         else:
             embedded = torch.cat([self.embed(chunk) for chunk in chunks_of(windows)])
         return torch.unflatten(embedded, 0, grid).permute(0, 3, 1, 2)
