@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .card import Card
+    from .engine.export import export
     from .engine.prepare import prepare
     from .evaluation.evaluate import evaluate
     from .evidence import Evidence, explain
@@ -41,6 +42,7 @@ __all__ = [
     "dense",
     "evaluate",
     "explain",
+    "export",
     "finetune",
     "load",
     "occlude",
@@ -70,6 +72,7 @@ _ROOMS = {
     "dense": "evidence.dense",
     "evaluate": "evaluation.evaluate",
     "explain": "evidence",
+    "export": "engine.export",
     "finetune": "training.run",
     "load": "zoo.load",
     "occlude": "evidence.edits",

@@ -163,11 +163,7 @@ class BagOfFeatures(nn.Module):
         """
         if isinstance(x, fx.Proxy) or torch.compiler.is_compiling():
             return  # a graph is made for inputs of any size
-        if x.ndim != 4 or x.shape[1] != self.architecture.in_channels:
-            raise ValueError(
-                f"{self.name} takes a batch of shape (B, {self.architecture.in_channels}, H, W), got {tuple(x.shape)}"
-            )
-        self.geometry.grid(x.shape[2], x.shape[3])
+        check_batch(x, self.name, self.architecture.in_channels, self.geometry)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Timm's name of `features`."""
@@ -270,3 +266,14 @@ def _crop_share(resize: int | None, crop: int) -> float:
         return 1.0
     share = crop / resize
     return share if floor(crop / share) == resize else crop / (resize + 0.5)
+
+
+def check_batch(x: Tensor, name: str, channels: int, geometry: Geometry) -> None:
+    """See that x is a (B, channels, H, W) batch of at least one window.
+
+    Raises:
+        ValueError: x has another shape, or is smaller than one window.
+    """
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise ValueError(f"{name} takes a batch of shape (B, {channels}, H, W), got {tuple(x.shape)}")
+    geometry.grid(x.shape[2], x.shape[3])

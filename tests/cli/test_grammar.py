@@ -41,13 +41,21 @@ def options_of(name: str) -> dict[str, Any]:
 
 def test_these_commands_are_asked() -> None:
     models = {f"models {word}" for word in ("list", "info", "pull", "convert", "verify")}
-    assert set(COMMANDS) == {"explain", "predict", "train", "evaluate", "bench", "audit", "paper", *models}
+    assert set(COMMANDS) == {"explain", "predict", "train", "evaluate", "export", "bench", "audit", "paper", "serve", *models}
 
 
 @every_command
 def test_what_is_worked_on_is_positional(name: str) -> None:
     positional = [parameter.metavar for parameter in COMMANDS[name].params if parameter.param_type_name == "argument"]
-    expected = {"explain": ["IMAGE"], "predict": ["IMAGES"], "paper": ["EXPERIMENT", "DATA"], "bench": [], "models list": []}
+    expected = {
+        "explain": ["IMAGE"],
+        "predict": ["IMAGES"],
+        "paper": ["EXPERIMENT", "DATA"],
+        "bench": [],
+        "export": [],
+        "serve": [],
+        "models list": [],
+    }
     assert positional == expected.get(name, ["MODEL"] if name.startswith("models") else ["DATA"])
 
 
@@ -65,7 +73,7 @@ def test_a_model_is_an_option_of_each_command_that_runs_one(name: str) -> None:
 
 @every_command
 def test_where_to_write_is_out(name: str) -> None:
-    only_prints = name in ("models list", "models info", "models pull", "models verify")
+    only_prints = name in ("models list", "models info", "models pull", "models verify", "serve")
     assert ("--out" in options_of(name)) == (not only_prints)
     if not only_prints:
         assert options_of(name)["--out"].metavar in ("FILE", "FOLDER", "PATH")
@@ -73,7 +81,8 @@ def test_where_to_write_is_out(name: str) -> None:
 
 @every_command
 def test_results_are_printed_as_json(name: str) -> None:
-    assert options_of(name)["--json"].is_flag
+    if name != "serve":  # which prints no result
+        assert options_of(name)["--json"].is_flag
 
 
 @every_command

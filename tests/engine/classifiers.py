@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 import torch
@@ -15,6 +19,8 @@ from bagnet.card import Card
 from bagnet.data.names import ClassNames
 from bagnet.data.transforms import Preprocessing
 from bagnet.engine.classifier import Predictor
+from bagnet.engine.export import export
+from bagnet.engine.exported import Exported, open_exported
 from bagnet.engine.prepare import Prepared, prepare
 from bagnet.engine.program import CannotRun
 from bagnet.engine.runtimes import RUNTIMES
@@ -91,6 +97,27 @@ def small_windowed_prepared(runtime: str) -> Prepared:
     return prepare(small_windowed(), runtime)
 
 
+def exported_file(build: Callable[[], BagNet | WindowedNetwork], ending: str = ".onnx") -> Path:
+    """The file of a network; skips the test where a package is missing."""
+    return _exported_once(build, ending)
+
+
+@cache
+def _exported_once(build: Callable[[], BagNet | WindowedNetwork], ending: str) -> Path:
+    """To trace takes seconds."""
+    for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
+        pytest.importorskip(package)
+    folder = Path(mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return export(build(), folder / f"model{ending}").files[0]
+
+
+@cache
+def small_exported(build: Callable[[], BagNet | WindowedNetwork]) -> Exported:
+    """What is loaded from a network's file."""
+    return open_exported(exported_file(build))
+
+
 @dataclass(frozen=True)
 class Subject:
     """Something to hold to the contract.
@@ -124,5 +151,11 @@ SUBJECTS: Mapping[str, Subject] = {
         )
         for name in RUNTIMES
     },
+    "exported": Subject(
+        lambda: small_exported(small_bagnet), lambda: prepare(small_bagnet(seed=1), "torch"), runtime="onnxruntime"
+    ),
+    "windowed_exported": Subject(
+        lambda: small_exported(small_windowed), lambda: prepare(small_windowed(seed=1), "torch"), runtime="onnxruntime"
+    ),
     "external": Subject(small_external, lambda: small_external(seed=1), windows=None),
 }

@@ -214,7 +214,7 @@ class TestClassifier:
 
 
 def test_whoever_runs_the_same_weights_has_their_digest() -> None:
-    digests = {SUBJECTS[name].build().weights_digest for name in ("bagnet", "prepared_torch")}
+    digests = {SUBJECTS[name].build().weights_digest for name in ("bagnet", "prepared_torch", "exported")}
     assert digests == {small_bagnet().weights_digest}
     assert small_bagnet(padded=True).weights_digest not in digests
 

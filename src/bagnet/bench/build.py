@@ -19,7 +19,7 @@ from ..engine.runtimes.runner import Options
 from ..evidence.dense import dense
 from ..model import BagNet
 from ..windowed_network import WindowedNetwork
-from ..zoo.load import create, load
+from ..zoo.load import create, load_network
 from .cases import WHOLE, Case, is_windowed
 
 PATCH_BATCH = 1000  # windows at a time in the official heat map's loop
@@ -65,7 +65,7 @@ def built(case: Case) -> tuple[Workload, str, int, str]:
 
 def _windowed(case: Case) -> tuple[Workload, str, int, str]:
     """A bundled windowed network; with `whole`, its network on the whole image by itself."""
-    model = load(case.network.removesuffix(WHOLE)).to(case.device)
+    model = load_network(case.network.removesuffix(WHOLE)).to(case.device)
     assert isinstance(model, WindowedNetwork)
     if case.network.endswith(WHOLE):
         x = torch.randn(case.batch, 3, case.size, case.size, device=case.device)

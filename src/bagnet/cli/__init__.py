@@ -17,6 +17,7 @@ from .audit import audit
 from .bench import bench
 from .evaluate import evaluate
 from .explain import explain
+from .export import export
 from .models import models
 from .paper import paper
 from .predict import predict
@@ -36,6 +37,7 @@ app.command()(explain)
 app.command()(predict)
 app.command()(train)
 app.command()(evaluate)
+app.command()(export)
 app.command()(bench)
 app.command()(audit)
 app.command()(paper)

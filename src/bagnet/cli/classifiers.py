@@ -46,7 +46,7 @@ def network(
     _check_calibration(precision, calibration)
     with progress_bar() as progress:
         model = load(name or DEFAULT, trust=trust or (), progress=progress)
-    if (runtime, precision) == ("torch", "float32") and not prepared:
+    if _runs_itself(model, runtime, precision) or ((runtime, precision) == ("torch", "float32") and not prepared):
         return model
     return _on_runtime(model, runtime, precision, calibration)
 
@@ -83,9 +83,14 @@ def _classifier(name: str, runtime: str, precision: str, calibration: Path | Non
     _check_calibration(precision, calibration)
     with progress_bar() as progress:
         model = open_classifier(name, trust=trust, progress=progress)
-    if (runtime, precision) == ("torch", "float32"):
+    if (runtime, precision) == ("torch", "float32") or _runs_itself(model, runtime, precision):
         return model
     return _on_runtime(model, runtime, precision, calibration)
+
+
+def _runs_itself(model: Predictor, runtime: str, precision: str) -> bool:
+    """Whether a model, as an exported one does, brings a runtime with it, and none of another kind is asked for."""
+    return model.runtime != "torch" and runtime in ("torch", model.runtime) and precision == model.precision
 
 
 def preprocessing(model: Predictor, size: int | None) -> Preprocessing:

@@ -196,14 +196,15 @@ def convert(
     from ..files import replacing
     from ..model import BagNet
     from ..weights import packed, storable
-    from ..zoo.load import load
+    from ..zoo.load import load_network
 
     if out.suffix != ".safetensors":
         raise ValueError(f"{out}: the file to write ends in .safetensors")
     with replacing(out) as part:  # so that a target which cannot be written is known before minutes of measuring
         part.touch()
         with progress_bar() as progress:
-            model = load(name, strides=None if strides is None else four_numbers(strides), trust=trust or (), progress=progress)
+            known = None if strides is None else four_numbers(strides)
+            model = load_network(name, strides=known, trust=trust or (), progress=progress)
         report = mended = None
         if diagnose or repair:
             if not isinstance(model, BagNet):

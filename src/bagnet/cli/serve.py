@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .classifiers import network
-from .options import Calibration, Model, Precision, Runtime, Trust
+from .options import BatchSize, Calibration, Model, Precision, Runtime, Trust
 
 _TOKEN = "BAGNET_TOKEN"
 
@@ -34,7 +34,7 @@ def serve(
     waiting: Annotated[
         int, typer.Option(metavar="N", min=1, help="Requests inside, at most; one more is told to come back.")
     ] = 64,
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images that are seen together, at most.")] = 8,
+    batch_size: BatchSize = 8,
     trust: Trust = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
@@ -42,8 +42,7 @@ def serve(
 ) -> None:
     """Explain images over HTTP: POST /v1/explain and /v1/classify, described at /docs.
 
-    Example: `bagnet serve --runtime openvino`, then `curl --data-binary @dog.jpg -H "Content-Type: image/jpeg"
-    http://127.0.0.1:8000/v1/classify`
+    Example: `bagnet serve --runtime openvino --port 8000`
     """
     from ..missing import needs
 

@@ -280,10 +280,10 @@ class _Sizes(NamedTuple):
 
 def _probed(data: str, out: Path, start: str, workers: int | None, card_words: Any, options: Any) -> Run:
     from ..training.probe import probe
-    from ..zoo.load import load
+    from ..zoo.load import load_network
 
     with progress_bar() as progress:
-        model = load(start, progress=progress)
+        model = load_network(start, progress=progress)
         return probe(model, data, out, workers=workers, progress=progress, **card_words, **options)
 
 
@@ -316,13 +316,13 @@ def _start(start: str, sizes: _Sizes) -> tuple[BagOfFeatures | None, Preprocessi
     from dataclasses import replace
 
     from ..data.transforms import Preprocessing
-    from ..zoo.load import load
+    from ..zoo.load import load_network
     from ..zoo.windowed import rewindowed
 
     windows = _numbers(sizes.window)
     if len(windows) > 1:
         raise ValueError(f"--window {sizes.window}: several are tried by --probe; training takes one")
-    weights = load(start) if start else None
+    weights = load_network(start) if start else None
     scale = _scale(sizes.resize)
     if weights is not None and (windows or sizes.stride is not None):
         weights = rewindowed(weights, windows[0] if windows else None, sizes.stride, scale=scale)

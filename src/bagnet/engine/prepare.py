@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..bag import BagOfFeatures
-from ..card import Card
-from ..data.names import ClassNames, check_classes
-from ..data.transforms import Preprocessing
 from ..geometry import Geometry
 from ..model import BagNet
 from ..windowed_network import WindowedNetwork
+from .bag_on_runtime import BagOnRuntime
 from .classifier import Predictor, model_name
 from .fold import FoldedFeatures
 from .program import CannotRun
@@ -26,7 +23,6 @@ from .runtimes.runner import Options, Runner
 from .windows import WindowProgram, WindowRunner, typical_windows
 
 _CROP_CELLS = 24  # per side of an image part to calibrate on
-_HEAD_ROWS = 512  # windows whose features the head takes at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,79 +44,16 @@ class Verification:
     precision: str
 
 
-class Prepared:
+class Prepared(BagOnRuntime):
     """A BagNet or a windowed network on a runtime: every call of theirs that classifies, with the same meaning.
 
     Built by `prepare`. The linear head runs here, in float32, always.
     """
 
     def __init__(self, model: BagOfFeatures, run: Callable[[BagOfFeatures], Runner], runtime: str) -> None:
-        self._exact, self._run, self.runtime = model, run, runtime
-        self._runner = run(model)
+        super().__init__(model, run(model), linear_head(model), runtime)
+        self._exact, self._run = model, run
         self._finer: dict[int, Prepared] = {}
-        self._linear = _linear(model)
-
-    def __repr__(self) -> str:
-        return f"Prepared({model_name(self)} by {self.runtime} in {self.precision})"
-
-    @property
-    def geometry(self) -> Geometry:
-        """Where its windows lie on the input."""
-        return self._exact.geometry
-
-    @property
-    def card(self) -> Card | None:
-        """What its weights are."""
-        return self._exact.card
-
-    @property
-    def classes(self) -> ClassNames:
-        """What its logits stand for."""
-        return self._exact.classes
-
-    @property
-    def transform(self) -> Preprocessing:
-        """PIL image -> (C, H, W) input tensor."""
-        return self._exact.transform
-
-    @property
-    def precision(self) -> str:
-        """What the runtime really executes; of OpenVINO known for sure once it has run."""
-        return self._runner.executed
-
-    @property
-    def name(self) -> str:
-        """Of the architecture."""
-        return self._exact.name
-
-    @property
-    def num_classes(self) -> int:
-        """Length of the logits."""
-        return self._exact.num_classes
-
-    @property
-    def num_features(self) -> int:
-        """Channels of the bag of features."""
-        return self._exact.num_features
-
-    @cached_property
-    def weights_digest(self) -> str:
-        """`digest` of the weights that it was made from, in float32."""
-        return self._exact.weights_digest
-
-    @property
-    def windows_apart(self) -> bool:
-        """Whether each window is computed by itself."""
-        return self._exact.windows_apart
-
-    def check(self, x: Tensor) -> None:
-        """As `BagNet.check`."""
-        self._exact.check(x)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The bag of features in float32, as `BagNet.features`."""
-        self.check(x)
-        return self._runner.apply(x, lambda lent: lent.to(torch.float32, memory_format=torch.contiguous_format, copy=True))
 
     def at_stride(self, stride: int) -> Prepared:
         """As `BagNet.at_stride`; each is built once."""
@@ -131,40 +64,6 @@ class Prepared:
         if reached not in self._finer:
             self._finer[reached] = Prepared(network, self._run, self.runtime)
         return self._finer[reached]
-
-    def head(self, features: Tensor, classes: Sequence[int] | None = None) -> Tensor:
-        """The linear classifier in float32, as `BagNet.head`."""
-        wanted = slice(None) if classes is None else check_classes(classes, self.num_classes)
-        if self._linear is None:
-            return features[:, wanted].float()
-        weight, bias = (part[wanted].to(features.device) for part in self._linear)
-        if features.ndim == 2:
-            return F.linear(features.float(), weight, bias)
-        if features.dtype == torch.float32 and features.is_contiguous():
-            return F.conv2d(features, weight[:, :, None, None], bias)
-        # Channels last, half precision: a row a window, made float32 a few at a time, as a whole copy of the features is
-        # larger than any cache.
-        places = features.permute(0, 2, 3, 1)
-        rows = places.flatten(0, 2)
-        logits = rows.new_empty((len(rows), len(weight)), dtype=torch.float32)
-        for start in range(0, len(rows), _HEAD_ROWS):
-            torch.addmm(bias, rows[start : start + _HEAD_ROWS].float(), weight.T, out=logits[start : start + _HEAD_ROWS])
-        return logits.reshape(*places.shape[:3], len(weight)).permute(0, 3, 1, 2)
-
-    def evidence(self, x: Tensor, classes: Sequence[int] | None = None) -> Tensor:
-        """(B, K, h, w) logits of every window, as `BagNet.evidence`."""
-        self._exact.check(x)
-        return self._runner.apply(x, lambda features: self.head(features, classes))
-
-    def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As `BagNet.logits_and_evidence`."""
-        self.check(x)
-        return self._runner.apply(x, lambda lent: (self.head(lent.mean((2, 3), dtype=torch.float32)), self.head(lent)))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, K) logits, pooled by the runtime before the head."""
-        self._exact.check(x)
-        return self.head(self._runner.pooled(x))
 
     @torch.inference_mode()
     def verify(self, images: Tensor | Iterable[Tensor]) -> Verification:
@@ -230,8 +129,10 @@ def prepare(
     if calibration is not None and precision != "int8":
         raise CannotRun(f"calibration images are for int8, not for {precision}: leave them out")
     if not isinstance(model, BagOfFeatures):
+        if model.runtime != "torch":
+            raise CannotRun(f"{model_name(model)} runs on {model.runtime} already: prepare the network that it was made from")
         raise CannotRun(f"{model_name(model)} is not a bag of windows and cannot be prepared: it runs on torch in float32 alone")
-    exact = _frozen_copy(model)
+    exact = frozen_copy(model)
     batches = None if calibration is None else _calibration(exact, calibration)
     device = next(exact.parameters()).device
     options = Options(str(device) if runtime == "torch" else "cpu", compile, threads)
@@ -290,14 +191,14 @@ def _crops(batches: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
     return crops
 
 
-def _frozen_copy(model: BagOfFeatures) -> BagOfFeatures:
+def frozen_copy(model: BagOfFeatures) -> BagOfFeatures:
     """In float32 and eval mode. CannotRun: its head is no linear layer, nor the identity of logits that are averaged."""
     if not isinstance(model.fc, nn.Linear | nn.Identity):
-        raise CannotRun(f"the head of this network is a {type(model.fc).__name__}: only a linear layer can be prepared")
+        raise CannotRun(f"the head of the network is a {type(model.fc).__name__}: a linear one can be prepared or exported")
     return deepcopy(model).float().eval().requires_grad_(False)
 
 
-def _linear(model: BagOfFeatures) -> tuple[Tensor, Tensor] | None:
+def linear_head(model: BagOfFeatures) -> tuple[Tensor, Tensor] | None:
     """Matrix and bias of the head in float32; None where the features are the logits."""
     if not isinstance(model.fc, nn.Linear):
         return None

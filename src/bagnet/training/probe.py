@@ -33,7 +33,7 @@ from ..runs.store import claim
 from ..runs.sweep import check_some
 from ..runs.table import write_table
 from ..runs.vectors import Vectors, mean_features
-from ..zoo.load import load, with_head
+from ..zoo.load import load_network, with_head
 from ..zoo.windowed import Scale, rewindowed
 from .cross_validation import Choice, best_head, choose, out_of_fold
 from .log import LOG
@@ -139,7 +139,7 @@ def probe(
     """
     how, folder = _options(options), Path(fspath(out))
     check_folder(folder, source)
-    start = model if isinstance(model, BagOfFeatures) else load(model)
+    start = model if isinstance(model, BagOfFeatures) else load_network(model)
     if not isinstance(start.fc, nn.Linear):
         raise ValueError(f"{start.name}: its network has no linear head, so that there are no features for another one")
     images = _images(source, how)

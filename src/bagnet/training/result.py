@@ -22,7 +22,7 @@ from ..engine.classifier import Predictor
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..files import replacing
 from ..weights import storable, write
-from ..zoo.external import ExternalNetwork, open_classifier
+from ..zoo.external import ExternalNetwork, open_network
 from .processes import rank
 
 _log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def finished(
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
     trusted = [] if isinstance(card.architecture, Architecture) else [card.architecture.network]
-    model = open_classifier(path, trust=trusted)
+    model = open_network(path, trust=trusted)
     evaluation = None
     if has_split(source, "val"):
         evaluation = evaluate(model if run_by is None else run_by(model), source, "val", workers=workers)

@@ -27,7 +27,7 @@ from ..data.transforms import Preprocessing
 from ..files import replacing
 from ..runs.store import Store, claim, held_settings
 from ..zoo.external import ExternalNetwork, open_classifier
-from ..zoo.load import load, untrained_model, with_head
+from ..zoo.load import load_network, untrained_model, with_head
 from ..zoo.networks import build
 from .blocks import blocks_of
 from .checkpoints import LAST, STEADY
@@ -238,7 +238,7 @@ def finetune(
     """
     rest = {name: changes.pop(name) for name in set(signature(train).parameters) & set(changes)}
     chosen = recipe.changed(**changes) if isinstance(recipe, Recipe) else finetuning(recipe, **changes)
-    start = model if isinstance(model, BagOfFeatures) else load(model)
+    start = model if isinstance(model, BagOfFeatures) else load_network(model)
     return train(source, out, chosen, start=start, **rest)
 
 

@@ -13,11 +13,14 @@ from ..bag import BagOfFeatures
 from ..card import Card, digest
 from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
+from ..engine.export import FORMATS
+from ..engine.exported import ENDING as EXPORTED
+from ..engine.exported import Exported
 from ..progress import Listener, unheard
 from ..weights import BadCheckpoint
 from .catalogue import published, published_as
 from .checkpoint import read
-from .load import load
+from .load import load, load_network
 from .names import bundled
 from .networks import build, check_trust, with_authors_weights
 
@@ -86,6 +89,15 @@ class ExternalNetwork(nn.Module):
 
 def open_classifier(
     name: str | PathLike[str], *, trust: Collection[str] = (), progress: Listener = unheard
+) -> BagOfFeatures | Exported | ExternalNetwork:
+    """As `open_network`; or an ONNX file that `bagnet.export` wrote. Raises as `open_network` and `load`."""
+    if Path(fspath(name)).suffix == EXPORTED and Path(fspath(name)).is_file():
+        return load(name)
+    return open_network(name, trust=trust, progress=progress)
+
+
+def open_network(
+    name: str | PathLike[str], *, trust: Collection[str] = (), progress: Listener = unheard
 ) -> BagOfFeatures | ExternalNetwork:
     """Any classifier with known weights, in eval mode.
 
@@ -109,10 +121,12 @@ def open_classifier(
     if ":" in text and not path.exists():
         return ExternalNetwork(*with_authors_weights(text)).eval()
     if text in bundled() or text in published() or not path.is_file() or published_as(path) is not None:
-        return load(text, trust=trust, progress=progress)
+        return load_network(text, trust=trust, progress=progress)
+    if path.suffix in FORMATS:
+        return load_network(text)  # says what can be done
     state, card = read(path)
     if card is None or not isinstance(card.architecture, ExternalArchitecture):
-        return load(text, trust=trust, progress=progress)
+        return load_network(text, trust=trust, progress=progress)
     check_trust(text, card.architecture.network, trust)
     network = ExternalNetwork(build(card.architecture), card)
     try:

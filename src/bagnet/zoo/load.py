@@ -16,9 +16,12 @@ from ..architecture import PUBLISHED_SHAPES, Architecture, Windowed
 from ..bag import BagOfFeatures
 from ..card import Card
 from ..data.names import ClassNames
+from ..engine.export import FORMATS
+from ..engine.exported import ENDING as EXPORTED
+from ..engine.exported import Exported, open_exported
 from ..model import BagNet
 from ..progress import Listener, unheard
-from ..weights import State
+from ..weights import BadCheckpoint, State
 from ..windowed_network import WindowedNetwork
 from .catalogue import bundled_weights, card_of, published, published_as, published_by_content, unknown, untrained
 from .checkpoint import architecture_of, load_strictly, read
@@ -27,6 +30,10 @@ from .names import DEFAULT, bundled
 from .networks import build, check_trust
 
 Model = TypeVar("Model", bound=BagOfFeatures)
+_ONLY_RUNS = {  # of an exported network, by whether it is ONNX
+    True: "an exported network can be run, but not trained or changed",
+    False: "of exported networks bagnet reads .onnx alone",
+}
 _SHAPE_WORDS = ("kernel3", "strides", "layers", "width", "padded", "in_channels", "num_classes")
 
 
@@ -69,12 +76,12 @@ def load(
     strides: tuple[int, int, int, int] | None = None,
     trust: Collection[str] = (),
     progress: Listener = unheard,
-) -> BagOfFeatures:
-    """A model with known weights, in eval mode: a BagNet or a windowed network.
+) -> BagOfFeatures | Exported:
+    """A model with known weights, in eval mode: a BagNet or a windowed network; or an ONNX file that `bagnet.export` wrote.
 
     Args:
         name: a card's name ("bagnet33.orig_in1k"), fetched on first use, "default", or the path of a file: safetensors with a
-            card, or a torch checkpoint of either published code.
+            card, a torch checkpoint of either published code, or .onnx, which answers the same calls by ONNX Runtime.
         num_classes: where it differs from the weights', the head is new and random.
         classes: names of the classes; likewise, where their number differs.
         in_channels: where it differs, the first convolution is summed (one channel) or repeated and scaled, as timm does.
@@ -86,8 +93,41 @@ def load(
         UnknownModel: no card and no file goes by that name.
         DownloadFailed: the file cannot be fetched.
         WrongFile: the file is not the published one.
-        BadCheckpoint: the file holds other weights, no weights, or code.
-        ValueError: the file holds a network that sees the whole image at once, or names code that is not trusted.
+        BadCheckpoint: the file holds other weights, no weights, or code; or is an ONNX file of somebody else.
+        ImportError: onnx or onnxruntime is missing; the message has the pip command.
+        ValueError: the file holds a network that sees the whole image at once, or names code that is not trusted; an exported
+            network is to have other classes or channels.
+    """
+    path = Path(fspath(name))
+    if path.suffix == EXPORTED and path.is_file():
+        if any(argument is not None for argument in (num_classes, classes, in_channels, strides)):
+            raise ValueError(f"{path}: an exported network stays as it is: change the one that it was made from, and export that")
+        return open_exported(path)
+    return load_network(
+        name,
+        num_classes=num_classes,
+        classes=classes,
+        in_channels=in_channels,
+        strides=strides,
+        trust=trust,
+        progress=progress,
+    )
+
+
+def load_network(
+    name: str | PathLike[str] = DEFAULT,
+    *,
+    num_classes: int | None = None,
+    classes: Sequence[str] | None = None,
+    in_channels: int | None = None,
+    strides: tuple[int, int, int, int] | None = None,
+    trust: Collection[str] = (),
+    progress: Listener = unheard,
+) -> BagOfFeatures:
+    """As `load`, a network with its weights: for those who train it, change it or write it down.
+
+    Raises:
+        BadCheckpoint: also for an exported network, which can only be run.
     """
     state, card = _weights(fspath(name), strides, progress)
     names = None if classes is None else ClassNames.from_words(classes)
@@ -142,6 +182,8 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Lis
         raise IsADirectoryError(f"{name}: is a folder; name a file of weights in it")
     if not path.is_file():
         raise unknown(name)
+    if path.suffix in FORMATS:
+        raise BadCheckpoint(f"{name}: {_ONLY_RUNS[path.suffix == EXPORTED]}; name the weights that it was exported from")
     if (card_by_name := published_as(path)) is not None:
         return _published(path, card_by_name)
     state, card = read(path)

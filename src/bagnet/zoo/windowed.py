@@ -18,7 +18,7 @@ from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
 from ..engine.inference import exact, like_weights
 from ..windowed_network import WindowedNetwork, linear_head
-from .external import ExternalNetwork, open_classifier
+from .external import ExternalNetwork, open_network
 from .networks import count_logits
 
 Scale = int | Literal["native"] | None
@@ -59,7 +59,7 @@ def windowed(
         trust: import paths whose code may be run where a file's card names them.
 
     Raises:
-        UnknownModel, DownloadFailed, BadCheckpoint, ImportError: as `open_classifier`.
+        UnknownModel, DownloadFailed, BadCheckpoint, ImportError: as `open_network`.
         ValueError: window, stride, scale or resize is out of range; the network does not answer an image with one row of logits,
             takes no window of that size, is a BagNet, which is local already, or is to be centred without a linear head.
     """
@@ -131,7 +131,7 @@ def _whole(
     """The classifier with its head on, as a copy; who builds it; and what it is."""
     while isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):  # a copy is of the network inside
         network = network.module
-    opened = network if isinstance(network, nn.Module) else open_classifier(network, trust=trust)
+    opened = network if isinstance(network, nn.Module) else open_network(network, trust=trust)
     if not isinstance(opened, BagOfFeatures | ExternalNetwork):
         return _of_module(opened, preprocessing or Preprocessing(), classes)
     if preprocessing is not None or classes is not None:

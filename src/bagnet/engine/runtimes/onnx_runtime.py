@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,23 +14,18 @@ from ..program import Program
 from .runner import Options, Result
 
 
-class OnnxRunner:
-    """ONNX Runtime on the CPU, float32.
+class SessionRunner:
+    """An ONNX program on the CPU, float32.
 
     Args:
-        network: on the CPU, float32.
-        precision: "float32".
-        options: `threads`.
+        program: from `x` to `features` and `pooled`.
+        threads: how many; all cores where None.
     """
 
-    def __init__(self, network: Program, precision: str, options: Options) -> None:
-        runtime = needs("onnxruntime", "export")
-        self.executed = precision
-        settings = runtime.SessionOptions()
-        settings.log_severity_level = 3
-        if options.threads is not None:
-            settings.intra_op_num_threads = options.threads
-        self._session = runtime.InferenceSession(_onnx_bytes(network.cpu()), settings, providers=["CPUExecutionProvider"])
+    executed = "float32"
+
+    def __init__(self, program: bytes, threads: int | None = None) -> None:
+        self._session = session(program, threads)
 
     def apply(self, x: Tensor, use: Callable[[Tensor], Result]) -> Result:
         return use(self._run("features", x))
@@ -40,6 +36,31 @@ class OnnxRunner:
     def _run(self, kind: str, x: Tensor) -> Tensor:
         (out,) = self._session.run([kind], {"x": x.float().numpy()})
         return torch.from_numpy(out)
+
+
+class OnnxRunner(SessionRunner):
+    """ONNX Runtime on the CPU, float32.
+
+    Args:
+        network: on the CPU, float32.
+        precision: "float32".
+        options: `threads`.
+    """
+
+    def __init__(self, network: Program, precision: str, options: Options) -> None:
+        needs("onnxruntime", "export")
+        super().__init__(_onnx_bytes(network.cpu()), options.threads)
+        self.executed = precision
+
+
+def session(program: bytes, threads: int | None = None) -> Any:
+    """An ONNX program, ready to run on the CPU, that says nothing but errors."""
+    runtime = needs("onnxruntime", "export")
+    settings = runtime.SessionOptions()
+    settings.log_severity_level = 3
+    if threads is not None:
+        settings.intra_op_num_threads = threads
+    return runtime.InferenceSession(program, settings, providers=["CPUExecutionProvider"])
 
 
 class _WithMean(nn.Module):
