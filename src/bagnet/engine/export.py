@@ -28,7 +28,7 @@ from ..geometry import Geometry
 from ..missing import needs
 from ..model import BagNet
 from .classifier import Predictor, model_name
-from .exported import FEATURES, IMAGE, POOLED, PREPARED, Statement
+from .exported import FEATURES, HALF, IMAGE, POOLED, PREPARED, Statement
 from .fold import FoldedFeatures
 from .inference import exact
 from .prepare import frozen_copy, linear_head
@@ -39,6 +39,7 @@ experimental: Any = import_module("torch.fx.experimental._config")  # its types 
 Answer = tuple[NDArray[np.float32], NDArray[np.float32]]  # logits and evidence
 Answers = Callable[[NDArray[np.uint8]], Answer]
 _TOLERANCE = {"float32": 1e-5, "fp16": 0.05}  # largest error of a logit, as a share of the largest
+_WORTH_HALVING = 64  # numbers of a tensor
 _SUM_TOLERANCE = 1e-5  # of mean(evidence) from the logits, whatever the weights are stored in
 _INPUT = (
     "uint8, (batch, height, width, channel), RGB: the photograph upright, resized and cropped as `preprocessing` says with "
@@ -220,10 +221,16 @@ def _write_onnx(network: BagOfFeatures, metadata: Mapping[str, str], path: Path,
     names = ["logits", "evidence", PREPARED, FEATURES, POOLED]
     features = FoldedFeatures(network) if isinstance(network, BagNet) else _Features(network)
     traced = _traced(_Whole(network, features, inside=True), network.geometry)
-    program = torch.onnx.export(traced, dynamo=True, input_names=[IMAGE], output_names=names, verbose=False)
+    # Not all of the exporter's optimiser: it would multiply normalisation into weights that half precision may hold as they are.
+    program = torch.onnx.export(traced, dynamo=True, input_names=[IMAGE], output_names=names, verbose=False, optimize=False)
     assert program is not None
+    optimiser = needs("onnxscript.optimizer", "export")
+    optimiser.inline(program.model)
+    optimiser.fold_constants(program.model, onnx_shape_inference=False)
+    optimiser.remove_unused_nodes(program.model)
     model = program.model_proto
     del model.graph.output[2:]  # they stay in the graph, by these names
+    _halve(model)
     for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):
         part.ClearField("metadata_props")  # of the tracer: it names files of this machine
     for axis, name in zip(model.graph.input[0].type.tensor_type.shape.dim, ("batch", "height", "width"), strict=False):
@@ -231,6 +238,24 @@ def _write_onnx(network: BagOfFeatures, metadata: Mapping[str, str], path: Path,
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     path.write_bytes(model.SerializeToString())
+
+
+def _halve(model: Any) -> None:
+    """Store weights in half precision where it holds them exactly, as it does those of such a file; they are cast when opened."""
+    onnx = needs("onnx", "export")
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < _WORTH_HALVING:
+            continue
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), values):
+            casts.append(onnx.helper.make_node("Cast", [tensor.name + HALF], [tensor.name], to=onnx.TensorProto.FLOAT))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, tensor.name + HALF))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
 
 
 def _open_onnx(path: Path) -> Answers:

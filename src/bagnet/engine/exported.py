@@ -27,6 +27,7 @@ ENDING = ".onnx"
 IMAGE = "image"  # the file's input
 # Values inside the graph, by which a file is run from prepared pixels to features: its outputs are the logits and the evidence.
 PREPARED, FEATURES, POOLED = "prepared", "features", "pooled"
+HALF = ".half"  # ends the names of weights that are stored in half precision
 HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"
 
 
@@ -223,8 +224,8 @@ def _from_prepared(model: Any) -> bytes:
 def _head(model: Any) -> Head | None:
     """The head's matrix and bias; None where the features are the logits."""
     numpy_helper = needs("onnx", "export").numpy_helper
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    tensors = {tensor.name.removesuffix(HALF): tensor for tensor in model.graph.initializer}
     if HEAD_WEIGHT not in tensors:
         return None
-    weight, bias = (torch.from_numpy(numpy_helper.to_array(tensors[name]).copy()) for name in (HEAD_WEIGHT, HEAD_BIAS))
+    weight, bias = (torch.from_numpy(numpy_helper.to_array(tensors[name]).copy()).float() for name in (HEAD_WEIGHT, HEAD_BIAS))
     return weight.flatten(1), bias
