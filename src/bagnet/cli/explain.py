@@ -20,6 +20,7 @@ from .output import print_problems
 from .progress import progress_bar
 
 if TYPE_CHECKING:
+    from ..engine.classifier import Classifier
     from ..evidence import Evidence, Prediction
 
 
@@ -62,6 +63,9 @@ def explain(
     precision: Precision = "float32",
     calibration: Calibration = None,
     as_json: AsJson = False,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Then look at it in the browser, on a page of `bagnet serve`.")
+    ] = False,
 ) -> None:
     """Classify photographs: print the five best classes, and draw their evidence in IMAGE.why.png.
 
@@ -116,8 +120,23 @@ def explain(
         typer.echo(json.dumps({"model": ready.card.name if ready.card else "", "images": done, "failed": failed}))
     if len(images) > 1 and not as_json:
         typer.echo(f"{len(images) - len(failed)} explained, {len(failed)} failed")
+    if open_page and done:
+        _open_page(ready, list(dict.fromkeys(record["image"] for record in done)))
     if failed:
         sys.exit(2)
+
+
+def _open_page(model: Classifier, images: Sequence[str]) -> None:
+    """Serve a page with these photographs, and show it, until it is interrupted."""
+    import webbrowser
+
+    from ..serve.server import serve
+
+    def show(address: str) -> None:
+        typer.echo(f"serving at {address}; Ctrl-C ends it", err=True)
+        webbrowser.open(address)
+
+    serve(model, port=0, photographs=images, ready=show)
 
 
 def _free_name(folder: Path, evidence: Evidence, word: str, used: Collection[Path]) -> Path:

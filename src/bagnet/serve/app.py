@@ -48,6 +48,9 @@ Targets = Annotated[
     Query(alias="class", max_length=32, description="Whose maps: name, index or WordNet id; the best class where none."),
 ]
 Everything = Annotated[bool, Query(alias="all", description="The maps of all classes too, as bytes.")]
+AsInput = Annotated[
+    bool, Query(alias="prepared", description="The pixels are the network's input: nothing is resized or cropped.")
+]
 
 
 def application(
@@ -130,10 +133,11 @@ class _Service:
         count: Count = 5,
         targets: Targets = None,
         everything: Everything = False,
+        as_input: AsInput = False,
     ) -> Explained:
         """The logit of every window of an image file for the classes asked for; the mean of a map is the logit of its class."""
         wanted = [self._class(name) for name in targets or ()]
-        evidence = await self._evidence(request)
+        evidence = await self._evidence(request, as_input)
         kept = evidence.indices_among(self._model.classes)
         if missing := [index for index in wanted if index not in kept]:
             raise HTTPException(400, f"the image is too large for a map of {self._model.classes[missing[0]]}: scale it down")
@@ -159,12 +163,12 @@ class _Service:
         except (UnknownClass, AmbiguousClass) as error:
             raise HTTPException(400, str(error)) from None
 
-    async def _evidence(self, request: Request) -> Evidence:
+    async def _evidence(self, request: Request, as_input: bool = False) -> Evidence:
         with self._admitted():
             content = await content_of(request, self._limits)
             try:
                 async with asyncio.timeout(self._limits.seconds), self._decoded:
-                    seen = await run_in_threadpool(prepared, self._model, content, self._limits)
+                    seen = await run_in_threadpool(prepared, self._model, content, self._limits, as_input)
                     return await _unless_gone(request, asyncio.wrap_future(self._batches.submit(seen)))
             except TimeoutError:
                 raise HTTPException(429, f"not answered within {self._limits.seconds:g} seconds: too busy", _BUSY) from None

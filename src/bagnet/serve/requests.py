@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -80,8 +81,8 @@ def _counted(receive: Callable[[], Awaitable[Any]], most: int, too_large: HTTPEx
     return counting
 
 
-def prepared(model: Classifier, content: bytes, limits: Limits) -> Seen:
-    """The image as the network gets it.
+def prepared(model: Classifier, content: bytes, limits: Limits, as_input: bool = False) -> Seen:
+    """The image as the network gets it; as it is, but for normalisation, where it is the network's input already.
 
     Raises:
         HTTPException: 413 for too many pixels, 400 for what is no image or too small for the model.
@@ -90,7 +91,8 @@ def prepared(model: Classifier, content: bytes, limits: Limits) -> Seen:
         pixels = _pixels(content)
         if pixels > limits.pixels:
             raise HTTPException(413, f"an image has at most {limits.pixels:,} pixels, this one {pixels:,}: scale it down")
-        seen = take(model, decode_bytes(content, "image"), model.transform)
+        transform = replace(model.transform, resize=None, crop=None) if as_input else model.transform
+        seen = take(model, decode_bytes(content, "image"), transform)
         model.check(seen.x[None])
     except ValueError as error:  # BadImage is one
         raise HTTPException(400, " ".join(str(error).split())) from None

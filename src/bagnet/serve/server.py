@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from ..data.decode import ImageLike
 from ..engine.classifier import Classifier
 from ..missing import needs
 from .app import application
 from .limits import Limits
+from .web import write_page
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 _log = logging.getLogger(__name__)
@@ -32,7 +36,7 @@ def serve(
     *,
     limits: Limits | None = None,
     token: str = "",
-    page: Path | None = None,
+    photographs: Sequence[ImageLike] = (),
     ready: Callable[[str], None] = _log.info,
 ) -> None:
     """Serve a model until SIGINT or SIGTERM; requests that are inside by then are answered.
@@ -43,8 +47,8 @@ def serve(
         port: to listen at; 0 for any that is free.
         limits: as for `application`.
         token: as for `application`.
-        page: as for `application`.
-        ready: told the address, once requests are taken.
+        photographs: that the page offers before its samples.
+        ready: told the address, once requests are taken; that of the first photograph, where there is one.
 
     Raises:
         OSError: the address cannot be listened at.
@@ -52,17 +56,15 @@ def serve(
     """
     uvicorn = needs("uvicorn", "serve")
     limits = limits or Limits()
-    app = application(model, limits, token=token, page=page, hosts=_LOOPBACK if is_loopback(host) else ())
-    config = uvicorn.Config(
-        app, host, port, log_level="warning", access_log=False, timeout_graceful_shutdown=round(2 * limits.seconds), lifespan="on"
-    )
-    listening = _bound(host, port)
-    try:
+    with closing(_bound(host, port)) as listening, TemporaryDirectory() as scratch:
+        page = Path(scratch) / "page"
+        opened = write_page(page, model, "http", limits=limits, asks_token=bool(token), photographs=photographs)
+        app = application(model, limits, token=token, page=page, hosts=_LOOPBACK if is_loopback(host) else ())
+        longest = round(2 * limits.seconds)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=longest, lifespan="on")
         name = f"[{host}]" if ":" in host else host
-        ready(f"http://{name}:{listening.getsockname()[1]}/")
+        ready(f"http://{name}:{listening.getsockname()[1]}/{''.join(opened[:1])}")
         uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        listening.close()
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -1,0 +1,55 @@
+// A photograph with the evidence over it, drawn on a canvas as large as the network's input.
+
+/** Paint RGB pixels on a canvas; grey ones let the colours of the map speak. */
+export function paintPixels(canvas, { pixels, width, height }, grey) {
+  canvas.width = width;
+  canvas.height = height;
+  const image = new ImageData(width, height);
+  for (let from = 0, to = 0; from < pixels.length; from += 3, to += 4) {
+    const [red, green, blue] = [pixels[from], pixels[from + 1], pixels[from + 2]];
+    const light = 0.299 * red + 0.587 * green + 0.114 * blue;
+    image.data[to] = grey ? light : red;
+    image.data[to + 1] = grey ? light : green;
+    image.data[to + 2] = grey ? light : blue;
+    image.data[to + 3] = 255;
+  }
+  canvas.getContext('2d').putImageData(image, 0, 0);
+}
+
+/**
+ * Colour each pixel by what the windows say that hold it. Few large windows overlap: there it is the mean of those that hold a
+ * pixel; else each cell is a square about the centre of its window.
+ */
+export function paintMap(canvas, geometry, map, columns, { limit, opacity, colour, spread }) {
+  const context = canvas.getContext('2d');
+  const [down, across] = [canvas.height, canvas.width].map((length) => (spread ? geometry.runs(length) : geometry.squares(length)));
+  for (const [top, bottom, firstRow, lastRow] of down) {
+    for (const [left, right, firstColumn, lastColumn] of across) {
+      let sum = 0;
+      for (let row = firstRow; row < lastRow; row += 1) {
+        for (let column = firstColumn; column < lastColumn; column += 1) sum += map[row * columns + column];
+      }
+      const held = (lastRow - firstRow) * (lastColumn - firstColumn);
+      if (!held) continue;
+      const value = sum / held;
+      const [red, green, blue] = colour(value, limit);
+      const strength = opacity * Math.min(1, 0.15 + Math.abs(value) / limit);
+      context.fillStyle = `rgba(${red},${green},${blue},${strength})`;
+      context.fillRect(left, top, right - left, bottom - top);
+    }
+  }
+}
+
+/** Outline windows; the first one strongly. */
+export function outline(canvas, boxes) {
+  const context = canvas.getContext('2d');
+  const thick = Math.max(1.5, canvas.width / 220);
+  boxes.forEach(({ left, top, size }, order) => {
+    context.lineWidth = order === 0 ? 2 * thick : thick;
+    context.strokeStyle = '#ffffff';
+    context.strokeRect(left, top, size, size);
+    context.lineWidth = order === 0 ? thick : thick / 2;
+    context.strokeStyle = '#12141a';
+    context.strokeRect(left, top, size, size);
+  });
+}

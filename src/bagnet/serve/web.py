@@ -1,0 +1,191 @@
+"""The viewer page as a folder: with a network inside, for any web server, or as the face of the service."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from os import PathLike, fspath
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image
+
+from ..bag import BagOfFeatures
+from ..data.decode import ImageLike, decode
+from ..engine.classifier import Classifier, model_name
+from ..engine.export import export
+from ..figures.colours import ANCHORS
+from ..files import naming
+from .limits import Limits
+
+PAGE = Path(__file__).parent / "page"
+CONFIGURATION, MODEL, RUNTIME, SAMPLES = "bagnet.json", "model.onnx", "onnxruntime", "samples"
+PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
+_RUNTIME_FILES = ("dist/ort.wasm.min.mjs", "dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm")
+# Of scikit-image, which says of all of them that they are in the public domain or CC0.
+_PHOTOGRAPHS = {
+    "coffee.png": ("a cup of coffee", "Photograph: Rachel Michetti, CC0"),
+    "chelsea.png": ("a cat", "Photograph: Stéfan van der Walt, CC0"),
+    "rocket.jpg": ("a rocket", "Photograph: SpaceX, CC0"),
+    "astronaut.png": ("an astronaut", "Photograph: NASA, public domain"),
+}
+
+
+class NoRuntime(ImportError):
+    """The browser's runtime is not at hand. The message has the command that brings it."""
+
+
+def export_web(model: BagOfFeatures, folder: str | PathLike[str], runtime: str | PathLike[str] | None = None) -> tuple[Path, int]:
+    """Write a page that explains photographs in the browser, with the network in it; any web server can show the folder.
+
+    Args:
+        model: a BagNet or a windowed network, of three channels.
+        folder: a new one, or one that this wrote before, which is replaced.
+        runtime: the npm package `onnxruntime-web`, as a folder or .tgz; where None, it is looked for in `node_modules` here
+            and above, and else asked of npm.
+
+    Returns:
+        the folder, and its bytes.
+
+    Raises:
+        NoRuntime: there is no such package.
+        FileExistsError: the folder holds something else.
+        ValueError, CannotRun: as `export`; or the network takes no pictures.
+        OSError: something cannot be written.
+    """
+    out = Path(fspath(folder))
+    if len(model.transform.mean) != 3:
+        raise ValueError(
+            f"{model_name(model)} takes {len(model.transform.mean)} channels: a page needs one that takes photographs"
+        )
+    if out.exists() and not (out.is_dir() and ((out / CONFIGURATION).is_file() or not any(out.iterdir()))):
+        raise FileExistsError(f"{out}: holds something else; choose a new folder for the page")
+    with naming(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as made:
+            draft = Path(made) / out.name
+            write_page(draft, model, "wasm")
+            copy_runtime(draft / RUNTIME, runtime)
+            export(model, draft / MODEL)
+            if out.exists():
+                shutil.rmtree(out)
+            draft.replace(out)
+    return out, sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+
+
+def write_page(
+    folder: Path,
+    model: Classifier,
+    engine: str,
+    *,
+    limits: Limits | None = None,
+    asks_token: bool = False,
+    photographs: Sequence[ImageLike] = (),
+) -> list[str]:
+    """The page, its sample photographs and what it has to know of a model.
+
+    Args:
+        folder: a new one.
+        model: that it shows.
+        engine: "wasm" where the network is in the folder, "http" where a service has it.
+        limits: how large a photograph may be.
+        asks_token: whether the service wants to see a token.
+        photographs: before the samples.
+
+    Returns:
+        for each of the photographs what follows the page's address, so that the page opens it.
+
+    Raises:
+        FileNotFoundError, BadImage: a photograph cannot be read.
+    """
+    shutil.copytree(PAGE, folder)
+    (folder / SAMPLES).mkdir()
+    samples = [_photograph(image, number, folder / SAMPLES) for number, image in enumerate(photographs)]
+    addresses = [f"#photo={quote(sample['file'])}" for sample in samples]
+    samples += [_sample(name, title, credit, folder / SAMPLES) for name, (title, credit) in _PHOTOGRAPHS.items()]
+    about = {**configuration(model, engine, limits or Limits()), "asks_token": asks_token, "samples": samples}
+    (folder / CONFIGURATION).write_text(json.dumps(about), encoding="utf-8")
+    return addresses
+
+
+def configuration(model: Classifier, engine: str, limits: Limits) -> dict[str, Any]:
+    """What the page has to know of a model."""
+    return {
+        "engine": engine,
+        "model": f"./{MODEL}",
+        "model_name": model_name(model),
+        "classes": [str(name) for name in model.classes],
+        "multilabel": model.card is not None and model.card.multilabel,
+        "geometry": asdict(model.geometry),
+        "preprocessing": model.transform.to_dict(),
+        "mean": [round(255 * mean) for mean in model.transform.mean],
+        "colours": list(ANCHORS),
+        "largest": limits.pixels,
+    }
+
+
+def copy_runtime(folder: Path, source: str | PathLike[str] | None) -> None:
+    """The files of onnxruntime-web that the page loads. Raises as `export_web`."""
+    with TemporaryDirectory() as scratch:
+        package = _package(Path(scratch), None if source is None else Path(fspath(source)))
+        folder.mkdir(parents=True)
+        for name in _RUNTIME_FILES:
+            try:
+                shutil.copyfile(package / name, folder / Path(name).name)
+            except FileNotFoundError:
+                raise NoRuntime(f"{package}: is no package {PACKAGE}, as {name} is missing") from None
+
+
+def _package(scratch: Path, source: Path | None) -> Path:
+    """The folder of the package."""
+    if source is None:
+        here = Path.cwd()
+        for folder in (here, *here.parents):
+            if (folder / "node_modules" / PACKAGE).is_dir():
+                return folder / "node_modules" / PACKAGE
+        source = _from_npm(scratch)
+    if source.is_dir():
+        return source
+    try:
+        with tarfile.open(source) as packed:
+            packed.extractall(scratch / "unpacked", filter="data")
+    except (OSError, tarfile.TarError) as error:
+        raise NoRuntime(f"{source}: is no package {PACKAGE} ({error}); `npm pack {PACKAGE}@{VERSION}` fetches it") from None
+    return scratch / "unpacked" / "package"
+
+
+def _from_npm(scratch: Path) -> Path:
+    """The package, fetched."""
+    remedy = f"`npm pack {PACKAGE}@{VERSION}` where there is a network, then --onnxruntime-web {PACKAGE}-{VERSION}.tgz"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise NoRuntime(f"the page needs the npm package {PACKAGE}, and there is no npm here: {remedy}")
+    done = subprocess.run([npm, "pack", f"{PACKAGE}@{VERSION}"], cwd=scratch, capture_output=True, text=True, check=False)
+    files = list(scratch.glob("*.tgz"))
+    if done.returncode or not files:
+        raise NoRuntime(f"npm could not fetch {PACKAGE}@{VERSION}: {remedy}")
+    return files[0]
+
+
+def _sample(name: str, title: str, credit: str, folder: Path) -> dict[str, str]:
+    """Write a photograph of scikit-image as a small JPEG; what the page has to know of it."""
+    import skimage
+
+    file = f"{Path(name).stem}.jpg"
+    with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
+        image.convert("RGB").save(folder / file, quality=88)
+    return {"file": f"{SAMPLES}/{file}", "title": title, "credit": credit}
+
+
+def _photograph(image: ImageLike, number: int, folder: Path) -> dict[str, str]:
+    """Write somebody's photograph as a PNG, which browsers read whatever it was."""
+    photo = decode(image)
+    photo.image.save(folder / f"yours-{number}.png", compress_level=1)
+    name = Path(photo.name).name or "your photograph"
+    return {"file": f"{SAMPLES}/yours-{number}.png", "title": name, "credit": name}
