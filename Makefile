@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint wheel clean
+.PHONY: demo test slow lint wheel browser clean
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
@@ -23,6 +23,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What the tests of the viewer page need beside Python: Debian's Chromium, and two packages of npm.
+browser:
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -qq -y chromium > /dev/null; }
+	npm install --silent --no-save --no-package-lock onnxruntime-web@1.30.0 axe-core@4.14.1
 
 # The wheel, in an environment that has nothing else, explains a picture from another folder.
 wheel: $(VENV)/.installed-dev

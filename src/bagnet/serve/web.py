@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from PIL import Image
 
 from ..bag import BagOfFeatures
@@ -123,11 +124,18 @@ def configuration(model: Classifier, engine: str, limits: Limits) -> dict[str, A
         "classes": [str(name) for name in model.classes],
         "multilabel": model.card is not None and model.card.multilabel,
         "geometry": asdict(model.geometry),
-        "preprocessing": model.transform.to_dict(),
+        "preprocessing": {**model.transform.to_dict(), "height_first": height_first()},
         "mean": [round(255 * mean) for mean in model.transform.mean],
         "colours": list(ANCHORS),
         "largest": limits.pixels,
     }
+
+
+def height_first() -> bool:
+    """Whether this Pillow resizes along the height first where an image loses many more rows than columns; pixels show it."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 33, 3), dtype=np.uint8))
+    by_width, at_once = (np.asarray(image.resize(size).resize((30, 30))) for size in ((30, 90), (33, 90)))
+    return not np.array_equal(by_width, at_once)
 
 
 def copy_runtime(folder: Path, source: str | PathLike[str] | None) -> None:

@@ -26,6 +26,7 @@ function taps(source, target, filter) {
   const scale = source / target;
   const stretch = Math.max(1, scale);
   const support = filter.support * stretch;
+  const shrink = 1 / stretch; // multiplied with, as Pillow does, lest the last bit differ
   return Array.from({ length: target }, (_, at) => {
     const centre = (at + 0.5) * scale;
     const first = Math.max(0, Math.trunc(centre - support + 0.5));
@@ -33,7 +34,7 @@ function taps(source, target, filter) {
     const weights = [];
     let sum = 0;
     for (let pixel = first; pixel < last; pixel += 1) {
-      const weight = filter.weight((pixel - centre + 0.5) / stretch);
+      const weight = filter.weight((pixel - centre + 0.5) * shrink);
       weights.push(weight);
       sum += weight;
     }
@@ -65,10 +66,14 @@ function pass(from, lines, source, target, filter, step, across, outStep, outAcr
   return to;
 }
 
-/** RGB pixels resized by a filter of Pillow's. */
-export function resized(rgb, width, height, newWidth, newHeight, interpolation) {
+/** RGB pixels resized by a filter of Pillow's. Newer versions begin with the height where that saves most: `heightFirst`. */
+export function resized(rgb, width, height, newWidth, newHeight, interpolation, heightFirst) {
   const filter = FILTERS[interpolation];
   if (!filter) throw new Error(`there is no interpolation ${interpolation}`);
+  if (heightFirst && newHeight < height && height - newHeight > 2 * (width - newWidth)) {
+    const low = pass(rgb, width, height, newHeight, filter, 3 * width, 3, 3 * width, 3);
+    return pass(low, newHeight, width, newWidth, filter, 3, 3 * width, 3, 3 * newWidth);
+  }
   const wide = pass(rgb, height, width, newWidth, filter, 3, 3 * width, 3, 3 * newWidth);
   return pass(wide, newWidth, height, newHeight, filter, 3 * newWidth, 3, 3 * newWidth, 3);
 }
@@ -106,7 +111,7 @@ export function prepared(rgba, width, height, preprocessing) {
   }
   const placement = placementOf(width, height, preprocessing);
   const { horizontal: across, vertical: down } = placement;
-  const full = resized(rgb, width, height, across.resized, down.resized, preprocessing.interpolation);
+  const full = resized(rgb, width, height, across.resized, down.resized, preprocessing.interpolation, preprocessing.height_first);
   const pixels = new Uint8Array(across.length * down.length * 3); // black where the crop is larger
   for (let row = 0; row < down.length; row += 1) {
     const source = row + down.start;

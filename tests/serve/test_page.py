@@ -1,0 +1,302 @@
+"""The viewer page in a browser, with the network in the page and with a service behind it: what visitors do, and what they see.
+
+Needs Debian's Chromium and, for the network in the page, the npm package onnxruntime-web: `make browser` brings both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bagnet
+from bagnet.data.transforms import Preprocessing
+from bagnet.model import BagNet
+from bagnet.serve.web import PACKAGE, export_web
+from bagnet.zoo.load import create
+
+from ..conftest import randomised
+from .conftest import picture
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+MODULES = Path(__file__).parents[2] / "node_modules"
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make browser")]
+WORDS = ("ape", "bee", "cow", "dog", "elk")
+
+
+@pytest.fixture(scope="module")
+def network() -> BagNet:
+    """Windows of 17 pixels every 8, of whole photographs whose shorter side is scaled to 56."""
+    torch.manual_seed(0)
+    model = randomised(create(kernel3=(1, 1, 1, 0), layers=(1, 1, 1, 1), width=4, classes=WORDS)).eval()
+    assert model.card is not None
+    model.card = replace(model.card, name="small.test", preprocessing=Preprocessing(56, None))
+    return model
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A web server without a log, which knows what a module is."""
+
+    extensions_map: ClassVar = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript", ".js": "text/javascript"}
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module", params=["page", "service"])
+def address(request: pytest.FixtureRequest, network: BagNet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of the page, with the network in it or behind it."""
+    folder = tmp_path_factory.mktemp("page")
+    if request.param == "page":
+        if not (MODULES / PACKAGE).is_dir():
+            pytest.skip("needs the npm package onnxruntime-web: make browser")
+        pytest.importorskip("onnxruntime")
+        site, _ = export_web(network, folder / "site", MODULES / PACKAGE)
+        with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+            server.shutdown()
+        return
+    network.save(folder / "small.safetensors")
+    words = ["serve", "--model", str(folder / "small.safetensors"), "--port", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "bagnet", *words], stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stderr is not None
+        yield process.stderr.readline().split()[-1]
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """A new visitor's, which has not met an error when it is closed."""
+    errors: list[str] = []
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    opened = context.new_page()
+    opened.set_default_timeout(20_000)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(address)
+    opened.wait_for_selector("body[data-ready]")
+    yield opened
+    context.close()
+    assert errors == []
+
+
+def upload(page: Any, content: bytes, name: str = "noise.png", into: str = "#file") -> None:
+    """Choose a file, and wait until it is explained."""
+    shown = page.locator(".stage").count()
+    page.set_input_files(into, {"name": name, "mimeType": "image/png", "buffer": content})
+    page.wait_for_function("n => document.querySelectorAll('.stage').length === n", arg=shown + 1 if into == "#second" else 1)
+    page.wait_for_function("name => document.querySelector('#stages').textContent.includes(name)", arg=name)
+
+
+def saved(page: Any) -> Any:
+    """What the page says of itself, as the file that it saves."""
+    with page.expect_download() as download:
+        page.click("#save-json")
+    return json.loads(Path(download.value.path()).read_text())
+
+
+def logits_of(record: Any) -> dict[str, float]:
+    return {entry["name"]: entry["logit"] for entry in record["top"]}
+
+
+def assert_same(record: Any, expected: bagnet.Evidence) -> None:
+    largest = float(np.abs(expected.values).max())
+    for name, logit in logits_of(record).items():
+        assert logit == pytest.approx(expected.prediction(name).logit, abs=1e-5 * largest)
+    values = expected.map(record["shown"]["class"])
+    np.testing.assert_allclose(record["map"], values, atol=1e-5 * np.abs(expected.values).max())
+    assert np.mean(record["map"]) == pytest.approx(logits_of(record)[record["shown"]["class"]], abs=1e-5 * largest)
+
+
+@pytest.mark.parametrize("size", [(90, 70), (60, 110), (56, 56)])
+def test_the_page_says_what_the_library_says(page: Any, network: BagNet, size: tuple[int, int]) -> None:
+    content = picture(*size)
+    upload(page, content)
+    expected = bagnet.explain(network, content)
+    record = saved(page)
+    assert_same(record, expected)
+    assert record["top"][0]["name"] == expected.top(1)[0].name == page.inner_text("#answer")
+    assert record["top"][0]["probability"] == pytest.approx(expected.top(1)[0].probability, abs=1e-5)
+    assert f"{expected.values[0].size} windows say" in page.inner_text("#adds-up")
+
+
+def test_classes_are_switched_searched_and_compared(page: Any, network: BagNet) -> None:
+    content = picture()
+    upload(page, content)
+    expected = bagnet.explain(network, content)
+    last = expected.top(5)[-1].name
+    page.fill("#search", last[:2].upper())
+    assert page.locator("#classes button").count() == 1
+    page.click("#classes button")
+    assert page.inner_text("#answer") == last
+    assert_same(saved(page), expected)
+    rival = expected.top(1)[0].name
+    page.select_option("#versus", label=rival)
+    assert page.inner_text("#answer") == f"{last} and not {rival}"
+    np.testing.assert_allclose(saved(page)["map"], expected.difference(last, rival), atol=1e-4)
+    page.fill("#search", "zebra")
+    assert page.inner_text("#classes") == "no class has these letters"
+
+
+def test_a_window_is_looked_at_by_pointer_and_by_keys(page: Any, network: BagNet) -> None:
+    content = picture(70, 70)
+    upload(page, content)
+    evidence = bagnet.explain(network, content)
+    box = page.locator(".stage canvas").bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    assert "in row 1 of 5, column 1 of 5" in page.inner_text("#window")
+    page.focus(".stage canvas")
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    best = evidence.top(1)[0]
+    value = f"{evidence.map(best.index)[1, 2]:+.2f}".replace("-", "\N{MINUS SIGN}")
+    assert f"in row 2 of 5, column 3 of 5 says {value} to {best.name}" in page.inner_text("#window")
+    page.click("#windows button >> nth=0")
+    strongest = evidence.windows(best.index, 1)[0]
+    assert f"in row {strongest.row + 1} of 5, column {strongest.column + 1} of 5" in page.inner_text("#window")
+
+
+def test_what_is_erased_is_looked_at_again_and_comes_back(page: Any, network: BagNet) -> None:
+    content = picture(56, 56)  # whose pixels are those of the network's input
+    upload(page, content)
+    before = saved(page)
+    for mode in ("erase", "sticker"):
+        page.click(f"[data-mode={mode}]")
+        box = page.locator(".stage canvas").bounding_box()
+        page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.6 * box["height"])
+        page.wait_for_function("!document.querySelector('#undo').disabled && document.querySelector('#status').textContent")
+        after = saved(page)
+        if mode == "erase":
+            edited = np.asarray(Image.open(BytesIO(content)).convert("RGB")).copy()
+            (edit,) = after["edits"]
+            hole = edit["box"]
+            edited[hole["top"] : hole["bottom"], hole["left"] : hole["right"]] = [round(255 * m) for m in network.transform.mean]
+            assert_same(after, bagnet.explain(network, edited))
+        assert after["map"] != before["map"]
+        page.click("#undo")
+        page.wait_for_function("document.querySelector('#undo').disabled")
+        assert saved(page) == before
+
+
+def test_two_photographs_have_one_scale(page: Any, network: BagNet) -> None:
+    upload(page, picture(seed=1), "one.png")
+    upload(page, picture(seed=2), "two.png", "#second")
+    assert page.locator(".stage").count() == 2
+    assert_same(saved(page), bagnet.explain(network, picture(seed=2)))
+    page.locator(".stage canvas").first.click()
+    record = saved(page)
+    assert record["photograph"] == "one.png"
+    assert_same(record, bagnet.explain(network, picture(seed=1)))
+
+
+def test_bad_files_are_told(page: Any) -> None:
+    page.set_input_files("#file", {"name": "notes.txt", "mimeType": "image/png", "buffer": b"not an image"})
+    page.wait_for_selector("#error:not([hidden])")
+    assert "no image that this browser can read" in page.inner_text("#error")
+    upload(page, picture())
+    assert page.locator("#error").is_hidden()
+
+
+def test_a_link_brings_all_back(page: Any, browser: Any) -> None:
+    page.click("#samples button >> nth=0")
+    page.wait_for_selector("#panel:not([hidden])")
+    page.locator("#classes button").nth(1).click()
+    page.fill("#opacity", "40")
+    page.click("[data-mode=erase]")
+    page.locator(".stage canvas").click(position={"x": 90, "y": 70})
+    page.wait_for_function("!document.querySelector('#undo').disabled")
+    expected, link = saved(page), page.url
+    with browser.new_context() as context:
+        again = context.new_page()
+        again.goto(link)
+        again.wait_for_selector("body[data-ready]")
+        assert saved(again) == expected
+        assert again.input_value("#opacity") == "40"
+
+
+def test_by_keyboard_alone(page: Any) -> None:
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('#samples') !== null"):
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#panel:not([hidden])")
+    seen = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        seen.add(
+            page.evaluate("document.activeElement.id || document.activeElement.dataset.mode || document.activeElement.tagName")
+        )
+    assert {"look", "erase", "sticker", "CANVAS", "brush", "opacity", "search", "versus", "save-picture", "save-json"} <= seen
+    page.focus("[data-mode=erase]")
+    page.keyboard.press("Enter")
+    page.focus(".stage canvas")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_function("!document.querySelector('#undo').disabled")
+    page.keyboard.press("Control+z")
+    page.wait_for_function("document.querySelector('#undo').disabled")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_nobody_is_kept_out(page: Any, theme: str, width: int) -> None:
+    """No rule of axe-core is broken, and nothing is wider than the screen of a phone."""
+    script = MODULES / "axe-core" / "axe.min.js"
+    page.emulate_media(color_scheme=theme)
+    page.set_viewport_size({"width": width, "height": 740})
+    for open_first in (False, True):
+        if open_first:
+            upload(page, picture())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if script.is_file():
+            page.evaluate(script.read_text(encoding="utf-8"))
+            broken = page.evaluate("axe.run().then(({ violations }) => violations.map((v) => [v.id, v.nodes[0].html]))")
+            assert broken == []
+
+
+def test_light_and_dark(page: Any) -> None:
+    def ground() -> str:
+        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    first = ground()
+    page.click("#theme")
+    assert ground() != first
+    page.click("#theme")
+    assert ground() == first
+
+
+def test_the_picture_is_saved(page: Any, tmp_path: Path) -> None:
+    upload(page, picture(90, 70))
+    with page.expect_download() as download:
+        page.click("#save-picture")
+    assert download.value.suggested_filename == "noise.why.png"
+    with Image.open(download.value.path()) as image:
+        assert image.size == (72, 56)
