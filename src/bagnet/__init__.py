@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .card import Card
+    from .certificates import Certificate, Patch, certify, check
     from .engine.export import export
     from .engine.prepare import prepare
     from .evaluation.evaluate import evaluate
@@ -33,11 +34,15 @@ __all__ = [
     "BagNet",
     "Box",
     "Card",
+    "Certificate",
     "Evidence",
     "Geometry",
+    "Patch",
     "Placement",
     "audit",
+    "certify",
     "change",
+    "check",
     "create",
     "dense",
     "evaluate",
@@ -63,11 +68,15 @@ _ROOMS = {
     "BagNet": "model",
     "Box": "geometry",
     "Card": "card",
+    "Certificate": "certificates",
     "Evidence": "evidence",
     "Geometry": "geometry",
+    "Patch": "certificates",
     "Placement": "geometry",
     "audit": "studies.audit.run",
+    "certify": "certificates",
     "change": "evidence.edits",
+    "check": "certificates",
     "create": "zoo.load",
     "dense": "evidence.dense",
     "evaluate": "evaluation.evaluate",

@@ -80,6 +80,11 @@ class Geometry:
             self._touching(Span(seen.top, seen.bottom), rows),
         )
 
+    def touched(self, pixels: Span, length: int) -> Span:
+        """The cells along one axis of so many pixels whose windows hold at least one pixel of a run."""
+        start, stop = max(0, pixels.start), min(length, pixels.stop)
+        return self._touching(Span(start, max(start, stop)), self._cells(length))
+
     def most_cells_touching(self, pixels: int, cells: int) -> int:
         """The most cells along one axis that a run of pixels touches, wherever it lies; `cells` is the grid's own number."""
         return min(cells, ceil_div(max(1, pixels) + self.size - 1, self.stride))

@@ -1,0 +1,119 @@
+"""The threat: stickers of a size, anywhere on an image, and the windows that they can touch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, sqrt
+from typing import Literal
+
+from ..geometry import Axis, Geometry, Placement, Span
+
+Frame = Literal["photo", "input"]
+_SIZE = re.compile(r"(?P<height>\d+)(?:x(?P<width>\d+))?(?P<frame>photo|input|px)?")
+_SHARE = re.compile(r"(?P<share>\d+(?:\.\d+)?)\s*%")
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Rectangles of pixels that an adversary may set to anything.
+
+    Args:
+        height: in pixels of `frame`; 0 where `share` says it.
+        width: likewise.
+        share: of the image's area, of a square; 0 where height and width say it.
+        frame: "photo" for pixels of the upright photograph, with all that the resize makes of them, or "input" for pixels of the
+            network's input; "" for either, where both are the same.
+        count: of patches at once, each of that size.
+
+    Raises:
+        ValueError: it has no size, or two.
+    """
+
+    height: int = 0
+    width: int = 0
+    share: float = 0.0
+    frame: Frame | Literal[""] = "photo"
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        by_pixels = self.height > 0 and self.width > 0
+        if by_pixels == (0 < self.share < 1) or min(self.height, self.width, self.count - 1) < 0:
+            raise ValueError(f"a patch has a height and a width, or a share of the image between 0 and 1, got {self}")
+
+    @classmethod
+    def parse(cls, text: str, count: int = 1) -> Patch:
+        """From "2%" of the photograph, "32photo", "24x60input" (height x width), or "32" where both frames are the same.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        if match := _SHARE.fullmatch(text.strip()):
+            return cls(share=float(match["share"]) / 100, count=count)
+        if match := _SIZE.fullmatch(text.strip()):
+            height = int(match["height"])
+            frame: Frame | Literal[""] = "photo" if match["frame"] == "photo" else "input" if match["frame"] == "input" else ""
+            return cls(height, int(match["width"] or height), frame=frame, count=count)
+        raise ValueError(f"{text!r} is no size of a patch: say 2% (of the photograph), 32photo, 24x60photo (pixels) or 32input")
+
+    def __str__(self) -> str:
+        size = f"{100 * self.share:g} %" if self.share else f"{self.height} x {self.width} px"
+        where = "" if self.share or not self.frame else f" of the {self.frame}"
+        return f"{f'{self.count} patches of ' if self.count > 1 else ''}{size}{where}"
+
+    def size_on(self, placement: Placement) -> tuple[int, int]:
+        """(height, width) in pixels of the frame. ValueError: it is larger than the image, or could be of either frame."""
+        if not self.frame and placement != Placement.identity(*placement.input_size):
+            raise ValueError(
+                f"a patch of {self.height} x {self.width} px: of the photograph or of the network's input, which is resized? "
+                f"Say {self.height}photo or {self.height}input"
+            )
+        height, width = _frame_size(self.frame, placement)
+        if self.share:
+            side = ceil(sqrt(self.share * height * width))
+            size = min(side, height), min(side, width)
+        else:
+            size = self.height, self.width
+        if size[0] > height or size[1] > width:
+            raise ValueError(f"a patch of {size[0]} x {size[1]} px is larger than the image, {height} x {width}")
+        return size
+
+    def runs(self, geometry: Geometry, placement: Placement) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+        """The rows and the columns of cells that one patch can touch: whatever it touches lies in a run of each.
+
+        Only the longest runs: no run lies within another. A patch that sticks out of the image touches nothing more than one
+        that does not.
+
+        Raises:
+            ValueError: as `size_on`.
+        """
+        height, width = self.size_on(placement)
+        of_photo = self.frame == "photo"
+        return (
+            _runs(geometry, placement.vertical, height, of_photo),
+            _runs(geometry, placement.horizontal, width, of_photo),
+        )
+
+
+def _frame_size(frame: str, placement: Placement) -> tuple[int, int]:
+    if frame == "photo":
+        width, height = placement.image_size
+        return height, width
+    return placement.input_size
+
+
+@lru_cache(maxsize=256)
+def _runs(geometry: Geometry, axis: Axis, pixels: int, of_photo: bool) -> tuple[Span, ...]:
+    """The longest runs of cells along an axis that a run of pixels touches."""
+    length = axis.source if of_photo else axis.length
+    runs: list[Span] = []
+    for start in range(length - pixels + 1):
+        span = Span(start, start + pixels)
+        cells = geometry.touched(axis.influenced(span) if of_photo else span, axis.length)
+        if not cells.length or (runs and cells.stop <= runs[-1].stop):
+            continue  # within the one before, as both ends only move on
+        if runs and cells.start == runs[-1].start:
+            runs.pop()
+        runs.append(cells)
+    return tuple(runs)

@@ -1,0 +1,259 @@
+"""Brute force never beats a certificate: every place of a patch, and evidence there that wants another answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from bagnet.certificates import Certificate, Patch, check
+from bagnet.certificates import margin as margins
+from bagnet.certificates.bounded import AGGREGATIONS
+from bagnet.certificates.certify import certificate_of
+from bagnet.certificates.voting import _answer, _means, masks
+from bagnet.data.names import ClassNames
+from bagnet.evidence import Evidence
+from bagnet.geometry import Axis, Box, Geometry, Placement, Span
+
+CLASSES = 3
+Attack = Callable[[Any, np.ndarray, int], list[np.ndarray]]
+
+
+def evidence_of(values: np.ndarray, geometry: Geometry, placement: Placement) -> Evidence:
+    """Of logits that somebody chose."""
+    width, height = placement.image_size
+    values = values.astype(np.float32)
+    return Evidence(
+        values, values.mean((1, 2), dtype=np.float64).astype(np.float32), geometry, placement,
+        ClassNames.numbered(len(values)), Image.new("RGB", (width, height)),
+    )  # fmt: skip
+
+
+@st.composite
+def cases(draw: Any) -> tuple[Evidence, Patch]:
+    """Small geometries, of photographs that are resized and cropped or not, and evidence that is close to a decision."""
+    size, stride = draw(st.integers(2, 6)), draw(st.integers(2, 5))
+    geometry = Geometry(size, stride)
+    rows, columns = draw(st.integers(3, 5)), draw(st.integers(3, 5))
+    height, width = size + stride * (rows - 1) + draw(st.integers(0, stride - 1)), size + stride * (columns - 1)
+    if draw(st.booleans()):
+        placement, frame = Placement.identity(height, width), draw(st.sampled_from(["photo", "input"]))
+    else:
+        vertical, horizontal = (Axis(2 * side - 1, side + 2, 1, side, 1.0) for side in (height, width))
+        placement, frame = Placement(horizontal, vertical), draw(st.sampled_from(["photo", "input"]))
+    patch = Patch(draw(st.integers(1, 3)), draw(st.integers(1, 3)), frame=frame)
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    grid = geometry.grid(height, width)
+    values = random.normal(0, 3, (CLASSES, *grid))
+    values[0] += draw(st.sampled_from([0.0, 3.0, 8.0]))
+    return evidence_of(values, geometry, placement), patch
+
+
+def touched(evidence: Evidence, patch: Patch) -> list[np.ndarray]:
+    """(h, w) which windows hold a pixel that depends on the patch, for each place; by the definition, without our runs."""
+    placement, geometry = evidence.placement, evidence.geometry
+    height, width = patch.size_on(placement)
+    photo = patch.frame == "photo"
+    sides = placement.image_size[::-1] if photo else placement.input_size
+    found = []
+    for top in range(sides[0] - height + 1):
+        for left in range(sides[1] - width + 1):
+            box = Box(left, top, left + width, top + height)
+            changed = placement.influenced_box(box) if photo else box
+            cells = np.zeros(evidence.values.shape[1:], bool)
+            for row, column in np.ndindex(*cells.shape):
+                cells[row, column] = geometry.window(row, column).intersect(changed).area > 0
+            found.append(cells)
+    return found
+
+
+def by_mean(aggregation: str) -> Callable[[np.ndarray], int]:
+    """The classifier of margin certificates."""
+    return lambda values: int(AGGREGATIONS[aggregation].bound(values).sum((1, 2)).argmax())
+
+
+def by_vote(certificate: Certificate) -> Callable[[np.ndarray], int]:
+    """The classifier of voting certificates."""
+
+    def answer(values: np.ndarray) -> int:
+        singles, pairs = _means(values, certificate.rows, certificate.columns)
+        return _answer(singles.argmax(0), pairs)
+
+    return answer
+
+
+def attacks(values: np.ndarray, cells: np.ndarray, label: int, random: np.random.Generator) -> list[np.ndarray]:
+    """The evidence with what the patch can make of the windows that it touches: for each rival the most, and at random."""
+    made = []
+    for rival in range(len(values)):
+        for low, high in ((-1e3, 1e3), (0.0, 15.0), (-40.0, 60.0)):
+            changed = values.copy()
+            changed[:, cells] = low
+            changed[rival, cells] = high
+            made.append(changed)
+    changed = values.copy()
+    changed[:, cells] = random.normal(0, 50, changed[:, cells].shape)
+    return [*made, changed]
+
+
+def beaten(evidence: Evidence, patch: Patch, answer: Callable[[np.ndarray], int], label: int) -> bool:
+    """Whether some attack at some place changes an answer."""
+    values, random = evidence.values.astype(np.float64), np.random.default_rng(0)
+    return any(
+        answer(changed) != label for cells in touched(evidence, patch) for changed in attacks(values, cells, label, random)
+    )
+
+
+def certified(evidence: Evidence, patch: Patch, method: str, **options: Any) -> Certificate | None:
+    """The certificate; None where masks leave no window."""
+    rows, columns = patch.runs(evidence.geometry, evidence.placement)
+    down, across = (masks(runs, cells) for runs, cells in zip((rows, columns), evidence.values.shape[1:], strict=True))
+    left = [2 * run[0].length < cells for run, cells in zip((down, across), evidence.values.shape[1:], strict=True)]
+    return certificate_of(evidence, patch, method, **options) if any(left) else None
+
+
+@given(cases(), st.sampled_from(list(AGGREGATIONS)))
+@settings(max_examples=120)
+def test_no_attack_beats_a_margin(case: tuple[Evidence, Patch], aggregation: str) -> None:
+    """And where it is refused, an attack wins: the margin is tight but for rounding."""
+    evidence, patch = case
+    certificate = certificate_of(evidence, patch, "margin", aggregation=aggregation)
+    won = beaten(evidence, patch, by_mean(aggregation), certificate.label)
+    assert not (certificate.certified and won)
+    assert check(certificate) == certificate.certified
+    if not certificate.certified and certificate.margin < -1e-3 and aggregation != "probabilities":
+        assert won
+
+
+@given(cases())
+@settings(max_examples=120)
+def test_no_attack_beats_a_vote(case: tuple[Evidence, Patch]) -> None:
+    evidence, patch = case
+    certificate = certified(evidence, patch, "voting")
+    if certificate is None:
+        return
+    answer = by_vote(certificate)
+    assert certificate.label == answer(evidence.values.astype(np.float64))
+    if certificate.certified:
+        assert not beaten(evidence, patch, answer, certificate.label)
+    assert check(certificate) == certificate.certified
+
+
+@given(cases(), st.sampled_from([1, 2]))
+@settings(max_examples=60)
+def test_the_label_stays_among_the_best(case: tuple[Evidence, Patch], best: int) -> None:
+    evidence, patch = case
+    certificate = certificate_of(evidence, patch, "margin", best=best)
+    assert check(certificate) == certificate.certified
+    if not certificate.certified:
+        return
+    bound, random = AGGREGATIONS["probabilities"].bound, np.random.default_rng(0)
+    values = evidence.values.astype(np.float64)
+    for cells in touched(evidence, patch):
+        for changed in attacks(values, cells, certificate.label, random):
+            sums = bound(changed).sum((1, 2))
+            assert (sums > sums[certificate.label]).sum() < best
+
+
+@given(cases())
+@settings(max_examples=40)
+def test_two_patches_at_once(case: tuple[Evidence, Patch]) -> None:
+    evidence, patch = case
+    two = Patch(patch.height, patch.width, frame=patch.frame, count=2)
+    certificate = certificate_of(evidence, two, "margin")
+    assert check(certificate) == certificate.certified
+    if certificate.certified:
+        values, random, places = evidence.values.astype(np.float64), np.random.default_rng(0), touched(evidence, patch)
+        for _ in range(60):
+            first, second = (places[number] for number in random.integers(len(places), size=2))
+            for changed in attacks(values, first | second, certificate.label, random):
+                assert by_mean("probabilities")(changed) == certificate.label
+
+
+# --- Certificates that are wrong must not pass the same tests -------------------------------------------------------------------
+
+
+def found_unsound(test: Callable[[Evidence, Patch], bool], count: int = 400) -> bool:
+    """Whether one of many cases of a kind beats a certificate that a planted error has made."""
+    random = np.random.default_rng(1)
+    for _ in range(count):
+        geometry, placement = Geometry(4, 2), Placement.identity(12, 12)
+        values = random.normal(0, 2, (CLASSES, *geometry.grid(12, 12)))
+        values[0] += random.choice([1.0, 2.0, 4.0, 6.0])
+        if test(evidence_of(values, geometry, placement), Patch(2, 2, frame="input")):
+            return True
+    return False
+
+
+def test_the_runner_up_alone_is_not_enough() -> None:
+    """The runner-up's evidence lies where every patch covers it; another rival's does not, and catches up."""
+    geometry, placement, patch = Geometry(4, 2), Placement.identity(12, 12), Patch(2, 2, frame="input")
+    values = np.full((CLASSES, 5, 5), -1.0)
+    values[0], values[1, 2, 2], values[2, [0, 0, 4, 4], [0, 4, 0, 4]] = 8.75, 15.0, 3.5
+    evidence, scores = evidence_of(values, geometry, placement), np.clip(values, 0, 15)
+    runs = patch.runs(geometry, placement)
+    assert scores.sum((1, 2)).argsort()[::-1].tolist() == [0, 1, 2]
+    assert margins.margin(scores[:2], 0, *runs, -15.0).value > 0  # what looks at the runner-up alone
+    assert margins.margin(scores, 0, *runs, -15.0).value < 0
+    assert margins.margin(scores, 0, *runs, -15.0).rival == 2
+    assert beaten(evidence, patch, by_mean("clipped"), 0)
+
+
+def test_a_window_too_few_is_found() -> None:
+    def unsound(evidence: Evidence, patch: Patch) -> bool:
+        rows, columns = patch.runs(evidence.geometry, evidence.placement)
+        short = [Span(run.start, max(run.start + 1, run.stop - 1)) for run in rows]
+        scores = AGGREGATIONS["probabilities"].bound(evidence.values.astype(np.float64))
+        label = int(scores.sum((1, 2)).argmax())
+        lead = margins.margin(scores, label, short, columns, -1.0)
+        return lead.value > 0 and beaten(evidence, patch, by_mean("probabilities"), label)
+
+    assert found_unsound(unsound)
+
+
+def test_agreement_of_single_masks_does_not_hold_for_a_classifier_that_averages_them() -> None:
+    def unsound(evidence: Evidence, patch: Patch) -> bool:
+        rows, columns = patch.runs(evidence.geometry, evidence.placement)
+        down, across = (masks(runs, cells) for runs, cells in zip((rows, columns), evidence.values.shape[1:], strict=True))
+
+        def averaging(values: np.ndarray) -> int:
+            return int(_means(values, down, across)[0].mean(1).argmax())
+
+        values = evidence.values.astype(np.float64)
+        answers = _means(values, down, across)[0].argmax(0)
+        agreed = bool((answers == answers[0]).all())
+        return agreed and beaten(evidence, patch, averaging, int(answers[0]))
+
+    assert found_unsound(unsound)
+
+
+def test_an_edited_certificate_is_rejected(tmp_path: Any) -> None:
+    from bagnet.certificates import Rejected
+
+    values = np.zeros((CLASSES, 5, 5))
+    values[0] = 10.0
+    certificate = certificate_of(
+        evidence_of(values, Geometry(4, 2), Placement.identity(12, 12)), Patch(2, 2, frame="input"), "voting"
+    )
+    assert certificate.certified
+    certificate.save(tmp_path / "good.npz")
+    assert check(tmp_path / "good.npz")
+    with np.load(tmp_path / "good.npz") as file:
+        evidence, text = file["evidence"], str(file["statement"])
+    edits = {
+        "evidence": (np.zeros_like(evidence), text),
+        "verdict": (evidence, text.replace('"certified": true', '"certified": false')),
+        "mask": (evidence, text.replace('"rows": [[', '"rows": [[0, 1], [')),
+    }
+    for name, (changed, said) in edits.items():
+        np.savez(tmp_path / f"{name}.npz", evidence=changed, statement=np.array(said))
+        with pytest.raises(Rejected):
+            check(tmp_path / f"{name}.npz")
+    (tmp_path / "text.npz").write_text("no")
+    with pytest.raises(Rejected, match="is no certificate, or damaged"):
+        check(tmp_path / "text.npz")
