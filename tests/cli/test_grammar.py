@@ -41,7 +41,19 @@ def options_of(name: str) -> dict[str, Any]:
 
 def test_these_commands_are_asked() -> None:
     models = {f"models {word}" for word in ("list", "info", "pull", "convert", "verify")}
-    assert set(COMMANDS) == {"explain", "predict", "train", "evaluate", "export", "bench", "audit", "paper", "serve", *models}
+    assert set(COMMANDS) == {
+        "explain",
+        "predict",
+        "train",
+        "evaluate",
+        "export",
+        "bench",
+        "audit",
+        "certify",
+        "paper",
+        "serve",
+        *models,
+    }
 
 
 @every_command

@@ -15,6 +15,7 @@ import typer
 
 from .audit import audit
 from .bench import bench
+from .certify import certify
 from .evaluate import evaluate
 from .explain import explain
 from .export import export
@@ -40,6 +41,7 @@ app.command()(evaluate)
 app.command()(export)
 app.command()(bench)
 app.command()(audit)
+app.command()(certify)
 app.command()(paper)
 app.command()(serve)
 app.add_typer(models, name="models")
