@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from bagnet.certificates import Patch
+from bagnet.geometry import Axis, Box, Geometry, Placement, Span
+
+
+@pytest.mark.parametrize(
+    ("text", "patch"),
+    [
+        ("2%", Patch(share=0.02)),
+        ("0.5 %", Patch(share=0.005)),
+        ("32photo", Patch(32, 32)),
+        ("24x60photo", Patch(24, 60)),
+        ("32input", Patch(32, 32, frame="input")),
+        ("24x60", Patch(24, 60, frame="")),
+    ],
+)
+def test_words(text: str, patch: Patch) -> None:
+    assert Patch.parse(text) == patch
+
+
+@pytest.mark.parametrize("text", ["", "two", "0", "32cm", "0%", "100%", "3x", "-4"])
+def test_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no size of a patch|a patch has a height and a width, or a share"):
+        Patch.parse(text)
+
+
+def test_a_size_without_a_unit_is_ambiguous_where_images_are_resized() -> None:
+    resized = Placement(Axis(60, 30, 0, 30, 1.0), Axis(60, 30, 0, 30, 1.0))
+    with pytest.raises(ValueError, match="Say 8photo or 8input"):
+        Patch.parse("8").size_on(resized)
+    assert Patch.parse("8").size_on(Placement.identity(30, 40)) == (8, 8)
+
+
+def test_larger_than_the_image() -> None:
+    with pytest.raises(ValueError, match="a patch of 31 x 8 px is larger than the image, 30 x 40"):
+        Patch(31, 8, frame="input").size_on(Placement.identity(30, 40))
+
+
+def test_a_share_of_the_photograph_is_a_square_at_least_as_large() -> None:
+    assert Patch(share=0.02).size_on(Placement.identity(100, 200)) == (20, 20)
+    assert Patch(share=0.021).size_on(Placement.identity(100, 200)) == (21, 21)
+    assert Patch(share=0.9).size_on(Placement.identity(10, 200)) == (10, 43)
+
+
+def test_all_that_a_patch_touches_lies_in_one_of_the_runs() -> None:
+    """On every place, through the resize filter; and each run is needed."""
+    geometry, axis = Geometry(5, 3), Axis(40, 29, 2, 23, 1.0)
+    placement = Placement(axis, axis)
+    rows, columns = Patch(6, 6).runs(geometry, placement)
+    assert rows == columns
+    seen = set()
+    for start in range(40 - 6 + 1):
+        box = placement.influenced_box(Box(start, 0, start + 6, 6))
+        cells = geometry.touched(Span(box.left, box.right), 23)
+        if cells.length:
+            assert any(run.start <= cells.start and cells.stop <= run.stop for run in rows)
+            seen.add(cells)
+    assert set(rows) <= seen
+    assert not any(a != b and a.start <= b.start and b.stop <= a.stop for a in rows for b in rows)
+
+
+def test_known_runs() -> None:
+    """Windows of 4 every 2 on 12 pixels: a patch of 2 touches three of the five windows at most."""
+    runs = Patch(2, 2, frame="input").runs(Geometry(4, 2), Placement.identity(12, 12))
+    assert runs[0] == (Span(0, 3), Span(1, 4), Span(2, 5))
