@@ -2,8 +2,8 @@
 
     python benchmarks/certificates.py PHOTOS --out benchmarks/results/FILE.csv
 
-PHOTOS is a folder with `photos.csv` (columns `file` and `imagenet_index`). Windows and scales are those of `CONFIGURATIONS`, of the
-bundled default's network; a patch is a share of the photograph, the resize filter's reach included.
+PHOTOS is a folder with `photos.csv` (columns `file` and `imagenet_index`). Windows and scales are those of `CONFIGURATIONS`, of
+the bundled default's network; a patch is a share of the photograph, the resize filter's reach included.
 """
 
 from __future__ import annotations
