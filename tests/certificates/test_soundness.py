@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def attacks(values: np.ndarray, cells: np.ndarray, label: int, random: np.random
     """The evidence with what the patch can make of the windows that it touches: for each rival the most, and at random."""
     made = []
     for rival in range(len(values)):
-        for low, high in ((-1e3, 1e3), (0.0, 15.0), (-40.0, 60.0)):
+        for low, high in ((-1e3, 1e3), (0.0, 15.0), (np.nan, np.inf)):
             changed = values.copy()
             changed[:, cells] = low
             changed[rival, cells] = high
@@ -131,7 +132,7 @@ def test_no_attack_beats_a_margin(case: tuple[Evidence, Patch], aggregation: str
 
 
 @given(cases())
-@settings(max_examples=120)
+@settings(max_examples=80)
 def test_no_attack_beats_a_vote(case: tuple[Evidence, Patch]) -> None:
     evidence, patch = case
     certificate = certified(evidence, patch, "voting")
@@ -230,6 +231,20 @@ def test_agreement_of_single_masks_does_not_hold_for_a_classifier_that_averages_
         return agreed and beaten(evidence, patch, averaging, int(answers[0]))
 
     assert found_unsound(unsound)
+
+
+def test_masks_beside_the_map_are_rejected() -> None:
+    """Of rows -1 to 5, which seem to hold every row: as a slice of the map, they hold the last alone."""
+    from bagnet.certificates import Rejected
+
+    values = np.zeros((CLASSES, 5, 5))
+    values[1, 2, 2], values[0] = 60.0, 1.0
+    evidence = evidence_of(values, Geometry(4, 2), Placement.identity(12, 12))
+    honest = certificate_of(evidence, Patch(2, 2, frame="input"), "voting")
+    assert honest.label == 0
+    forged = replace(honest, label=1, rows=(Span(-1, 5),), columns=(Span(-1, 5),))
+    with pytest.raises(Rejected, match="not on the map"):
+        check(forged)
 
 
 def test_an_edited_certificate_is_rejected(tmp_path: Any) -> None:

@@ -10,6 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+CEILING = 1e4  # no network says as much of a window as it is: only an adversary does
+
+
+def finite(values: Array) -> Array:
+    """Logits within -CEILING and CEILING, with the least for what is no number.
+
+    The first step of every certified classifier. Windows are left out of a sum by subtraction, so that one that says infinity, or
+    nothing, or 1e300, would otherwise be in the sums without it, too; and a softmax over infinity is no number.
+    """
+    if np.abs(values).max() <= CEILING:  # false where one is no number
+        return values
+    return np.clip(np.nan_to_num(values, nan=-CEILING), -CEILING, CEILING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,7 @@ class Aggregation:
 
 def probabilities(values: Array) -> Array:
     """Softmax over the classes."""
+    values = finite(values)
     powers = np.exp(values - values.max(0))
     shares: Array = powers / powers.sum(0)
     return shares
@@ -42,12 +55,12 @@ def probabilities(values: Array) -> Array:
 
 def clipped(values: Array) -> Array:
     """Between nothing and 15 logits for a class (Clipped BagNet, PatchGuard)."""
-    return np.clip(values, 0.0, 15.0)
+    return np.clip(finite(values), 0.0, 15.0)
 
 
 def squashed(values: Array) -> Array:
     """tanh(0.05 e - 1) (Zhang et al. 2020)."""
-    return np.tanh(0.05 * values - 1.0)
+    return np.tanh(0.05 * finite(values) - 1.0)
 
 
 AGGREGATIONS: Mapping[str, Aggregation] = MappingProxyType(

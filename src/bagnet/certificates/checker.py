@@ -22,6 +22,7 @@ BOUNDS = {  # what a window's scores for two classes can be apart at least
 }
 STEEPEST = {"probabilities": 1.0, "clipped": 1.0, "tanh": 0.05}
 ROUNDING = 1e-5  # of the largest logit: how far a window's logit may be off
+CEILING = 1e4  # classifiers take logits beyond it for this
 
 
 class Rejected(ValueError):
@@ -42,7 +43,7 @@ def check(certificate: str | PathLike[str] | Any) -> bool:
         OSError: it cannot be read.
     """
     evidence, said = _read(certificate)
-    values = evidence.astype(np.float64)
+    values = evidence.astype(np.float64).clip(-CEILING, CEILING)
     rows = _touched(said, "vertical", said["size"][0], values.shape[1])
     columns = _touched(said, "horizontal", said["size"][1], values.shape[2])
     if said["method"] == "margin":
@@ -145,6 +146,9 @@ def _by_voting(values: np.ndarray, said: dict[str, Any], rows: list[list[int]], 
     """Every place is covered by a mask, and the label leads under every two masks."""
     if said["count"] != 1 or said["best"] != 1:
         raise Rejected("voting proves one patch and the best class alone")
+    for name, cells in zip(("rows", "columns"), values.shape[1:], strict=True):
+        if not all(0 <= first < last <= cells for first, last in said[name]):
+            raise Rejected(f"a mask of {name} that are not on the map")
     masks = []
     for top, bottom in said["rows"]:
         for left, right in said["columns"]:
@@ -154,7 +158,7 @@ def _by_voting(values: np.ndarray, said: dict[str, Any], rows: list[list[int]], 
         for touched in places:
             if not any(set(touched) <= set(range(first, last)) for first, last in said[name]):
                 raise Rejected(f"no mask covers the {name} {touched} of a patch")
-    slack = ROUNDING * np.abs(values).max()
+    slack = ROUNDING * np.abs(values).max() + values[0].size ** 2 * CEILING * 2.0**-52
     for first in masks:
         for second in masks:
             left = ~(first | second)

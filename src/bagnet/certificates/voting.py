@@ -11,7 +11,9 @@ what the patch touches lies in some m* of M. Outside m*, nothing has changed: a'
 m*, a'(m*) = y. Were all a'(m) one class, it would be y. Else take any m with a'(m) != y: a'(m, m*) = a(m, m*) = y, so that m
 does not carry its class. So either some m with a'(m) = y is in the minority and carries y (m* does: a'(m*, m') = y for all
 m'), or y is the majority: the answer is y. It was y without the patch, too: all a(m) = a(m, m) = y. The classifier that is
-certified is this one, and its answers are those that are counted as right.
+certified is this one, and its answers are those that are counted as right. "Nothing has changed" outside m* holds of the sums
+as they are computed, too: they are totals less what is masked, whose terms are within CEILING (`finite`), and what that rounds
+is kept back (`rounding`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Box, Span
+from .bounded import CEILING, finite
 from .rectangles import Array, overlaps, running, sums
 
 MASKS = 6  # along an axis, at most: more are smaller, and cost more
@@ -81,13 +84,19 @@ def vote(values: Array, rows: Sequence[Span], columns: Sequence[Span], *, most: 
     worst = int(leads.argmin())
     mask = worst // len(answers)
     row, column = down[mask // len(across)], across[mask % len(across)]
-    least = float(leads[worst]) - 2 * slack
+    least = float(leads[worst]) - 2 * (slack + rounding(values[0].size))
     box = Box(column.start, row.start, column.stop, row.stop)
     return Vote(label, least > 0, bool((answers == answers[0]).all()), least, box, int(rivals[:, worst].argmax()))
 
 
+def rounding(cells: int) -> float:
+    """How far a mean of the windows outside masks may be off, whatever those inside say: n sums of n terms, one by one."""
+    return cells**2 * CEILING * 2.0**-52
+
+
 def _means(values: Array, down: Sequence[Span], across: Sequence[Span]) -> tuple[Array, Array]:
     """(K, M) mean logits outside each mask, and (K, M x M) outside each two."""
+    values = finite(values)
     table, count = running(values), values[0].size
     masked = sums(table, down, across).reshape(len(values), -1)
     both = sums(table, overlaps(down), overlaps(across))  # (K, D x D, A x A)
