@@ -66,6 +66,8 @@ def test_it_goes_on_where_it_was_cut_short(model: BagNet, tmp_path: Path) -> Non
         certify_images(model, images, CLAIMS, tmp_path / "out", batch_size=2, progress=stop)
     with pytest.raises(OtherRun):
         certify_images(model, images, CLAIMS[:1], tmp_path / "out", batch_size=2)
+    with pytest.raises(OtherRun):  # the same weights at other windows
+        certify_images(model.at_stride(4), images, CLAIMS, tmp_path / "out", batch_size=2)
     rest: list[object] = []
     proved, _ = certify_images(model, images, CLAIMS, tmp_path / "out", batch_size=2, progress=rest.append)
     assert (len(calls), len(rest)) == (1, 1)

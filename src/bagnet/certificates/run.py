@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,14 @@ def certify_images(
         OtherRun: the folder holds work with other settings.
     """
     columns = None if labelled is None else labelled.classes.among(model.classes)
-    settings = {"images": images.fingerprint, "model": model.weights_digest, "claims": [str(claim) for claim in claims]}
+    settings = {
+        "images": images.fingerprint,
+        "model": model.weights_digest,
+        "windows": asdict(model.geometry),  # the same weights may be shown other windows
+        "preprocessing": model.transform.to_dict(),
+        "runtime": f"{model.runtime} {model.precision}",
+        "claims": [str(claim) for claim in claims],
+    }
     with claim(out / UNFINISHED, {**settings, "checked": proved_again}, overwrite=overwrite) as store:
         rows = store.rows("certificates")
         todo = [row for row in range(len(images.names)) if str(row) not in rows.done]
