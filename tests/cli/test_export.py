@@ -28,7 +28,11 @@ def test_a_model_is_written_and_runs_in_other_commands(run: Run, weights: Path, 
         rows.append(next(iter(csv.reader(table.read_text().splitlines()[1:]))))
     assert rows[0][:2] == rows[1][:2], "the same photograph, the same class"
     assert_refused(run("predict", photograph, "--model", path, "--runtime", "openvino", "--out", tmp_path / "x.csv"), "already")
-    assert_refused(run("export", "--model", path, "--out", tmp_path / "again.onnx"), "runs on onnxruntime already")
+    assert_refused(
+        run("export", "--model", path, "--out", tmp_path / "again.onnx"),
+        "an exported network can be run, but not trained or changed",
+    )
+    assert_refused(run("export", "--model", weights), "say what to write")
 
 
 def test_what_cannot_be_written_is_said_in_one_line(run: Run, weights: Path, tmp_path: Path) -> None:

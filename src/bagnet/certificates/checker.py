@@ -73,6 +73,8 @@ def _read(certificate: Any) -> tuple[np.ndarray, dict[str, Any]]:
         raise Rejected("the certificate was edited")
     if hashlib.sha256(np.ascontiguousarray(evidence, "<f4").tobytes()).hexdigest() != said["evidence"]:
         raise Rejected("the evidence is not that of the certificate: one of the two was edited")
+    if min(said["count"], said["best"]) < 1:
+        raise Rejected("a certificate against no patch, or about no class, proves nothing")
     if evidence.ndim != 3 or not np.isfinite(evidence).all():
         raise Rejected("the evidence is no map of finite logits for each class")
     return evidence, said
