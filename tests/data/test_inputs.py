@@ -42,3 +42,15 @@ def test_prepared_says_why_it_is_not(tmp_path: Path) -> None:
         assert "\n" not in answer
     row, answer = NetworkInputs(flat(2, channels=5), Preprocessing())[1]
     assert (row, answer) == (1, "flat:1: has 5 channels, where 3 are expected")
+
+
+def test_kept_inputs_are_not_read_again_and_the_rest_are(tmp_path: Path) -> None:
+    images, step = files(tmp_path, [(6, 6), (6, 6)]), Preprocessing(6, 6)
+    inputs = NetworkInputs(images, step, keep=3 * 6 * 6 * 4)  # room for one, of float32
+    first, second = inputs[0][1], inputs[1][1]
+    for name in ("0.png", "1.png"):
+        (tmp_path / name).unlink()
+    assert isinstance(first, Tensor)
+    assert torch.equal(first, inputs[0][1])  # type: ignore[arg-type]
+    assert isinstance(second, Tensor)
+    assert isinstance(inputs[1][1], str)

@@ -15,6 +15,7 @@ from bagnet.data.order import Order
 from bagnet.data.samples import Batch
 from bagnet.model import BagNet
 from bagnet.training.losses import classification, distillation, logit_distance, sparsity
+from bagnet.training.masking import unmasked_mean
 from bagnet.training.module import Diverged, Training, check_unreadable, learning_rate
 from bagnet.training.recipe import RECIPES, Recipe
 
@@ -250,7 +251,25 @@ def test_the_last_blocks_alone() -> None:
     assert [layer.training for layer in model.network] == [False, False, True, True, True, True, True]
 
 
-@pytest.mark.parametrize(("precision", "clip", "fused"), [("float32", 1.0, True), ("bf16", 1.0, False), ("bf16", 0.0, True)])
-def test_no_fused_optimiser_where_lightning_could_not_clip(precision: str, clip: float, fused: bool) -> None:
-    module, _ = training(Fixed([[0.0]]), precision=precision, clip=clip)
-    assert module.configure_optimizers()["optimizer"].defaults["fused"] is fused
+def test_gradients_are_clipped_to_a_norm_with_a_fused_optimiser() -> None:
+    module, _ = training(Fixed([[0.0]]), precision="bf16", clip=1.0)
+    assert module.configure_optimizers()["optimizer"].defaults["fused"]
+    parameters = list(module.parameters())
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, 3.0)
+    module.configure_gradient_clipping(None, None)
+    assert all((parameter.grad == 3).all() for parameter in parameters)
+    module.configure_gradient_clipping(None, 1.0)
+    norm = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None]).norm()
+    assert float(norm) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_masked_step_asks_what_the_windows_say_that_patches_do_not_touch() -> None:
+    torch.manual_seed(0)
+    model, x, targets = BagNet(SMALL), torch.randn(2, 3, 33, 33), torch.eye(1000)[:2]
+    module, _ = training(model, masked=0.01, freeze_norm=True)
+    module.train()
+    pooled = unmasked_mean(model.features(x), model.geometry, (33, 33), 0.01, (0, 0)).detach()
+    masked, plain = (float(classification(model.head(mean), targets)) for mean in (pooled, model.features(x).mean((2, 3))))
+    assert step(module, batch(x, targets)) == pytest.approx(masked, rel=1e-5)
+    assert abs(masked - plain) > 1e-4

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bagnet.training.processes import rank, ranks, trainer_options
+from bagnet.training.processes import device, rank, ranks, trainer_options
 
 from .conftest import PREPROCESSING, SMALL
 
@@ -73,7 +73,17 @@ def test_what_torchrun_says_of_the_processes(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert (rank(), ranks()) == position
     together = {"strategy": "ddp", "sync_batchnorm": False} if position[1] > 1 else {}
-    assert trainer_options() == {**options, **together}
+    assert trainer_options() == {"benchmark": False, **options, **together}
+
+
+def test_each_process_has_a_gpu_of_its_own_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device() == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert device() == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert device() == torch.device("cuda", 3)
 
 
 @pytest.mark.slow

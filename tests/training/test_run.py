@@ -301,6 +301,7 @@ def test_a_windowed_network_is_trained_on_windows_of_whole_images(data: Path, tm
     [
         ({"cutmix": 1.0}, "windows at random places have no such box: take mixup"),
         ({"windows": 4, "train_crop": 17}, "windows are sampled of whole images by windowed networks alone"),
+        ({"masked": 0.02}, "masked leaves out windows of crops that are seen whole, as BagNets see them"),
         ({"blocks": 2}, "blocks must be at most 1, as windowed9s4 has no more, got 2"),
         ({"blocks": 1, "freeze": True}, "and leave freeze out"),
     ],

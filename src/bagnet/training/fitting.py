@@ -44,6 +44,7 @@ from .recipe import Recipe
 
 _PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "float64": "64-true"}
 _SELECT_BATCH = 250
+_SELECT_KEPT = 1 << 30  # bytes of inputs, which each epoch asks for again
 _WINDOWS = 8  # of an image in a step
 CHECKPOINT_STEPS = 500  # between checkpoints, for long epochs; the end of each epoch has one, too
 
@@ -201,7 +202,7 @@ class _Batches(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        prepared = NetworkInputs(self.select.images, self.preprocessing)
+        prepared = NetworkInputs(self.select.images, self.preprocessing, keep=_SELECT_KEPT)
         batch = _SELECT_BATCH if self.preprocessing.crop else 1  # whole photographs are of many sizes, and large
         return DataLoader(prepared, batch, collate_fn=self._targets)
 

@@ -21,6 +21,7 @@ from ..evaluation.measures import Answers, Measure
 from ..windowed_network import WindowedNetwork
 from .blocks import blocks_of
 from .losses import classification, distillation, logit_distance, sparsity
+from .masking import unmasked_mean
 from .recipe import Recipe
 
 
@@ -160,6 +161,8 @@ class Training(LightningModule):
 
     def _answers(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits of images or of some windows of each, and the evidence, where the recipe asks for it to be sparse."""
+        if self.recipe.masked and isinstance(self.model, BagOfFeatures):
+            return self._unmasked(self.model, images)
         if images.ndim == 5:
             assert isinstance(self.model, WindowedNetwork)
             features = self.model.features_of(images)
@@ -167,6 +170,13 @@ class Training(LightningModule):
         if self.recipe.sparsity and isinstance(self.model, BagOfFeatures):
             return self.model.logits_and_evidence(images)
         return self.model(images), None
+
+    def _unmasked(self, model: BagOfFeatures, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What is said without the windows that random patches touch."""
+        size = images.shape[-2], images.shape[-1]
+        features = model.features(images)
+        pooled = unmasked_mean(features, model.geometry, size, self.recipe.masked, (self.recipe.seed, self.global_step))
+        return model.head(pooled), model.head(features) if self.recipe.sparsity else None
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         images, targets = batch
@@ -199,6 +209,13 @@ class Training(LightningModule):
         """Of the images to select on, each of which every process has seen; none where they have several labels."""
         return Answers.joined(self.selected).measures() if self.selected else []
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """By PyTorch: Lightning's own refuses fused optimisers in mixed precision, though bf16 scales no gradient."""
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
         still = {id(parameter) for block in self.frozen for parameter in block.parameters()}
@@ -219,8 +236,7 @@ class Training(LightningModule):
         ]
         optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
-            # Lightning clips no gradient of a fused optimiser in mixed precision.
-            optimiser = torch.optim.AdamW(parameters, fused=not (recipe.precision == "bf16" and recipe.clip))
+            optimiser = torch.optim.AdamW(parameters, fused=True)
         else:
             optimiser = torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
         rates = LambdaLR(optimiser, lambda step: learning_rate(recipe, step, self.steps))

@@ -66,6 +66,11 @@ class Recipe:
     )
     balance: Literal["none", "loss", "sampler"] = _field("none", "Rare classes count, or are drawn, as often as common ones.")
     sparsity: float = _field(0.0, "Weight of the sum of absolute evidence over windows and classes (Djoumessi et al. 2023).")
+    masked: float = _field(
+        0.0,
+        "Share of an image that a patch covers: windows that two of them touch, at random places, are left out of each mean, so "
+        "that answers without them agree and have certificates.",
+    )
     freeze: bool = _field(False, "Fine-tuning: train the head alone.")
     blocks: int = _field(0, "Fine-tuning: train the head and so many of the last blocks; 0 for all.")
     freeze_norm: bool = _field(False, "Batch normalisation keeps the statistics that it has.")
@@ -162,7 +167,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "select": (0, 0.9),
     **dict.fromkeys(("accumulate", "step_epochs", "fall_epochs"), (1, float("inf"))),
     **dict.fromkeys(("momentum", "ema", "label_smoothing"), (0, 0.999999)),
-    **dict.fromkeys(("warm_up", "scale", "mirror", "distil", "unreadable", "batchnorm_momentum", "backbone_rate"), (0, 1)),
+    **dict.fromkeys(
+        ("warm_up", "scale", "mirror", "masked", "distil", "unreadable", "batchnorm_momentum", "backbone_rate"), (0, 1)
+    ),
     **dict.fromkeys(("learning_rate", "temperature"), (1e-12, 1e12)),
     "seed": (0, 2**63 - 1),
 }

@@ -23,7 +23,7 @@ from ..evaluation.evaluate import Evaluation, evaluate
 from ..files import replacing
 from ..weights import storable, write
 from ..zoo.external import ExternalNetwork, open_network
-from .processes import rank
+from .processes import device, rank
 
 _log = logging.getLogger(__name__)
 Model = BagOfFeatures | ExternalNetwork
@@ -92,7 +92,8 @@ def finished(
     model = open_network(path, trust=trusted)
     evaluation = None
     if has_split(source, "val"):
-        evaluation = evaluate(model if run_by is None else run_by(model), source, "val", workers=workers)
+        evaluation = evaluate(run_by(model) if run_by else model.to(device()), source, "val", workers=workers)
+        model.cpu()
         if evaluation.one_answer and rank() == 0:
             _log.warning(evaluation.one_answer)
     if evaluation is not None and not evaluation.multilabel:

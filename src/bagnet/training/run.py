@@ -32,8 +32,9 @@ from ..zoo.networks import build
 from .blocks import blocks_of
 from .checkpoints import LAST, STEADY
 from .fitting import fit, windows_of
+from .masking import check_masking
 from .normalisation import check_normalisation
-from .processes import rank, ranks
+from .processes import device, rank, ranks
 from .recipe import LENGTHS, Recipe, finetuning
 from .recipe import recipe as named
 from .report import report
@@ -115,6 +116,8 @@ def train(
     if isinstance(network, BagOfFeatures):
         for side in filter(None, (preprocessing.crop, recipe.train_crop)):
             network.geometry.grid(side, side)  # raises where a window does not fit
+            if recipe.masked:
+                check_masking(network.geometry, (side, side), recipe.masked)
     recipe = recipe.fitted(len(images), finetuned=start is not None)
     training, select = hold_out(images, recipe.select, training_groups(source, images, group))
     if len(training) < 2:
@@ -141,7 +144,8 @@ def train(
         taught = None
         if recipe.distil:
             _say(f"asking {'the teacher' if len(opened) == 1 else f'{len(opened)} teachers'} about {len(training):,} images")
-            taught = mean_answers(opened, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
+            asked = [model.to(device()) if isinstance(model, nn.Module) else model for model in opened]
+            taught = mean_answers(asked, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
         _say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
         _say(f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'} in batches of {recipe.batch_size}")
         name = trained_on or Path(fspath(source)).name
@@ -254,6 +258,8 @@ def _check_recipe(
     sampled = windows_of(network) is not None and preprocessing.crop is None and not recipe.train_crop
     if recipe.windows and not sampled:
         raise ValueError(f"windows are sampled of whole images by windowed networks alone; {name} is trained on crops")
+    if recipe.masked and (sampled or not isinstance(network, BagOfFeatures)):
+        raise ValueError(f"masked leaves out windows of crops that are seen whole, as BagNets see them; {name} does not")
     if recipe.cutmix and sampled:
         raise ValueError("cutmix puts a box of an image into another, and windows at random places have no such box: take mixup")
     if recipe.blocks and (start is None or recipe.freeze):
