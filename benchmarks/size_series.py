@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 NETWORKS = Path(__file__).parent / "networks"
@@ -35,6 +35,7 @@ SHARED = {
     "precision": "bf16",
     "licence": "Non-commercial research: trained on ImageNet images",
 }
+ASKING = 6  # processes that read images for teachers
 TRAINED_ON = "Tiny-ImageNet-200, train split but for a fixed 5 %"
 SEEN = f"{TRAINED_ON}; its teacher has seen ImageNet-1k"
 
@@ -71,7 +72,7 @@ def main() -> None:
     first: dict[tuple[Path, ...], Training] = {}
     for run in runs:
         first.setdefault(run.teachers, run)
-    started = {run.name: start(run, given.data, given.out, lengths) for run in first.values()}
+    started = {run.name: start(replace(run, workers=ASKING), given.data, given.out, lengths) for run in first.values()}
     for run in runs:
         if run.name not in started:
             share_answers(given.out, first[run.teachers], started[first[run.teachers].name], run)
