@@ -18,10 +18,11 @@ from bagnet.data.arrays import ArrayImages
 from bagnet.data.decode import BadImage
 from bagnet.data.labels import LabelledImages
 from bagnet.data.transforms import Preprocessing
+from bagnet.geometry import Geometry
 from bagnet.model import BagNet
 from bagnet.training import fitting
 from bagnet.training.checkpoints import read_log
-from bagnet.training.fitting import Fitted, fit, memory_format
+from bagnet.training.fitting import Fitted, fit, memory_format, pixels_in_step
 from bagnet.training.module import Diverged
 from bagnet.training.recipe import Recipe, recipe
 
@@ -249,3 +250,16 @@ def test_narrow_networks_are_trained_channels_first() -> None:
     """There oneDNN's backward pass of maps with channels last writes outside its memory and ends the process."""
     assert memory_format(BagNet(SMALL)) == torch.contiguous_format
     assert memory_format(BagNet(replace(SMALL, width=16))) == torch.channels_last
+
+
+@pytest.mark.parametrize(
+    ("crop", "train_crop", "geometry", "pixels"),
+    [
+        (61, 49, Geometry(33, 4), 61**2),
+        (None, 49, Geometry(33, 4), 49**2),
+        (None, 0, Geometry(128, 64), 3 * 128**2),
+        (None, 0, None, 0),
+    ],
+)
+def test_pixels_of_an_image_in_a_step(crop: int | None, train_crop: int, geometry: Geometry | None, pixels: int) -> None:
+    assert pixels_in_step(Recipe(train_crop=train_crop, windows=3), Preprocessing(64, crop), geometry) == pixels

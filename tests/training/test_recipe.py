@@ -101,3 +101,22 @@ def test_what_is_given_stays() -> None:
     assert (given.epochs, given.batch_size, given.select) == (3, 8, 0.3)
     assert Recipe(accumulate=3).fitted(200).batch_size == 24
     assert Recipe(final_epochs=150).fitted(200).epochs == 150
+    assert Recipe(accumulate=2, batch_size=8).fitted(200, pixels=1 << 30).accumulate == 2
+
+
+@pytest.mark.parametrize(
+    ("batch", "pixels", "parts"),
+    [
+        (128, 0, 1),
+        (128, 61**2, 1),
+        (32, 8 * 128**2, 4),  # 64 windows of 128 px in a part
+        (24, 8 * 128**2, 3),
+        (128, 224**2, 8),  # 16 crops
+        (7, 224**2, 1),
+        (7, 1000**2, 7),  # of which no part can have fewer
+    ],
+)
+def test_large_inputs_come_in_equal_parts_that_fit_into_memory(batch: int, pixels: int, parts: int) -> None:
+    fitted = Recipe(batch_size=batch).fitted(9469, pixels=pixels)
+    assert (fitted.parts, fitted.batch_size) == (parts, batch)
+    assert Recipe(batch_size=batch).parts == 1

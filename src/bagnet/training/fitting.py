@@ -118,7 +118,7 @@ def fit(
         trainer = Trainer(
             max_epochs=recipe.epochs,
             precision=_PRECISIONS[recipe.precision],  # type: ignore[arg-type]
-            accumulate_grad_batches=recipe.accumulate,
+            accumulate_grad_batches=recipe.parts,
             gradient_clip_val=recipe.clip or None,
             callbacks=callbacks,
             logger=_logger(folder, last),
@@ -173,7 +173,7 @@ class _Batches(LightningDataModule):
             recipe.seed,
             rank=rank(),
             ranks=ranks(),
-            parts=recipe.accumulate,
+            parts=recipe.parts,
             weights=drawing_weights(training.targets) if recipe.balance == "sampler" else None,
             starts=starts,
         )
@@ -226,6 +226,14 @@ class _Loader(DataLoader[Batch]):
 def windows_of(network: nn.Module) -> Geometry | None:
     """Of a network each of whose windows is computed by itself, so that a step may have some of them alone; else None."""
     return network.geometry if isinstance(network, BagOfFeatures) and network.windows_apart else None
+
+
+def pixels_in_step(recipe: Recipe, preprocessing: Preprocessing, geometry: Geometry | None) -> int:
+    """Of each image, those that the network sees in one step; 0 where that is not known before there is an image."""
+    side = preprocessing.crop or recipe.train_crop  # the last epochs may see all of the input
+    if not side and geometry is not None:
+        return (recipe.windows or _WINDOWS) * geometry.size**2
+    return side**2
 
 
 def _views(recipe: Recipe, preprocessing: Preprocessing, geometry: Geometry | None) -> Views:

@@ -29,7 +29,7 @@ def check_normalisation(network: nn.Module, recipe: Recipe, preprocessing: Prepr
     Raises:
         ValueError: a layer would get one value per channel; the message says which.
     """
-    parts = ranks * recipe.accumulate
+    parts = ranks * recipe.parts
     synchronised = ranks if ranks > 1 and torch.cuda.is_available() else 1  # values of all processes count together then
     in_a_part = min(recipe.batch_size, images // parts * parts) // parts * synchronised
     if in_a_part != 1 or recipe.freeze or recipe.freeze_norm:

@@ -31,7 +31,11 @@ class Recipe:
         0, "Images per optimiser step, over all processes and accumulated parts together; 0 for what suits: 8 to 128."
     )
     select: float = _field(0.0, "Share of images held out, to measure each epoch on; 0 for what suits: 0.05 to 0.2.")
-    accumulate: int = _field(1, "Parts that a step's images are split into, one after the other, where memory is short.")
+    accumulate: int = _field(
+        0,
+        "Parts that a step's images are split into, one after the other, as memory is short; 0 for what suits: no part has more "
+        "pixels than 64 windows of 128 px, or 20 crops of 224.",
+    )
     optimiser: Literal["adamw", "sgd"] = _field("adamw", "Optimiser.")
     learning_rate: float = _field(3e-3, "Highest learning rate.")
     momentum: float = _field(0.9, "Of SGD.")
@@ -106,25 +110,32 @@ class Recipe:
             raise ValueError(f"final_epochs={self.final_epochs} are more than epochs={self.epochs}")
         if self.schedule == "late" and 0 < self.epochs < self.fall_epochs:
             raise ValueError(f"fall_epochs={self.fall_epochs} are more than epochs={self.epochs}")
-        if self.batch_size % self.accumulate:
+        if self.batch_size % self.parts:
             raise ValueError(f"batch_size={self.batch_size} cannot be split into accumulate={self.accumulate} equal parts")
 
-    def fitted(self, images: int, finetuned: bool = False) -> Recipe:
+    @property
+    def parts(self) -> int:
+        """That a step's images are split into."""
+        return self.accumulate or 1
+
+    def fitted(self, images: int, finetuned: bool = False, pixels: int = 0) -> Recipe:
         """The same with what was left open (epochs, batch size, share to select on) as it suits a number of images.
 
         A small set needs small batches, or an epoch has few steps; many epochs, or the run has; and a larger share to select on,
         or that is a few images. From 8,533 images on it is 30 epochs of batches of 128, with 5 % to select on. Weights that are
-        good already need fewer steps: 10 to 30 epochs.
+        good already need fewer steps: 10 to 30 epochs. Large inputs, of so many pixels each in a step, come in parts that fit
+        into memory.
         """
         batch = self.batch_size or 2 ** min(7, max(3, int(log2(max(1, images / _BATCHES)))))
         if not self.batch_size:
-            batch *= self.accumulate // gcd(batch, self.accumulate)
+            batch *= self.parts // gcd(batch, self.parts)
         steps, fewest, most = _FEW_STEPS if finetuned else _STEPS
         epochs = self.epochs or min(most, max(fewest, round(steps * batch / max(1, images))))
         return replace(
             self,
             epochs=max(epochs, self.final_epochs, self.fall_epochs if self.schedule == "late" else 0),
             batch_size=batch,
+            accumulate=self.accumulate or _parts(batch, pixels),
             select=self.select or min(0.2, max(0.05, _SELECTED / max(1, images))),
         )
 
@@ -163,9 +174,10 @@ LENGTHS = ("epochs", "fall_epochs", "final_epochs")  # fields that say how long 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _BATCHES, _SELECTED = 16, 100  # of an epoch, images: at least, as far as the limits allow
 _STEPS, _FEW_STEPS = (2000, 30, 100), (500, 10, 30)  # of a run at least, within the fewest and the most epochs
+_PART = 64 * 128**2  # pixels of a part of a step: with gradients a few GB
 _RANGES: dict[str, tuple[float, float]] = {
     "select": (0, 0.9),
-    **dict.fromkeys(("accumulate", "step_epochs", "fall_epochs"), (1, float("inf"))),
+    **dict.fromkeys(("step_epochs", "fall_epochs"), (1, float("inf"))),
     **dict.fromkeys(("momentum", "ema", "label_smoothing"), (0, 0.999999)),
     **dict.fromkeys(
         ("warm_up", "scale", "mirror", "masked", "distil", "unreadable", "batchnorm_momentum", "backbone_rate"), (0, 1)
@@ -173,6 +185,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("learning_rate", "temperature"), (1e-12, 1e12)),
     "seed": (0, 2**63 - 1),
 }
+
+
+def _parts(batch: int, pixels: int) -> int:
+    """How many equal parts a batch of images of so many pixels is split into."""
+    return next(
+        parts for parts in range(1, batch + 1) if batch % parts == 0 and (batch * pixels <= parts * _PART or parts == batch)
+    )
 
 
 def _in_words(name: str) -> str:

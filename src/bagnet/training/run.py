@@ -31,7 +31,7 @@ from ..zoo.load import load_network, untrained_model, with_head
 from ..zoo.networks import build
 from .blocks import blocks_of
 from .checkpoints import LAST, STEADY
-from .fitting import fit, windows_of
+from .fitting import fit, pixels_in_step, windows_of
 from .masking import check_masking
 from .normalisation import check_normalisation
 from .processes import device, rank, ranks
@@ -118,7 +118,8 @@ def train(
             network.geometry.grid(side, side)  # raises where a window does not fit
             if recipe.masked:
                 check_masking(network.geometry, (side, side), recipe.masked)
-    recipe = recipe.fitted(len(images), finetuned=start is not None)
+    seen = pixels_in_step(recipe, preprocessing, windows_of(network))
+    recipe = recipe.fitted(len(images), finetuned=start is not None, pixels=seen)
     training, select = hold_out(images, recipe.select, training_groups(source, images, group))
     if len(training) < 2:
         there_is = f"{fspath(source)}: has {len(training) or 'no'} image to train on, beside {len(select)} to select on"
