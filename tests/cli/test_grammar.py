@@ -52,6 +52,7 @@ def test_these_commands_are_asked() -> None:
         "certify",
         "paper",
         "serve",
+        "doctor",
         *models,
     }
 
@@ -66,6 +67,7 @@ def test_what_is_worked_on_is_positional(name: str) -> None:
         "bench": [],
         "export": [],
         "serve": [],
+        "doctor": [],
         "models list": [],
     }
     assert positional == expected.get(name, ["MODEL"] if name.startswith("models") else ["DATA"])
@@ -73,7 +75,7 @@ def test_what_is_worked_on_is_positional(name: str) -> None:
 
 @every_command
 def test_a_model_is_an_option_of_each_command_that_runs_one(name: str) -> None:
-    works_on_models = name.startswith("models ")
+    works_on_models = name.startswith("models ") or name == "doctor"
     makes_one = name == "train"  # its --start, --teacher and --network are other things
     assert ("--model" in options_of(name)) == (not works_on_models and not makes_one)
     for option in options_of(name).values():
@@ -85,7 +87,7 @@ def test_a_model_is_an_option_of_each_command_that_runs_one(name: str) -> None:
 
 @every_command
 def test_where_to_write_is_out(name: str) -> None:
-    only_prints = name in ("models list", "models info", "models pull", "models verify", "serve")
+    only_prints = name in ("models list", "models info", "models pull", "models verify", "serve", "doctor")
     assert ("--out" in options_of(name)) == (not only_prints)
     if not only_prints:
         assert options_of(name)["--out"].metavar in ("FILE", "FOLDER", "PATH")

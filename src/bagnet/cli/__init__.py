@@ -16,6 +16,7 @@ import typer
 from .audit import audit
 from .bench import bench
 from .certify import certify
+from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
 from .export import export
@@ -44,6 +45,7 @@ app.command()(audit)
 app.command()(certify)
 app.command()(paper)
 app.command()(serve)
+app.command()(doctor)
 app.add_typer(models, name="models")
 
 
@@ -65,7 +67,7 @@ def _common(
 
 _WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]  # of typer's errors of this kind it exports that one alone
 _INTERRUPTED = 130
-_TALKATIVE = ("matplotlib",)
+_TALKATIVE = ("matplotlib", "torch.utils.cpp_extension")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
