@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint wheel browser clean
+.PHONY: demo test slow lint wheel docs browser clean
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
@@ -23,6 +23,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation as a site, in site/: pages from docs/, the reference from docstrings and help, tables from the CSVs.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/generate.py
+	$(BIN)/zensical build --strict
 
 # What the tests of the viewer page need beside Python: Debian's Chromium, and two packages of npm.
 browser:
@@ -51,4 +56,4 @@ $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .wheel dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .wheel dist demo site docs/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

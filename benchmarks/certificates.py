@@ -1,6 +1,6 @@
 """What certificates cost beside the forward pass, and how many of a set of labelled photographs have one.
 
-    python benchmarks/certificates.py PHOTOS --out benchmarks/results/FILE.csv
+    python benchmarks/certificates.py PHOTOS --out docs/results/FILE.csv
 
 PHOTOS is a folder with `photos.csv` (columns `file` and `imagenet_index`). Windows and scales are those of `CONFIGURATIONS`, of
 the bundled default's network; a patch is a share of the photograph, the resize filter's reach included.

@@ -1,6 +1,6 @@
 """How trainings went, side by side: accuracy and loss after each epoch, from the logs of their folders.
 
-python benchmarks/curves.py runs/bagnet9s4 runs/bagnet17s4 --out benchmarks/results/FILE.csv       # and FILE.png beside it
+python benchmarks/curves.py runs/bagnet9s4 runs/bagnet17s4 --out docs/results/FILE.csv       # and FILE.png beside it
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Draw the figures that `bagnet bench --out FILE.csv` wrote.
 
-python benchmarks/plot.py benchmarks/results/FILE.csv        # -> FILE.png beside it
+python benchmarks/plot.py docs/results/FILE.csv        # -> FILE.png beside it
 """
 
 from __future__ import annotations

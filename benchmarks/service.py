@@ -1,7 +1,7 @@
 """The service under load: many clients for a minute, some of which send garbage, and whether every answer is the library's.
 
     bagnet serve --runtime openvino --waiting 64 &
-    python benchmarks/service.py PHOTOS --address http://127.0.0.1:8000 --out benchmarks/results/FILE.csv
+    python benchmarks/service.py PHOTOS --address http://127.0.0.1:8000 --out docs/results/FILE.csv
 
 Garbage is a truncated image, one that claims to be huge, text, a wrong kind of content, and a sender who stops half-way. The last
 line of the table has what the library itself does with the same photographs, explained a few at a time on the same runtime.

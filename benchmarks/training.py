@@ -1,6 +1,6 @@
 """How fast a step of training is, in float32 and bf16, and whether reading and augmenting images keeps up with it.
 
-python benchmarks/training.py tiny-imagenet --out benchmarks/results/DATE-MACHINE-training.csv
+python benchmarks/training.py tiny-imagenet --out docs/results/DATE-MACHINE-training.csv
 
 The loader is timed alone, in this process and in workers, on the augmentations that training offers; the step on batches that
 are there already. Figures are medians over the rounds, which take turns.

