@@ -30,8 +30,8 @@ PAGE = """# The title
 
 A note.
 
-Brackets are 95 % intervals, over images where nothing else is said. Under each section is the command that repeats it, but for \
-the folder to write (`--out`). Measured on processor P, cores 2, torch 2.6.
+Brackets are 95 % intervals, over images where nothing else is said. Under each section is the command that repeats it. \
+Measured on processor P, cores 2, torch 2.6.
 
 ## The first
 
@@ -53,7 +53,7 @@ How & why?
 1,200 images, 61 s:
 
 ```sh
-bagnet paper first --data photos
+bagnet paper first --data photos --out paper
 ```
 """
 
@@ -66,7 +66,7 @@ def test_sections_stand_apart_and_a_machine_is_named_once() -> None:
     text = markdown([record("first"), record("second")], "The title", "A note.", "here")
     head, second = text.split("\n## The second\n")
     assert head == PAGE
-    assert second.endswith("--data photos\n```\n")
+    assert second.endswith("--data photos --out paper\n```\n")
     other = markdown([record("first"), record("second", machine={"processor": "Q"})], "The title", "", "here")
     assert "Measured on processor P, cores 2, torch 2.6; processor Q." in other
     assert other.startswith("# The title\n\nBrackets")

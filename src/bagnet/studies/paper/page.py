@@ -122,8 +122,9 @@ class _Section(NamedTuple):
     command: str
 
     @property
-    def command_without_folder(self) -> str:
-        return self.command.partition(" --out ")[0]
+    def command_for_others(self) -> str:
+        """Into a folder that anybody may have, not the one where it was measured."""
+        return self.command.partition(" --out ")[0] + " --out paper"
 
 
 def _section(record: Mapping[str, Any]) -> _Section:
