@@ -29,10 +29,10 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/zensical build --strict
 
-# What the tests of the viewer page need beside Python: Debian's Chromium, and two packages of npm.
+# What the tests of the viewer page need beside Python: Debian's Chromium, and some packages of npm.
 browser:
 	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -qq -y chromium > /dev/null; }
-	npm install --silent --no-save --no-package-lock onnxruntime-web@1.30.0 axe-core@4.14.1
+	npm install --silent --no-save --no-package-lock onnxruntime-web@1.30.0 axe-core@4.14.1 jpeg-js@0.4.4 pngjs@7.0.0
 
 # The wheel, in an environment that has nothing else, explains a picture from another folder.
 wheel: $(VENV)/.installed-dev

@@ -153,7 +153,7 @@ def test_what_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pyte
         logits, evidence = expected(small_bagnet(), image)
         return logits.numpy() * 1.0001, evidence.numpy() * 1.0001
 
-    fake = replace(FORMATS[".pt2"], write=lambda _, metadata, path, precision: path.write_bytes(b"new"), open=lambda _: answers)
+    fake = replace(FORMATS[".pt2"], write=lambda _, metadata, path, *more: path.write_bytes(b"new"), open=lambda _: answers)
     monkeypatch.setattr(module, "FORMATS", {".pt2": fake})
     target = tmp_path / "model.pt2"
     target.write_bytes(b"old")
@@ -173,7 +173,10 @@ def test_wrong_words_are_refused_before_any_work(tmp_path: Path, monkeypatch: py
     for model, name, precision, kind, words in (
         (small_bagnet(), "model.tflite", "float32", CannotRun, "ends in .onnx, .xml, .pt2"),
         (small_bagnet(), "model.onnx", "fp16", CannotRun, "onnxruntime files are float32, not fp16"),
-        (small_bagnet(), "model.xml", "int8", CannotRun, "openvino files are float32 or fp16, not int8"),
+        (small_bagnet(), "model.onnx", "int8", CannotRun, "onnxruntime files are float32, not int8"),
+        (small_bagnet(), "model.xml", "bf16", CannotRun, "float32 or fp16 or int8, not bf16; in bf16 a runtime computes"),
+        (small_bagnet(), "model.xml", "int8", CannotRun, "int8 needs calibration images"),
+        (small_windowed(), "model.xml", "int8", CannotRun, "int8 files are of BagNets alone"),
         (small_bagnet(), "file/model.onnx", "float32", NotWritten, "model.onnx: cannot be written"),
         (small_external(), "model.onnx", "float32", CannotRun, "bagnet.windowed makes it local"),
         (small_prepared("torch"), "model.onnx", "float32", CannotRun, "is not a bag of windows"),
@@ -182,3 +185,20 @@ def test_wrong_words_are_refused_before_any_work(tmp_path: Path, monkeypatch: py
         with pytest.raises(kind, match=words):
             export(model, tmp_path / name, precision)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(CannotRun, match="calibration images are for int8, not for float32"):
+        export(small_bagnet(), tmp_path / "model.xml", calibration=torch.zeros(1, 3, 17, 17))
+    with pytest.raises(ValueError, match="smaller than one window"):
+        export(small_bagnet(), tmp_path / "model.xml", "int8", calibration=torch.zeros(1, 3, 9, 9))
+
+
+@pytest.mark.slow
+def test_in_int8_the_map_still_adds_up(tmp_path: Path) -> None:
+    for package in ("onnx", "openvino", "nncf"):
+        pytest.importorskip(package)
+    model = small_bagnet()
+    typical = [model.transform.normalise(torch.from_numpy(pixels(1, 57, 41)).permute(0, 3, 1, 2)) for _ in range(4)]
+    written = export(model, tmp_path / "model.xml", "int8", calibration=typical)
+    assert written.precision == "int8"
+    assert 0 < written.largest_error < 0.2
+    logits, evidence = FORMATS[".xml"].open(tmp_path / "model.xml")(pixels(2, 41, 57))
+    assert np.abs(evidence.mean((2, 3)) - logits).max() < 1e-5 * np.abs(logits).max()

@@ -117,14 +117,15 @@ def _check_calibration(precision: str, calibration: Path | None) -> None:
 def _on_runtime(model: Predictor, runtime: str, precision: str, calibration: Path | None) -> Classifier:
     from ..engine.prepare import prepare
 
-    images = None if calibration is None else _calibration_images(model, calibration)
-    return prepare(model, runtime, precision, calibration=images)
+    return prepare(model, runtime, precision, calibration=calibration_images(model, calibration))
 
 
-def _calibration_images(model: Predictor, source: Path) -> list[Tensor]:
-    """Prepared images from all over a collection: folders are sorted by class."""
+def calibration_images(model: Predictor, source: Path | None) -> list[Tensor] | None:
+    """Prepared images from all over a collection, as folders are sorted by class; None where none is named."""
     from ..data.sources import open_images
 
+    if source is None:
+        return None
     images = open_images(source)
     count = len(images.names)
     most = min(count, _TYPICAL)

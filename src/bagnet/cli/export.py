@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AsJson, Model, Precision, Trust
+from .classifiers import calibration_images
+from .options import AsJson, Calibration, Model, Precision, Trust
 from .output import print_fields
 from .progress import progress_bar
 
@@ -44,6 +45,7 @@ def export(
     ] = None,
     model: Model = "",
     precision: Precision = "float32",
+    calibration: Calibration = None,
     trust: Trust = None,
     as_json: AsJson = False,
 ) -> None:
@@ -67,7 +69,7 @@ def export(
         assert web is not None
         _write_page(network, web, precision, onnxruntime_web, as_json)
         return
-    written = write(network, out, precision)
+    written = write(network, out, precision, calibration=calibration_images(network, calibration))
     size = sum(file.stat().st_size for file in written.files)
     if as_json:
         typer.echo(json.dumps({**asdict(written), "files": [str(file) for file in written.files], "bytes": size}))

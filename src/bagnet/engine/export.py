@@ -6,7 +6,7 @@ import base64
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -34,11 +34,12 @@ from .inference import exact
 from .prepare import frozen_copy, linear_head
 from .program import CannotRun
 from .runtimes.onnx_runtime import session
+from .runtimes.openvino import quantised
 
 experimental: Any = import_module("torch.fx.experimental._config")  # its types do not know `patch`
 Answer = tuple[NDArray[np.float32], NDArray[np.float32]]  # logits and evidence
 Answers = Callable[[NDArray[np.uint8]], Answer]
-_TOLERANCE = {"float32": 1e-5, "fp16": 0.05}  # largest error of a logit, as a share of the largest
+_TOLERANCE = {"float32": 1e-5, "fp16": 0.05, "int8": 0.5}  # largest error of a logit, as a share of the largest
 _WORTH_HALVING = 64  # numbers of a tensor
 _SUM_TOLERANCE = 1e-5  # of mean(evidence) from the logits, whatever the weights are stored in
 _INPUT = (
@@ -72,18 +73,24 @@ class Format:
         runtime: who runs it.
         precisions: that its weights can have.
         endings: of the files that it consists of.
-        write: (network, metadata, path, precision): writes them.
+        write: (network, metadata, path, precision, typical images as (B, H, W, C) uint8): writes them.
         open: (path) -> what makes logits and evidence of (B, H, W, C) uint8.
     """
 
     runtime: str
     precisions: tuple[str, ...]
     endings: tuple[str, ...]
-    write: Callable[[BagOfFeatures, Mapping[str, str], Path, str], None]
+    write: Callable[[BagOfFeatures, Mapping[str, str], Path, str, list[NDArray[np.uint8]]], None]
     open: Callable[[Path], Answers]
 
 
-def export(model: Predictor, path: str | PathLike[str], precision: str = "float32") -> Export:
+def export(
+    model: Predictor,
+    path: str | PathLike[str],
+    precision: str = "float32",
+    *,
+    calibration: Tensor | Iterable[Tensor] | None = None,
+) -> Export:
     """Write a network as a file that other programs run: photographs' pixels in, logits and evidence out.
 
     The input `image` is (B, H, W, C) uint8, RGB, of any batch, height and width of at least one window: what the card's
@@ -98,7 +105,9 @@ def export(model: Predictor, path: str | PathLike[str], precision: str = "float3
         model: a BagNet or a windowed network; not changed.
         path: ends in .onnx (ONNX; `bagnet.load` reads it), .xml (OpenVINO IR, with a .bin beside it) or .pt2 (a program of
             `torch.export`; of a windowed network, for images at least two windows wide).
-        precision: of the weights: "float32"; of OpenVINO IR also "fp16", half the bytes and other logits.
+        precision: of the weights: "float32"; of OpenVINO IR also "fp16", half the bytes and other logits, and "int8", of the 1x1
+            convolutions alone: the head is exact, so that the map adds up to the logits, which are others than the network's.
+        calibration: for int8: prepared images (B, C, H, W) of the kind to be classified, or batches of them.
 
     Raises:
         CannotRun: the model is neither, or its code cannot be traced; there is no such ending, or no such precision of it; or the
@@ -110,6 +119,7 @@ def export(model: Predictor, path: str | PathLike[str], precision: str = "float3
     target = Path(fspath(path))
     kind = _format(target, precision)
     network = _frozen(model)
+    typical = _typical(network, precision, calibration)
     with ExitStack() as stack:
         files = tuple(target.with_suffix(ending) for ending in kind.endings)
         parts = [stack.enter_context(replacing(file)) for file in files]
@@ -117,7 +127,7 @@ def export(model: Predictor, path: str | PathLike[str], precision: str = "float3
             part.touch()  # an unwritable place is told before the work
         folder = Path(stack.enter_context(TemporaryDirectory()))
         draft = folder / f"model{target.suffix}"
-        _written(kind, network, draft, precision)
+        _written(kind, network, draft, precision, typical)
         error = _largest_error(kind, draft, network, precision)
         for ending, part in zip(kind.endings, parts, strict=True):
             shutil.copyfile(draft.with_suffix(ending), part)
@@ -129,7 +139,10 @@ def _format(target: Path, precision: str) -> Format:
         raise CannotRun(f"{target}: an exported network goes into a file that ends in {', '.join(FORMATS)}")
     kind = FORMATS[target.suffix]
     if precision not in kind.precisions:
-        raise CannotRun(f"{target}: {kind.runtime} files are {' or '.join(kind.precisions)}, not {precision}")
+        reason = (
+            "; in bf16 a runtime computes, where it is asked to, and files are not stored in it" if precision == "bf16" else ""
+        )
+        raise CannotRun(f"{target}: {kind.runtime} files are {' or '.join(kind.precisions)}, not {precision}{reason}")
     return kind
 
 
@@ -146,13 +159,36 @@ def _frozen(model: Predictor) -> BagOfFeatures:
     return frozen_copy(model).cpu()
 
 
-def _written(kind: Format, network: BagOfFeatures, draft: Path, precision: str) -> None:
+def _typical(network: BagOfFeatures, precision: str, calibration: Tensor | Iterable[Tensor] | None) -> list[NDArray[np.uint8]]:
+    """Prepared images as the pixels that they were made of: (B, H, W, C) uint8."""
+    if precision == "int8" and network.windows_apart:
+        raise CannotRun(
+            f"{model_name(network)}: int8 files are of BagNets alone, as OpenVINO cannot run what becomes of the cutting of "
+            "windows; bagnet.prepare, or --runtime openvino --precision int8, runs this network in int8"
+        )
+    if (calibration is not None) != (precision == "int8"):
+        lacking = "int8 needs calibration images: some that are typical of those to be classified"
+        raise CannotRun(lacking if precision == "int8" else f"calibration images are for int8, not for {precision}: leave them out")
+    batches = [calibration] if isinstance(calibration, Tensor) else list(calibration or ())
+    for batch in batches:
+        network.check(batch)
+    return [_pixels(network, batch) for batch in batches]
+
+
+def _pixels(network: BagOfFeatures, x: Tensor) -> NDArray[np.uint8]:
+    mean, std = (torch.tensor(values)[:, None, None] for values in (network.transform.mean, network.transform.std))
+    scaled = (x.cpu().float() * std + mean) * 255
+    pixels: NDArray[np.uint8] = scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return pixels
+
+
+def _written(kind: Format, network: BagOfFeatures, draft: Path, precision: str, typical: list[NDArray[np.uint8]]) -> None:
     """Trace and write. CannotRun: whatever the tracer has against the network's code, in a line."""
     metadata = _metadata(network)
     try:
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")  # of the exporters, about their own insides
-            kind.write(network, metadata, draft, precision)
+            kind.write(network, metadata, draft, precision, typical)
     except (ImportError, OSError, MemoryError):
         raise
     except Exception as error:  # tracers raise whatever they like
@@ -215,7 +251,7 @@ def _traced(whole: _Whole, geometry: Geometry) -> torch.export.ExportedProgram:
     return program
 
 
-def _write_onnx(network: BagOfFeatures, metadata: Mapping[str, str], path: Path, precision: str) -> None:  # noqa: ARG001
+def _write_onnx(network: BagOfFeatures, metadata: Mapping[str, str], path: Path, *_: Any) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         needs(package, "export")
     names = ["logits", "evidence", PREPARED, FEATURES, POOLED]
@@ -268,11 +304,15 @@ def _open_onnx(path: Path) -> Answers:
     return run
 
 
-def _write_openvino(network: BagOfFeatures, metadata: Mapping[str, str], path: Path, precision: str) -> None:
+def _write_openvino(
+    network: BagOfFeatures, metadata: Mapping[str, str], path: Path, precision: str, typical: list[NDArray[np.uint8]]
+) -> None:
     openvino = needs("openvino", "export")
     onnx = path.with_suffix(".onnx")
-    _write_onnx(network, {}, onnx, "float32")
+    _write_onnx(network, {}, onnx)
     model = openvino.convert_model(onnx)
+    if precision == "int8":
+        model = quantised(model, typical, (network.num_classes, network.num_features))
     for key, value in metadata.items():
         model.set_rt_info(value, key.split("."))
     openvino.save_model(model, path, compress_to_fp16=precision == "fp16")
@@ -289,7 +329,7 @@ def _open_openvino(path: Path) -> Answers:
     return run
 
 
-def _write_program(network: BagOfFeatures, metadata: Mapping[str, str], path: Path, precision: str) -> None:  # noqa: ARG001
+def _write_program(network: BagOfFeatures, metadata: Mapping[str, str], path: Path, *_: Any) -> None:
     whole = _Whole(network, _Features(network), inside=False)  # folded, it would not run on images of one window
     torch.export.save(_traced(whole, network.geometry), path, extra_files=dict(metadata))
 
@@ -307,7 +347,7 @@ def _open_program(path: Path) -> Answers:
 
 FORMATS: Mapping[str, Format] = {
     ".onnx": Format("onnxruntime", ("float32",), (".onnx",), _write_onnx, _open_onnx),
-    ".xml": Format("openvino", ("float32", "fp16"), (".xml", ".bin"), _write_openvino, _open_openvino),
+    ".xml": Format("openvino", ("float32", "fp16", "int8"), (".xml", ".bin"), _write_openvino, _open_openvino),
     ".pt2": Format("torch", ("float32",), (".pt2",), _write_program, _open_program),
 }
 
