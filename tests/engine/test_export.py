@@ -187,7 +187,7 @@ def test_wrong_words_are_refused_before_any_work(tmp_path: Path, monkeypatch: py
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     with pytest.raises(CannotRun, match="calibration images are for int8, not for float32"):
         export(small_bagnet(), tmp_path / "model.xml", calibration=torch.zeros(1, 3, 17, 17))
-    with pytest.raises(ValueError, match="smaller than one window"):
+    with pytest.raises(ValueError, match="is too small for windows of 17 pixels"):
         export(small_bagnet(), tmp_path / "model.xml", "int8", calibration=torch.zeros(1, 3, 9, 9))
 
 

@@ -167,8 +167,9 @@ def _typical(network: BagOfFeatures, precision: str, calibration: Tensor | Itera
             "windows; bagnet.prepare, or --runtime openvino --precision int8, runs this network in int8"
         )
     if (calibration is not None) != (precision == "int8"):
-        lacking = "int8 needs calibration images: some that are typical of those to be classified"
-        raise CannotRun(lacking if precision == "int8" else f"calibration images are for int8, not for {precision}: leave them out")
+        if precision == "int8":
+            raise CannotRun("int8 needs calibration images: some that are typical of those to be classified")
+        raise CannotRun(f"calibration images are for int8, not for {precision}: leave them out")
     batches = [calibration] if isinstance(calibration, Tensor) else list(calibration or ())
     for batch in batches:
         network.check(batch)
