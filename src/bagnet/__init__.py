@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .model import BagNet
     from .runs.maps import open_maps
     from .runs.predict import predict
+    from .slides.run import Slide, open_slide, slide
     from .studies.audit.run import audit
     from .training.probe import probe
     from .training.run import finetune
@@ -39,6 +40,7 @@ __all__ = [
     "Geometry",
     "Patch",
     "Placement",
+    "Slide",
     "audit",
     "certify",
     "change",
@@ -52,9 +54,11 @@ __all__ = [
     "load",
     "occlude",
     "open_maps",
+    "open_slide",
     "predict",
     "prepare",
     "probe",
+    "slide",
     "windowed",
 ]
 
@@ -73,6 +77,7 @@ _ROOMS = {
     "Geometry": "geometry",
     "Patch": "certificates",
     "Placement": "geometry",
+    "Slide": "slides.run",
     "audit": "studies.audit.run",
     "certify": "certificates",
     "change": "evidence.edits",
@@ -86,9 +91,11 @@ _ROOMS = {
     "load": "zoo.load",
     "occlude": "evidence.edits",
     "open_maps": "runs.maps",
+    "open_slide": "slides.run",
     "predict": "runs.predict",
     "prepare": "engine.prepare",
     "probe": "training.probe",
+    "slide": "slides.run",
     "windowed": "zoo.windowed",
 }
 

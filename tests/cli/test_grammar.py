@@ -50,6 +50,7 @@ def test_these_commands_are_asked() -> None:
         "bench",
         "audit",
         "certify",
+        "slide",
         "paper",
         "serve",
         "doctor",
@@ -68,6 +69,7 @@ def test_what_is_worked_on_is_positional(name: str) -> None:
         "export": [],
         "serve": [],
         "doctor": [],
+        "slide": ["FILE"],
         "models list": [],
     }
     assert positional == expected.get(name, ["MODEL"] if name.startswith("models") else ["DATA"])

@@ -25,6 +25,7 @@ from .paper import paper
 from .predict import predict
 from .progress import lines_on_stderr
 from .serve import serve
+from .slide import slide
 from .train import train
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ app.command()(evaluate)
 app.command()(export)
 app.command()(bench)
 app.command()(audit)
+app.command()(slide)
 app.command()(certify)
 app.command()(paper)
 app.command()(serve)

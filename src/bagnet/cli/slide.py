@@ -1,0 +1,114 @@
+"""bagnet slide"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from .classifiers import network
+from .options import AsJson, Calibration, Model, Overwrite, Precision, Runtime, Trust
+from .output import print_problems, print_table
+from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from ..slides.run import Slide
+
+
+def slide(
+    data: Annotated[
+        str, typer.Argument(metavar="FILE", help="A slide, a TIFF, a .zarr, a .npy array or a photograph.", show_default=False)
+    ],
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="CLASS",
+            help="Draw this class: name, index or WordNet id. Repeat it for a picture of each.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Model = "",
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the maps and pictures go.")] = Path("slide"),
+    level: Annotated[int | None, typer.Option(metavar="N", help="Of the image, 0 the largest.", show_default="0", min=0)] = None,
+    mpp: Annotated[
+        float | None,
+        typer.Option("--microns", metavar="X", help="Per pixel: the level that is nearest.", show_default=False),
+    ] = None,
+    skip_white: Annotated[
+        bool, typer.Option("--skip-white", help="Leave out tiles that are white all over: they count in nothing.")
+    ] = False,
+    runtime: Runtime = "torch",
+    precision: Precision = "float32",
+    calibration: Calibration = None,
+    trust: Trust = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Evidence of an image larger than memory, at its own pixels: tile by tile, without seams. Goes on where it was cut short.
+
+    Example: `bagnet slide scan.svs --class tumor --model mine.safetensors --runtime openvino --out scan/`
+    """
+    from ..slides.overview import overview
+    from ..slides.readers import open_reader
+    from ..slides.run import slide as run
+
+    if not target:
+        raise ValueError("say which classes: --class NAME, once for each; bagnet models info MODEL --classes lists them")
+    ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
+    with progress_bar() as progress:
+        result = run(
+            ready, data, target, out, level=level, microns=mpp, skip_white=skip_white, overwrite=overwrite, progress=progress
+        )
+    pictures = []
+    reader = open_reader(data)
+    for name in result.classes:
+        pictures.append(out / f"{str(name).replace('/', '-')}.png")
+        overview(result, reader, str(name)).save(pictures[-1])
+    reader.close()
+    _show(result, pictures, as_json)
+    print_problems(reason for _, reason in result.bad)
+    if result.bad:
+        sys.exit(1)
+
+
+def _show(result: Slide, pictures: list[Path], as_json: bool) -> None:
+    strongest = [_strongest(result, number) for number in range(len(result.classes))]
+    logits = [float(result.logits[result.all_classes.find(str(name))]) for name in result.classes]
+    if as_json:
+        classes = [
+            {"class": str(name), "logit": logit, "strongest": found._asdict(), "picture": str(picture)}
+            for name, logit, found, picture in zip(result.classes, logits, strongest, pictures, strict=True)
+        ]
+        about = {"folder": str(result.folder), "size": result.size, "level": result.level, "skipped": result.skipped}
+        typer.echo(json.dumps({**about, "unreadable": len(result.bad), "classes": classes}))
+        return
+    rows = [
+        [str(name), f"{logit:+.2f}", f"{found.logit:+.2f}", "{} x {} at ({}, {})".format(*found.box), str(picture)]
+        for name, logit, found, picture in zip(result.classes, logits, strongest, pictures, strict=True)
+    ]
+    titles = ["class", "logit", "strongest window", "where", "picture"]
+    print_table(titles, rows, texts=["class", "where", "picture"])
+    if result.skipped:
+        typer.echo(f"{result.skipped} tiles are white and were skipped")
+    typer.echo(f"-> {result.folder}")
+
+
+class Strongest(NamedTuple):
+    """The window that speaks most for a class: its logit, and (width, height, left, top) in pixels of the largest level."""
+
+    logit: float
+    box: tuple[int, ...]
+
+
+def _strongest(result: Slide, number: int) -> Strongest:
+    import numpy as np
+
+    values = result.evidence[number]
+    row, column = np.unravel_index(int(np.nanargmax(values)), values.shape)
+    box = result.geometry.window(int(row), int(column))
+    pixels = (box.width, box.height, box.left, box.top)
+    return Strongest(float(values[row, column]), tuple(round(each * result.downsample) for each in pixels))

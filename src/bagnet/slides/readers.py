@@ -1,0 +1,283 @@
+"""Who reads regions of a large image: a class for each kind of file, and the one list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.decode import BadImage, decode, printable
+from ..files import missing_hint
+from ..geometry import Box
+from ..missing import needs
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One of the sizes in which a file holds its image.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+        downsample: pixels of the largest level that one of these stands for, along an axis.
+    """
+
+    height: int
+    width: int
+    downsample: float
+
+
+class Reader(Protocol):
+    """An open image."""
+
+    @property
+    def levels(self) -> Sequence[Level]:
+        """The sizes that it has, the largest first."""
+
+    @property
+    def microns_per_pixel(self) -> float | None:
+        """Of the largest level; None where the file does not say it."""
+
+    def read(self, level: int, box: Box) -> Pixels:
+        """(height, width, 3) pixels of a box inside a level; called by several threads. BadImage: they cannot be read."""
+
+    def close(self) -> None:
+        """No more reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file.
+
+    Args:
+        name: of it.
+        endings: of its files, in small letters.
+        open: path -> reader.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    open: Callable[[Path], Reader]
+
+
+class ArrayReader:
+    """A `.npy` file of (H, W) or (H, W, 3) uint8, mapped from the disk."""
+
+    def __init__(self, path: Path) -> None:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        self._array = _checked(array, path)
+        self.levels = (Level(array.shape[0], array.shape[1], 1.0),)
+        self.microns_per_pixel: float | None = None
+
+    def read(self, level: int, box: Box) -> Pixels:  # noqa: ARG002
+        return _colours(self._array[box.slices])
+
+    def close(self) -> None:
+        del self._array
+
+
+class ZarrReader:
+    """A zarr array of (H, W) or (H, W, 3) uint8, or a group of several, the largest first."""
+
+    def __init__(self, path: Path) -> None:
+        zarr = needs("zarr", "slides")
+        opened = zarr.open(path, mode="r")
+        arrays = [opened] if hasattr(opened, "shape") else [array for _, array in sorted(opened.arrays())]
+        if not arrays:
+            raise BadImage(f"{printable(str(path))}: holds no arrays")
+        self._arrays = [_checked(array, path) for array in arrays]
+        self.levels = _levels([array.shape[:2] for array in arrays])
+        self.microns_per_pixel: float | None = None
+
+    def read(self, level: int, box: Box) -> Pixels:
+        return _colours(np.asarray(self._arrays[level][box.slices]))
+
+    def close(self) -> None:
+        self._arrays = []
+
+
+class TiffReader:
+    """What tifffile reads: pyramids, BigTIFF, OME, in tiles and strips; decoded a tile at a time."""
+
+    def __init__(self, path: Path) -> None:
+        tifffile, zarr = needs("tifffile", "slides"), needs("zarr", "slides")
+        try:
+            self._file = tifffile.TiffFile(path)
+            series = self._file.series[0]
+            arrays = [zarr.open(series.aszarr(level=level), mode="r") for level in range(len(series.levels))]
+        except (tifffile.TiffFileError, IndexError, ValueError, OSError) as error:
+            raise BadImage(f"{printable(str(path))}: cannot be read as TIFF ({_line(error)})") from None
+        self._path, self._axes = path, series.axes
+        if self._axes not in ("YX", "YXS", "SYX"):
+            raise BadImage(f"{printable(str(path))}: has the axes {self._axes}, not a plane of pixels (YX, YXS or SYX)")
+        self._arrays = [_checked(array, path, self._axes) for array in arrays]
+        self.levels = _levels([_plane(array.shape, self._axes) for array in arrays])
+        self.microns_per_pixel = _microns(self._file.pages[0])
+
+    def read(self, level: int, box: Box) -> Pixels:
+        where = (slice(None), *box.slices) if self._axes == "SYX" else box.slices
+        try:
+            part = np.asarray(self._arrays[level][where])
+        except Exception as error:  # whatever a decoder has against a tile
+            name = printable(str(self._path))
+            hint = "; pip install 'bagnet[slides]' brings its decoders" if "imagecodecs" in str(error) else ""
+            raise BadImage(f"{name}: {_words(box)} cannot be read ({_line(error)}){hint}") from None
+        return _colours(np.moveaxis(part, 0, 2) if self._axes == "SYX" else part)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class OpenSlideReader:
+    """The formats of whole-slide scanners, by OpenSlide."""
+
+    def __init__(self, path: Path) -> None:
+        openslide = needs("openslide", "slides")
+        try:
+            self._slide = openslide.OpenSlide(str(path))
+        except openslide.OpenSlideError as error:
+            raise BadImage(f"{printable(str(path))}: cannot be read by OpenSlide ({_line(error)})") from None
+        sizes = self._slide.level_dimensions
+        self.levels = tuple(
+            Level(height, width, factor) for (width, height), factor in zip(sizes, self._slide.level_downsamples, strict=True)
+        )
+        said = self._slide.properties.get(openslide.PROPERTY_NAME_MPP_X)
+        self.microns_per_pixel = float(said) if said else None
+        self._error, self._path = openslide.OpenSlideError, path
+
+    def read(self, level: int, box: Box) -> Pixels:
+        factor = self.levels[level].downsample
+        origin = round(box.left * factor), round(box.top * factor)
+        try:
+            region = np.asarray(self._slide.read_region(origin, level, (box.width, box.height)))
+        except self._error as error:
+            raise BadImage(f"{printable(str(self._path))}: {_words(box)} cannot be read ({_line(error)})") from None
+        share = region[..., 3:] / 255.0  # what was not scanned is transparent, and white here
+        return np.rint(region[..., :3] * share + 255 * (1 - share)).astype(np.uint8)
+
+    def close(self) -> None:
+        self._slide.close()
+
+
+class PhotographReader:
+    """A photograph, decoded whole: what Pillow reads, upright."""
+
+    def __init__(self, path: Path) -> None:
+        self._pixels = np.asarray(decode(path).image.convert("RGB"))
+        self.levels = (Level(self._pixels.shape[0], self._pixels.shape[1], 1.0),)
+        self.microns_per_pixel: float | None = None
+
+    def read(self, level: int, box: Box) -> Pixels:  # noqa: ARG002
+        return _colours(self._pixels[box.slices])
+
+    def close(self) -> None:
+        self._pixels = self._pixels[:0]
+
+
+READERS: Mapping[str, Kind] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (
+            Kind("array", (".npy",), ArrayReader),
+            Kind("zarr", (".zarr",), ZarrReader),
+            Kind("openslide", (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"), OpenSlideReader),
+            Kind("tiff", (".tif", ".tiff", ".btf", ".qptiff"), TiffReader),
+            Kind("photograph", (".jpg", ".jpeg", ".png", ".bmp", ".webp"), PhotographReader),
+        )
+    }
+)
+
+
+def open_reader(path: str | PathLike[str]) -> Reader:
+    """The reader of a file, by its ending.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        BadImage: it cannot be read; the message says why.
+        ValueError: no reader is for such an ending.
+        ImportError: a package is missing; the message has the pip command.
+    """
+    file = Path(fspath(path))
+    if not file.exists():
+        raise FileNotFoundError(f"{printable(str(file))}: there is no such file{missing_hint(str(file))}")
+    kind = next((kind for kind in READERS.values() if file.suffix.lower() in kind.endings), None)
+    if kind is None:
+        endings = ", ".join(ending for kind in READERS.values() for ending in kind.endings)
+        raise ValueError(f"{printable(str(file))}: is none of the kinds that are read a region at a time ({endings})")
+    try:
+        return kind.open(file)
+    except (ValueError, EOFError) as error:
+        raise BadImage(f"{printable(str(file))}: cannot be read as {kind.name} ({_line(error)})") from None
+
+
+def level_of(reader: Reader, level: int | None, microns: float | None) -> int:
+    """The number of a level: as asked for, or that with pixels of about so many microns; the largest where neither is said.
+
+    Raises:
+        ValueError: there is no such level, the file does not say how large its pixels are, or both are asked for.
+    """
+    if level is not None and microns is not None:
+        raise ValueError("a level and microns per pixel are two answers to one question: give one of them")
+    if microns is not None:
+        if reader.microns_per_pixel is None:
+            raise ValueError("the file does not say how large its pixels are: choose a level instead")
+        sizes = [reader.microns_per_pixel * each.downsample for each in reader.levels]
+        return int(np.argmin([abs(np.log(size / microns)) for size in sizes]))
+    if level is not None and not 0 <= level < len(reader.levels):
+        raise ValueError(f"there is no level {level}: there are 0 to {len(reader.levels) - 1}")
+    return level or 0
+
+
+def _levels(shapes: Sequence[tuple[int, ...]]) -> tuple[Level, ...]:
+    return tuple(Level(height, width, shapes[0][1] / width) for height, width in shapes)
+
+
+def _plane(shape: tuple[int, ...], axes: str) -> tuple[int, int]:
+    return shape[axes.index("Y")], shape[axes.index("X")]
+
+
+def _checked(array: Any, path: Path, axes: str = "") -> Any:
+    """Raises BadImage where an array holds anything but one plane of 8 bits, grey or of three colours."""
+    axes = axes or "YXS"[: array.ndim]
+    colours = array.shape[axes.index("S")] if "S" in axes else 1
+    if array.ndim not in (2, 3) or colours not in (1, 3) or array.dtype != np.uint8:
+        raise BadImage(
+            f"{printable(str(path))}: holds {' x '.join(map(str, array.shape))} values of {array.dtype}, not (height, width) "
+            "or (height, width, 3) of uint8; convert it first"
+        )
+    return array
+
+
+def _colours(pixels: NDArray[Any]) -> Pixels:
+    """(h, w), (h, w, 1) or (h, w, 3) -> (h, w, 3)."""
+    planes = pixels[..., None] if pixels.ndim == 2 else pixels
+    return np.array(np.broadcast_to(planes, (*planes.shape[:2], 3)))  # a copy, as what is mapped must not be written to
+
+
+def _microns(page: Any) -> float | None:
+    """What a TIFF says of the size of its pixels: Aperio's description, or the resolution in centimetres."""
+    for part in str(page.description).split("|"):
+        name, _, value = part.partition("=")
+        if name.strip() == "MPP":
+            return float(value)
+    resolution = page.tags.get("XResolution")
+    if resolution is None or page.tags.get("ResolutionUnit") is None or int(page.tags["ResolutionUnit"].value) != 3:
+        return None
+    pixels, centimetres = resolution.value
+    return 1e4 * centimetres / pixels if pixels else None
+
+
+def _words(box: Box) -> str:
+    return f"the region of {box.width} x {box.height} pixels at ({box.left}, {box.top})"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,281 @@
+"""The evidence of an image larger than memory, tile by tile into a folder from which the same call goes on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data.decode import BadImage
+from ..data.names import ClassNames
+from ..engine.classifier import Classifier, model_name
+from ..engine.inference import exact, like_weights
+from ..geometry import Geometry
+from ..progress import Listener, Progress, unheard
+from ..runs.store import Store, claim, held_settings
+from .plan import TILE_PIXELS, Part, Plan
+from .readers import Pixels, Reader, level_of, open_reader
+
+ABOUT = "slide"  # .npz: what is known when all is done
+EVIDENCE, SUMS, TILES = "evidence", "sums", "tiles"
+WHITE = 230  # of 255: all three colours of a background pixel are at least so bright
+_AHEAD = 2  # tiles that each reader holds beside the one at work
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Slide:
+    """The evidence that a folder holds. Made by `slide` and `open_slide`.
+
+    Args:
+        folder: where.
+        model: name of the card.
+        classes: T, whose maps there are.
+        geometry: of the windows, on the level.
+        level: number of the level that was seen.
+        downsample: pixels of the largest level that one of this level stands for.
+        microns_per_pixel: of the level; None where the file does not say it.
+        size: (height, width) of the level in pixels.
+        evidence: (T, h, w) float32, mapped from the disk; NaN where a tile was skipped or could not be read.
+        logits: (K,) of all classes: the mean over all windows that were computed.
+        all_classes: K, the model's.
+        skipped: tiles that held nothing but background.
+        bad: (tile, reason) of those that could not be read.
+    """
+
+    folder: Path
+    model: str
+    classes: ClassNames
+    geometry: Geometry
+    level: int
+    downsample: float
+    microns_per_pixel: float | None
+    size: tuple[int, int]
+    evidence: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    all_classes: ClassNames
+    skipped: int
+    bad: tuple[tuple[int, str], ...]
+
+    def map(self, target: int | str) -> NDArray[np.float32]:
+        """(h, w) logits of every window for a class, by index among `classes`, WordNet id or name; mapped from the disk.
+
+        Raises:
+            UnknownClass, AmbiguousClass: as `ClassNames.find`.
+        """
+        values: NDArray[np.float32] = self.evidence[self.classes.find(target)]
+        return values
+
+
+def slide(
+    model: Classifier,
+    image: str | PathLike[str],
+    classes: Sequence[int | str],
+    out: str | PathLike[str],
+    *,
+    level: int | None = None,
+    microns: float | None = None,
+    skip_white: bool = False,
+    tile_pixels: int = TILE_PIXELS,
+    readers: int = 2,
+    overwrite: bool = False,
+    progress: Listener = unheard,
+) -> Slide:
+    """Compute the evidence of some classes at every window of a large image, in memory that does not grow with it.
+
+    Pixels are seen as they are on the level: nothing is resized. A tile holds all pixels that its windows see, so there are no
+    seams: the result is, to rounding, what the whole image gives at once. Killed at any moment, the same call goes on after the
+    last whole tile, to the same numbers.
+
+    Args:
+        model: a BagNet or a windowed network, on any runtime.
+        image: a slide, TIFF, zarr, `.npy` or photograph, see `READERS`.
+        classes: whose maps are kept, by index, WordNet id or name.
+        out: folder for the result.
+        level: of the image, 0 the largest.
+        microns: per pixel: the level that is nearest to it.
+        skip_white: leave out tiles whose every pixel is nearly white; their cells stay NaN and do not count in the logits.
+        tile_pixels: of a tile, about.
+        readers: threads that read ahead of the network.
+        overwrite: begin anew where the folder holds another run.
+        progress: told after every tile.
+
+    Raises:
+        FileNotFoundError, BadImage: the image cannot be opened, or not one tile of it can be read.
+        UnknownClass, AmbiguousClass: there is no class by that name, or several.
+        ValueError: no class is named, there is no such level, or the level is smaller than a window.
+        OtherRun, Busy: the folder holds another run, or one at work.
+        OSError: it cannot be written.
+    """
+    wanted = [model.classes.find(name) for name in classes]
+    if not wanted:
+        raise ValueError("name the classes whose evidence is wanted: maps of all would not fit")
+    reader = open_reader(image)
+    try:
+        number = level_of(reader, level, microns)
+        seen = reader.levels[number]
+        plan = Plan(model.geometry, seen.height, seen.width, tile_pixels)
+        settings = _settings(model, Path(fspath(image)), plan, wanted, number, skip_white)
+        settings |= {"downsample": seen.downsample, "microns per pixel": _microns(reader, seen.downsample)}
+        with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
+            _Work(model, reader, store, plan, wanted, number, skip_white).run(readers, progress)
+    finally:
+        reader.close()
+    return open_slide(out)
+
+
+def open_slide(folder: str | PathLike[str]) -> Slide:
+    """What `slide` wrote.
+
+    Raises:
+        ValueError: the folder holds no slide, or one that is not finished.
+    """
+    path = Path(fspath(folder))
+    settings = held_settings(path)
+    if settings is None or not (path / f"{ABOUT}.npz").exists():
+        held = "nothing of a slide" if settings is None else "a slide that is not finished: give the same command again"
+        raise ValueError(f"{path}: holds {held}")
+    with np.load(path / f"{ABOUT}.npz", allow_pickle=False) as kept:
+        logits, skipped = kept["logits"], int(kept["skipped"])
+        bad = tuple((int(tile), str(reason)) for tile, reason in zip(kept["bad"], kept["reasons"], strict=True))
+    names = ClassNames.from_words(settings["class names"])
+    return Slide(
+        path,
+        settings["model"],
+        ClassNames(names[index] for index in settings["classes"]),
+        Geometry(**settings["geometry"]),
+        settings["level"],
+        settings["downsample"],
+        settings["microns per pixel"],
+        (settings["height"], settings["width"]),
+        np.load(path / f"{EVIDENCE}.npy", mmap_mode="r"),
+        logits,
+        names,
+        skipped,
+        bad,
+    )
+
+
+def _settings(model: Classifier, image: Path, plan: Plan, wanted: list[int], level: int, skip_white: bool) -> dict[str, Any]:
+    """All that the evidence depends on."""
+    status = image.stat()
+    return {
+        "model": model_name(model),
+        "weights": model.weights_digest,
+        "runtime": f"{model.runtime} {model.precision}",
+        "image": str(image.resolve()),
+        "bytes": status.st_size,
+        "changed": status.st_mtime_ns,
+        "level": level,
+        "height": plan.height,
+        "width": plan.width,
+        "tile pixels": plan.pixels,
+        "geometry": asdict(plan.geometry),
+        "normalisation": [list(model.transform.mean), list(model.transform.std)],
+        "classes": wanted,
+        "class names": [{"names": list(entry.names), "wnid": entry.wnid} for entry in model.classes],
+        "skip white": skip_white,
+    }
+
+
+def _microns(reader: Reader, downsample: float) -> float | None:
+    return None if reader.microns_per_pixel is None else reader.microns_per_pixel * downsample
+
+
+class _Work:
+    """One run over the tiles that are still to do."""
+
+    def __init__(
+        self, model: Classifier, reader: Reader, store: Store, plan: Plan, wanted: list[int], level: int, skip_white: bool
+    ) -> None:
+        self.model, self.reader, self.store, self.plan = model, reader, store, plan
+        self.wanted, self.level, self.skip_white = wanted, level, skip_white
+        self.waited = 0.0
+
+    def run(self, readers: int, progress: Listener) -> None:
+        parts = list(self.plan.parts())
+        evidence = self.store.array(EVIDENCE, (len(self.wanted), *self.plan.grid), np.float32, np.nan)
+        sums = self.store.array(SUMS, (len(parts), self.model.num_features), np.float64)
+        rows = self.store.rows(TILES)
+        todo = [part for part in parts if str(part.number) not in rows.done]
+        start, done = time.perf_counter(), len(parts) - len(todo)
+        with exact(self.model), torch.inference_mode():
+            for part, pixels in self._read(todo, readers):
+                row: dict[str, Any] = {"cells": 0}
+                if isinstance(pixels, BadImage):
+                    row["error"] = str(pixels)
+                    _log.warning("%s", pixels)
+                elif self.skip_white and bool((pixels >= WHITE).all()):
+                    row["skipped"] = True
+                else:
+                    self._compute(part, pixels, evidence, sums)
+                    row["cells"] = part.fresh.area
+                rows.append([(str(part.number), row)])
+                done += 1
+                progress(Progress("computing the evidence", done, len(parts), "tiles"))
+            if todo:
+                share = self.waited / (time.perf_counter() - start)
+                _log.info("%d tiles; the network waited %.0f %% of the time for pixels", len(todo), 100 * share)
+            self._finish(dict(rows), sums)
+
+    def _read(self, todo: Sequence[Part], readers: int) -> Iterator[tuple[Part, Pixels | BadImage]]:
+        """The pixels of each tile, read ahead of whoever takes them, or why they cannot be read."""
+        waiting: deque[tuple[Part, Future[Pixels]]] = deque()
+        coming = iter(todo)
+        with ThreadPoolExecutor(max(1, readers)) as pool:
+            try:
+                while True:
+                    while len(waiting) < _AHEAD * max(1, readers) and (part := next(coming, None)) is not None:
+                        waiting.append((part, pool.submit(self.reader.read, self.level, part.tile.crop)))
+                    if not waiting:
+                        return
+                    part, future = waiting.popleft()
+                    asked = time.perf_counter()
+                    try:
+                        pixels: Pixels | BadImage = future.result()
+                    except BadImage as error:
+                        pixels = error
+                    self.waited += time.perf_counter() - asked
+                    yield part, pixels
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _compute(self, part: Part, pixels: Pixels, evidence: Any, sums: Any) -> None:
+        x = self.model.transform.normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+        features = self.model.features(like_weights(x.contiguous(), self.model))[(..., *part.inside.slices)]
+        evidence[(slice(None), *part.fresh.slices)] = self.model.head(features, self.wanted)[0].float().cpu().numpy()
+        evidence.flush()
+        sums[part.number] = features[0].sum((1, 2), dtype=torch.float64).cpu().numpy()
+        sums.flush()
+
+    def _finish(self, tiles: dict[str, Any], sums: Any) -> None:
+        cells = sum(int(row["cells"]) for row in tiles.values())
+        bad = [(int(number), str(row["error"])) for number, row in tiles.items() if "error" in row]
+        if not cells:
+            self.store.discard()
+            raise BadImage(
+                bad[0][1] if bad else "every tile is white: there is nothing to see; leave out the skipping of white tiles"
+            )
+        pooled = torch.from_numpy(np.asarray(sums).sum(0) / cells)
+        weight = torch.zeros(1, dtype=torch.float32)
+        logits: Tensor = self.model.head(like_weights(pooled.to(weight)[None], self.model))[0]
+        self.store.keep(
+            ABOUT,
+            logits=logits.float().cpu().numpy(),
+            skipped=sum("skipped" in row for row in tiles.values()),
+            bad=np.array([number for number, _ in bad], np.int64),
+            reasons=np.array([reason for _, reason in bad], np.str_),
+        )

@@ -1,0 +1,38 @@
+"""bagnet slide"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from .conftest import Run, assert_refused
+
+
+def test_a_slide_has_maps_a_picture_and_its_strongest_window(run: Run, weights: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.random.default_rng(0).integers(0, 256, (120, 200, 3), np.uint8))
+    words = ("slide", tmp_path / "scan.npy", "--model", weights, "--class", "dog", "--out", tmp_path / "out")
+    result = run(*words, "--json")
+    assert result.code == 0, result.err
+    record = json.loads(result.out)
+    (dog,) = record["classes"]
+    values = np.load(tmp_path / "out" / "evidence.npy")[0]
+    assert dog["strongest"]["logit"] == float(values.max())
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    assert dog["strongest"]["box"] == [17, 17, 8 * column, 8 * row]
+    assert abs(dog["logit"] - values.mean()) < 1e-4
+    assert Path(dog["picture"]).read_bytes().startswith(b"\x89PNG")
+    again = run(*words)
+    assert again.code == 0
+    assert "dog" in again.out
+    assert again.out.splitlines()[-1] == f"-> {tmp_path / 'out'}"
+
+
+def test_wrong_words(run: Run, weights: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.zeros((120, 200, 3), np.uint8))
+    assert_refused(run("slide", tmp_path / "scan.npy", "--model", weights, "--out", tmp_path / "out"), "say which classes")
+    words = ("slide", tmp_path / "scan.npy", "--model", weights, "--class", "dog", "--out", tmp_path / "out")
+    assert_refused(run(*words, "--level", 3), "there is no level 3")
+    assert_refused(run("slide", tmp_path / "none.svs", *words[2:]), "none.svs", "no such file")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,160 @@
+"""Tiled is whole; a run that was killed goes on; what cannot be read is missing and never invented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import bagnet
+from bagnet.data.decode import BadImage
+from bagnet.engine.classifier import Classifier
+from bagnet.geometry import Box
+from bagnet.runs.store import OtherRun
+from bagnet.slides import run as module
+from bagnet.slides.readers import ArrayReader
+from bagnet.slides.run import open_slide, slide
+
+from ..engine.classifiers import small_bagnet, small_windowed
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (150, 233, 3), np.uint8)
+SMALL = 60 * 60  # pixels of a tile
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    np.save(tmp_path / "image.npy", PIXELS)
+    return tmp_path / "image.npy"
+
+
+def whole(model: Classifier, pixels: np.ndarray[Any, Any] = PIXELS) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Logits and evidence from one pass."""
+    x = model.transform.normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    with torch.inference_mode():
+        logits, evidence = model.logits_and_evidence(x)
+    return logits[0].numpy(), evidence[0].numpy()
+
+
+@pytest.mark.parametrize("build", [small_bagnet, lambda: small_bagnet(padded=True), small_windowed])
+@pytest.mark.parametrize("tile", [SMALL, 90 * 90, 1 << 20])
+def test_tiled_is_whole(build: Callable[[], Classifier], tile: int, image: Path, tmp_path: Path) -> None:
+    model = build()
+    logits, evidence = whole(model)
+    result = slide(model, image, [2, 0], tmp_path / "out", tile_pixels=tile)
+    largest = np.abs(logits).max()
+    assert np.abs(result.evidence - evidence[[2, 0]]).max() < 1e-5 * max(largest, np.abs(evidence).max())
+    assert np.abs(result.logits - logits).max() < 1e-5 * largest
+    assert (result.size, result.level, result.skipped, result.bad) == ((150, 233), 0, 0, ())
+    assert np.array_equal(result.map(str(model.classes[0])), result.evidence[1])
+    assert np.nanmean(result.map(0), dtype=np.float64) == pytest.approx(float(result.logits[2]), abs=1e-5 * float(largest))
+
+
+def test_a_finer_stride_is_another_grid(image: Path, tmp_path: Path) -> None:
+    model = small_bagnet().at_stride(4)
+    result = slide(model, image, [0], tmp_path / "out", tile_pixels=SMALL)
+    assert result.geometry.stride == 4
+    assert np.abs(result.evidence[0] - whole(model)[1][0]).max() < 1e-4
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_bagnet()
+    undisturbed = slide(model, image, [0, 1], tmp_path / "undisturbed", tile_pixels=SMALL)
+    compute, calls = module._Work._compute, list[int]()
+
+    def dies(self: Any, *arguments: Any) -> None:
+        if len(calls) == 3:
+            calls.clear()
+            raise KeyboardInterrupt
+        calls.append(1)
+        compute(self, *arguments)
+
+    monkeypatch.setattr(module._Work, "_compute", dies)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            slide(model, image, [0, 1], tmp_path / "out", tile_pixels=SMALL)
+        with pytest.raises(ValueError, match="a slide that is not finished"):
+            open_slide(tmp_path / "out")
+    monkeypatch.setattr(module._Work, "_compute", compute)
+    result = slide(model, image, [0, 1], tmp_path / "out", tile_pixels=SMALL)
+    for name in ("evidence.npy", "sums.npy"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    assert np.array_equal(result.logits, undisturbed.logits)
+    monkeypatch.setattr(module._Work, "_compute", lambda *_: pytest.fail("all was computed already"))
+    slide(model, image, [0, 1], tmp_path / "out", tile_pixels=SMALL)
+
+
+def test_another_model_or_image_is_refused_with_what_differs(image: Path, tmp_path: Path) -> None:
+    slide(small_bagnet(), image, [0], tmp_path / "out")
+    with pytest.raises(OtherRun, match="other weights"):
+        slide(small_bagnet(seed=1), image, [0], tmp_path / "out")
+    with pytest.raises(OtherRun, match=r"classes \[0\] instead of \[1\]"):
+        slide(small_bagnet(), image, [1], tmp_path / "out")
+    np.save(image, PIXELS[:-1])
+    with pytest.raises(OtherRun, match="height 150 instead of 149"):
+        slide(small_bagnet(), image, [0], tmp_path / "out")
+    assert slide(small_bagnet(), image, [0], tmp_path / "out", overwrite=True).size == (149, 233)
+
+
+def test_what_cannot_be_read_is_missing_and_the_rest_is_done(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = ArrayReader.read
+
+    def corrupt(self: ArrayReader, level: int, box: Box) -> Any:
+        if box.left <= 120 < box.right and box.top <= 100 < box.bottom:
+            raise BadImage("image.npy: a tile is corrupt")
+        return read(self, level, box)
+
+    monkeypatch.setattr(ArrayReader, "read", corrupt)
+    model = small_bagnet()
+    result = slide(model, image, [0], tmp_path / "out", tile_pixels=SMALL)
+    missing = np.isnan(result.evidence[0])
+    assert 0 < missing.sum() < missing.size
+    assert {reason for _, reason in result.bad} == {"image.npy: a tile is corrupt"}
+    evidence = whole(model)[1]
+    assert np.abs(result.evidence[0] - evidence[0])[~missing].max() < 1e-4
+    assert result.logits == pytest.approx(evidence[:, ~missing].mean(1), abs=1e-4)
+    monkeypatch.setattr(ArrayReader, "read", _unreadable)
+    with pytest.raises(BadImage, match="nothing can be read"):
+        slide(model, image, [0], tmp_path / "none", tile_pixels=SMALL)
+    assert not (tmp_path / "none").exists()
+
+
+def _unreadable(*_: Any) -> Any:
+    raise BadImage("nothing can be read")
+
+
+def test_white_tiles_are_skipped_where_that_is_asked_for(tmp_path: Path) -> None:
+    pixels = PIXELS.copy()
+    pixels[:, :120] = 240
+    np.save(tmp_path / "image.npy", pixels)
+    model = small_bagnet()
+    evidence = whole(model, pixels)[1]
+    result = slide(model, tmp_path / "image.npy", [0], tmp_path / "out", skip_white=True, tile_pixels=SMALL)
+    known = np.isfinite(result.evidence[0])
+    assert result.skipped > 0
+    assert 0 < known.sum() < known.size
+    columns = np.flatnonzero(~known.any(0))
+    assert model.geometry.window(0, int(columns.max())).right <= 120, "only windows that see nothing but white"
+    assert result.logits == pytest.approx(evidence[:, known].mean(1), abs=1e-4)
+    np.save(tmp_path / "blank.npy", np.full((100, 100, 3), 255, np.uint8))
+    with pytest.raises(BadImage, match="every tile is white"):
+        slide(model, tmp_path / "blank.npy", [0], tmp_path / "blank", skip_white=True)
+
+
+def test_wrong_words_are_refused_before_any_work(image: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name the classes"):
+        slide(small_bagnet(), image, [], tmp_path / "out")
+    with pytest.raises(ValueError, match="there is no level 1"):
+        slide(small_bagnet(), image, [0], tmp_path / "out", level=1)
+    np.save(tmp_path / "small.npy", PIXELS[:10, :10])
+    with pytest.raises(ValueError, match="too small for windows of 17"):
+        slide(small_bagnet(), tmp_path / "small.npy", [0], tmp_path / "out")
+    with pytest.raises(ValueError, match="nothing of a slide"):
+        open_slide(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert bagnet.slide is slide
