@@ -26,6 +26,7 @@ from ..files import beside, naming, replacing
 from .table import Row
 
 MANIFEST = "run.json"
+_BLOCK = 1 << 20  # values that are written at a time
 _LONGEST_VALUE = 60  # letters of a setting that a message repeats
 
 
@@ -118,12 +119,15 @@ class Store:
         if not path.exists():
             with replacing(path) as part:
                 array = np.lib.format.open_memmap(part, "w+", dtype, shape)
-                if hasattr(os, "posix_fallocate"):  # a disk too full is an error now, and would be a deadly signal later
-                    with part.open("r+b") as file:
+                begin, size = array.offset, array.size
+                del array
+                with part.open("r+b") as file:
+                    if hasattr(os, "posix_fallocate"):  # a disk too full is an error now, and would be a deadly signal later
                         os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
-                if fill != 0:
-                    array[...] = fill
-                array.flush()
+                    if fill != 0:  # written, not mapped: what is mapped counts as memory
+                        file.seek(begin)
+                        for first in range(0, size, _BLOCK):
+                            file.write(np.full(min(_BLOCK, size - first), fill, dtype).tobytes())
         opened: np.memmap[Any, Any] = np.load(path, mmap_mode="r+")
         return opened
 

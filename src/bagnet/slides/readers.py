@@ -69,19 +69,23 @@ class Kind:
 
 
 class ArrayReader:
-    """A `.npy` file of (H, W) or (H, W, 3) uint8, mapped from the disk."""
+    """A `.npy` file of (H, W) or (H, W, 3) uint8; mapped for each region anew, as what stays mapped counts as memory."""
 
     def __init__(self, path: Path) -> None:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        self._array = _checked(array, path)
+        self._path = path
+        array = _checked(self._mapped(), path)
         self.levels = (Level(array.shape[0], array.shape[1], 1.0),)
         self.microns_per_pixel: float | None = None
 
     def read(self, level: int, box: Box) -> Pixels:  # noqa: ARG002
-        return _colours(self._array[box.slices])
+        return _colours(self._mapped()[box.slices])
 
     def close(self) -> None:
-        del self._array
+        """Nothing is open."""
+
+    def _mapped(self) -> NDArray[Any]:
+        array: NDArray[Any] = np.load(self._path, mmap_mode="r", allow_pickle=False)
+        return array
 
 
 class ZarrReader:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -206,8 +206,8 @@ class _Work:
 
     def run(self, readers: int, progress: Listener) -> None:
         parts = list(self.plan.parts())
-        evidence = self.store.array(EVIDENCE, (len(self.wanted), *self.plan.grid), np.float32, np.nan)
-        sums = self.store.array(SUMS, (len(parts), self.model.num_features), np.float64)
+        self.store.array(EVIDENCE, (len(self.wanted), *self.plan.grid), np.float32, np.nan)
+        self.store.array(SUMS, (len(parts), self.model.num_features), np.float64)
         rows = self.store.rows(TILES)
         todo = [part for part in parts if str(part.number) not in rows.done]
         start, done = time.perf_counter(), len(parts) - len(todo)
@@ -220,7 +220,7 @@ class _Work:
                 elif self.skip_white and bool((pixels >= WHITE).all()):
                     row["skipped"] = True
                 else:
-                    self._compute(part, pixels, evidence, sums)
+                    self._compute(part, pixels)
                     row["cells"] = part.fresh.area
                 rows.append([(str(part.number), row)])
                 done += 1
@@ -228,7 +228,7 @@ class _Work:
             if todo:
                 share = self.waited / (time.perf_counter() - start)
                 _log.info("%d tiles; the network waited %.0f %% of the time for pixels", len(todo), 100 * share)
-            self._finish(dict(rows), sums)
+            self._finish(dict(rows))
 
     def _read(self, todo: Sequence[Part], readers: int) -> Iterator[tuple[Part, Pixels | BadImage]]:
         """The pixels of each tile, read ahead of whoever takes them, or why they cannot be read."""
@@ -253,15 +253,23 @@ class _Work:
                 for _, future in waiting:
                     future.cancel()
 
-    def _compute(self, part: Part, pixels: Pixels, evidence: Any, sums: Any) -> None:
+    def _compute(self, part: Part, pixels: Pixels) -> None:
         x = self.model.transform.normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None])
         features = self.model.features(like_weights(x.contiguous(), self.model))[(..., *part.inside.slices)]
-        evidence[(slice(None), *part.fresh.slices)] = self.model.head(features, self.wanted)[0].float().cpu().numpy()
-        evidence.flush()
-        sums[part.number] = features[0].sum((1, 2), dtype=torch.float64).cpu().numpy()
-        sums.flush()
+        evidence = self.model.head(features, self.wanted)[0]
+        self._write(EVIDENCE, (slice(None), *part.fresh.slices), evidence.float())
+        self._write(SUMS, part.number, features[0].sum((1, 2), dtype=torch.float64))
 
-    def _finish(self, tiles: dict[str, Any], sums: Any) -> None:
+    def _write(self, name: str, where: Any, values: Tensor) -> None:
+        """Into an array that is mapped for so long alone: what stays mapped counts as memory."""
+        array = self._array(name, "r+")
+        array[where] = values.cpu().numpy()
+        array.flush()
+
+    def _array(self, name: str, mode: Literal["r", "r+"]) -> Any:
+        return np.load(self.store.folder / f"{name}.npy", mmap_mode=mode)
+
+    def _finish(self, tiles: dict[str, Any]) -> None:
         cells = sum(int(row["cells"]) for row in tiles.values())
         bad = [(int(number), str(row["error"])) for number, row in tiles.items() if "error" in row]
         if not cells:
@@ -269,7 +277,7 @@ class _Work:
             raise BadImage(
                 bad[0][1] if bad else "every tile is white: there is nothing to see; leave out the skipping of white tiles"
             )
-        pooled = torch.from_numpy(np.asarray(sums).sum(0) / cells)
+        pooled = torch.from_numpy(self._array(SUMS, "r").sum(0) / cells)
         weight = torch.zeros(1, dtype=torch.float32)
         logits: Tensor = self.model.head(like_weights(pooled.to(weight)[None], self.model))[0]
         self.store.keep(
