@@ -16,7 +16,7 @@ from bagnet.certificates import Certificate, Patch, check
 from bagnet.certificates import margin as margins
 from bagnet.certificates.bounded import AGGREGATIONS
 from bagnet.certificates.certify import certificate_of
-from bagnet.certificates.voting import _answer, _means, masks
+from bagnet.certificates.voting import Masked, _answer, _means, masks
 from bagnet.data.names import ClassNames
 from bagnet.evidence import Evidence
 from bagnet.geometry import Axis, Box, Geometry, Placement, Span
@@ -82,7 +82,7 @@ def by_vote(certificate: Certificate) -> Callable[[np.ndarray], int]:
     """The classifier of voting certificates."""
 
     def answer(values: np.ndarray) -> int:
-        singles, pairs = _means(values, certificate.rows, certificate.columns)
+        singles, pairs = _means([Masked(values, certificate.rows, certificate.columns)])
         return _answer(singles.argmax(0), pairs)
 
     return answer
@@ -112,9 +112,9 @@ def beaten(evidence: Evidence, patch: Patch, answer: Callable[[np.ndarray], int]
 
 def certified(evidence: Evidence, patch: Patch, method: str, **options: Any) -> Certificate | None:
     """The certificate; None where masks leave no window."""
-    rows, columns = patch.runs(evidence.geometry, evidence.placement)
-    down, across = (masks(runs, cells) for runs, cells in zip((rows, columns), evidence.values.shape[1:], strict=True))
-    left = [2 * run[0].length < cells for run, cells in zip((down, across), evidence.values.shape[1:], strict=True)]
+    joint = patch.joint_runs([(evidence.geometry, evidence.placement)])
+    longest = (max(run.length for (run,) in masks(runs)) for runs in joint)
+    left = [2 * length < cells for length, cells in zip(longest, evidence.values.shape[1:], strict=True)]
     return certificate_of(evidence, patch, method, **options) if any(left) else None
 
 
@@ -176,6 +176,74 @@ def test_two_patches_at_once(case: tuple[Evidence, Patch]) -> None:
                 assert by_mean("probabilities")(changed) == certificate.label
 
 
+@st.composite
+def two_grids(draw: Any) -> tuple[list[Evidence], Patch]:
+    """Windows of two sizes on one photograph, on two scales of it, each further apart than its size or less."""
+    height, width = draw(st.integers(13, 16)), draw(st.integers(13, 16))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    boost = draw(st.sampled_from([0.0, 2.0, 6.0]))
+    maps = []
+    for size, stride, scale in ((draw(st.integers(2, 5)), draw(st.integers(2, 5)), 1.0), (4, draw(st.integers(3, 6)), 1.5)):
+        sides = [round(scale * side) for side in (height, width)]
+        down, across = (Axis(side, resized, 0, resized, 1.0) for side, resized in zip((height, width), sides, strict=True))
+        geometry = Geometry(size, stride)
+        values = random.normal(0, 3, (CLASSES, *geometry.grid(*sides)))
+        values[0] += boost
+        maps.append(evidence_of(values, geometry, Placement(across, down)))
+    return maps, Patch(draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+
+
+def voted_together(certificate: Certificate, maps: list[np.ndarray]) -> int:
+    """The answer of the classifier that certificates of several grids are about."""
+    grids = [certificate, *certificate.beside]
+    parts = [Masked(values, grid.rows, grid.columns) for values, grid in zip(maps, grids, strict=True)]
+    singles, pairs = _means(parts)
+    return _answer(singles.argmax(0), pairs)
+
+
+@given(two_grids())
+@settings(max_examples=15)
+def test_no_attack_beats_windows_of_two_sizes_that_vote_together(case: tuple[list[Evidence], Patch]) -> None:
+    maps, patch = case
+    try:
+        certificate = certificate_of(maps, patch, "voting")
+    except ValueError:  # two masks leave no window
+        return
+    values = [each.values.astype(np.float64) for each in maps]
+    assert certificate.label == voted_together(certificate, values)
+    assert check(certificate) == certificate.certified
+    if not certificate.certified:
+        return
+    places = zip(*(touched(each, patch) for each in maps), strict=True)
+    random = np.random.default_rng(0)
+    for place in dict.fromkeys(tuple(cells.tobytes() for cells in place) for place in places):
+        cells = [np.frombuffer(each, bool).reshape(old.shape[1:]) for each, old in zip(place, values, strict=True)]
+        made = [attacks(old, inside, certificate.label, random) for old, inside in zip(values, cells, strict=True)]
+        for changed in zip(*made, strict=True):
+            assert voted_together(certificate, list(changed)) == certificate.label
+
+
+def test_windows_that_vote_together_are_masked_together() -> None:
+    """A mask that leaves the second grid out does not cover what a patch touches there."""
+    from bagnet.certificates import Rejected
+
+    placement = Placement.identity(12, 12)
+    maps = []
+    for geometry in (Geometry(4, 2), Geometry(3, 3)):
+        values = np.zeros((CLASSES, *geometry.grid(12, 12)))
+        values[0] = 5.0
+        maps.append(evidence_of(values, geometry, placement))
+    honest = certificate_of(maps, Patch(2, 2), "voting")
+    assert honest.certified
+    assert check(honest)
+    (grid,) = honest.beside
+    forged = replace(honest, beside=(replace(grid, rows=(Span(0, 0),) * len(grid.rows)),))
+    with pytest.raises(Rejected, match="no mask covers the rows"):
+        check(forged)
+    with pytest.raises(ValueError, match="margin proves what one model says"):
+        certificate_of(maps, Patch(2, 2), "margin")
+
+
 # --- Certificates that are wrong must not pass the same tests -------------------------------------------------------------------
 
 
@@ -219,14 +287,14 @@ def test_a_window_too_few_is_found() -> None:
 
 def test_agreement_of_single_masks_does_not_hold_for_a_classifier_that_averages_them() -> None:
     def unsound(evidence: Evidence, patch: Patch) -> bool:
-        rows, columns = patch.runs(evidence.geometry, evidence.placement)
-        down, across = (masks(runs, cells) for runs, cells in zip((rows, columns), evidence.values.shape[1:], strict=True))
+        joint = patch.joint_runs([(evidence.geometry, evidence.placement)])
+        down, across = ([run for (run,) in masks(runs)] for runs in joint)
 
         def averaging(values: np.ndarray) -> int:
-            return int(_means(values, down, across)[0].mean(1).argmax())
+            return int(_means([Masked(values, down, across)])[0].mean(1).argmax())
 
         values = evidence.values.astype(np.float64)
-        answers = _means(values, down, across)[0].argmax(0)
+        answers = _means([Masked(values, down, across)])[0].argmax(0)
         agreed = bool((answers == answers[0]).all())
         return agreed and beaten(evidence, patch, averaging, int(answers[0]))
 
@@ -258,6 +326,11 @@ def test_an_edited_certificate_is_rejected(tmp_path: Any) -> None:
     assert certificate.certified
     certificate.save(tmp_path / "good.npz")
     assert check(tmp_path / "good.npz")
+    both = certificate_of(
+        [evidence_of(values, Geometry(4, 2), Placement.identity(12, 12))] * 2, Patch(2, 2, frame="input"), "voting"
+    )
+    both.save(tmp_path / "both.npz")
+    assert check(tmp_path / "both.npz")
     with np.load(tmp_path / "good.npz") as file:
         evidence, text = file["evidence"], str(file["statement"])
     edits = {

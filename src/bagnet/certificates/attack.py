@@ -65,7 +65,12 @@ def attack(
             for the classes with the largest mean logits, in that order.
         steps: of the gradient.
         seed: of places and pixels.
+
+    Raises:
+        ValueError: the certificate is of several models.
     """
+    if certificate.beside:
+        raise ValueError("an attack is on one model: the certificate is of several")
     random = np.random.default_rng(seed)
     boxes = _places(certificate, seen.x.shape[1:], places, random)
     tried = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, sqrt
@@ -88,11 +89,29 @@ class Patch:
         Raises:
             ValueError: as `size_on`.
         """
-        height, width = self.size_on(placement)
+        rows, columns = self.joint_runs([(geometry, placement)])
+        return tuple(run for (run,) in rows), tuple(run for (run,) in columns)
+
+    def joint_runs(
+        self, windows: Sequence[tuple[Geometry, Placement]]
+    ) -> tuple[tuple[tuple[Span, ...], ...], tuple[tuple[Span, ...], ...]]:
+        """The rows, and the columns, of cells of several grids that one patch can touch at once: a run of each grid.
+
+        Args:
+            windows: where those of each grid lie, and how the same image became the input that they are on.
+
+        Raises:
+            ValueError: as `size_on`; or the grids are of several images, or of inputs that pixels of "input" cannot mean at once.
+        """
+        placements = [placement for _, placement in windows]
+        frame = "photo" if self.frame == "photo" else "input"
+        if len({_frame_size(frame, placement) for placement in placements}) > 1:
+            raise ValueError(f"grids on images of several sizes: a patch in pixels of the {frame} is not the same on each")
+        height, width = self.size_on(placements[0])
         of_photo = self.frame == "photo"
         return (
-            _runs(geometry, placement.vertical, height, of_photo),
-            _runs(geometry, placement.horizontal, width, of_photo),
+            _runs(tuple((geometry, placement.vertical) for geometry, placement in windows), height, of_photo),
+            _runs(tuple((geometry, placement.horizontal) for geometry, placement in windows), width, of_photo),
         )
 
 
@@ -104,16 +123,21 @@ def _frame_size(frame: str, placement: Placement) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=256)
-def _runs(geometry: Geometry, axis: Axis, pixels: int, of_photo: bool) -> tuple[Span, ...]:
-    """The longest runs of cells along an axis that a run of pixels touches."""
-    length = axis.source if of_photo else axis.length
-    runs: list[Span] = []
-    for start in range(length - pixels + 1):
-        span = Span(start, start + pixels)
-        cells = geometry.touched(axis.influenced(span) if of_photo else span, axis.length)
-        if not cells.length or (runs and cells.stop <= runs[-1].stop):
-            continue  # within the one before, as both ends only move on
-        if runs and cells.start == runs[-1].start:
-            runs.pop()
-        runs.append(cells)
-    return tuple(runs)
+def _runs(windows: tuple[tuple[Geometry, Axis], ...], pixels: int, of_photo: bool) -> tuple[tuple[Span, ...], ...]:
+    """The longest runs of cells along an axis that a run of pixels touches, of all grids at once, in order."""
+    first = windows[0][1]
+    length = first.source if of_photo else first.length
+    touched = [_touched(windows, Span(start, start + pixels), of_photo) for start in range(length - pixels + 1)]
+    distinct = list(dict.fromkeys(runs for runs in touched if any(run.length for run in runs)))
+    return tuple(runs for runs in distinct if not any(runs != wider and _within(runs, wider) for wider in distinct))
+
+
+def _touched(windows: Sequence[tuple[Geometry, Axis]], pixels: Span, of_photo: bool) -> tuple[Span, ...]:
+    """The cells of each grid along an axis that a run of pixels touches; empty runs all alike."""
+    spans = (geometry.touched(axis.influenced(pixels) if of_photo else pixels, axis.length) for geometry, axis in windows)
+    return tuple(span if span.length else Span(0, 0) for span in spans)
+
+
+def _within(runs: Sequence[Span], wider: Sequence[Span]) -> bool:
+    pairs = zip(runs, wider, strict=True)
+    return all(not run.length or (wide.start <= run.start and run.stop <= wide.stop) for run, wide in pairs)
