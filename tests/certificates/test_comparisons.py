@@ -14,7 +14,7 @@ RUNS = [Span(start, start + 2) for start in range(4)]
 
 
 def test_majority_needs_a_lead_of_two_votes_for_each_window() -> None:
-    """Of each 2 x 2 windows three vote for class 0 at most, so that a patch costs it 6: a lead of 17 to 8 is enough, 15 to 9 is not."""
+    """Three of 2 x 2 windows vote for class 0 at most, so that a patch costs it 6: a lead of 17 to 8 will do, 15 to 9 not."""
     values = np.zeros((2, 5, 5))
     values[0] = 1.0
     values[1].flat[[0, 2, 4, 10, 12, 14, 20, 22]] = 2.0

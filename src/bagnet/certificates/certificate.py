@@ -54,6 +54,7 @@ class Certificate:
         size: (height, width) of a patch in pixels of `frame`.
         frame: "photo" or "input".
         count: of patches.
+        region: pixels of `frame` within which they lie.
         worst: the cells at which a patch costs most.
         rival: the class that comes closest.
         rows: of voting, the masks along the rows; of margin, the runs of rows that a patch can touch.
@@ -61,6 +62,7 @@ class Certificate:
         geometry: where the windows lie.
         placement: where the network's input lies in the photograph.
         values: (K, h, w) float32 evidence.
+        margins: (R, C) the margin with a patch in each of `rows` and `columns`; it is told, and proves nothing.
         model: name of the card.
         digest: sha256 of the model's weights.
         source: where the image came from.
@@ -79,6 +81,7 @@ class Certificate:
     size: tuple[int, int]
     frame: str
     count: int
+    region: Box
     worst: Box
     rival: str
     rows: tuple[Span, ...]
@@ -86,6 +89,7 @@ class Certificate:
     geometry: Geometry
     placement: Placement
     values: NDArray[np.float32]
+    margins: NDArray[np.float64]
     model: str
     digest: str
     source: str = ""
@@ -104,11 +108,12 @@ class Certificate:
 
     def statement(self) -> dict[str, Any]:
         """All of it but the evidence, as JSON can hold it; with digests of the evidence and of the statement."""
-        fields = {name: value for name, value in asdict(self).items() if name not in ("values", "beside")}
+        fields = {name: value for name, value in asdict(self).items() if name not in ("values", "margins", "beside")}
         said = {
             **fields,
             **_drawn(self),
             "format": FORMAT,
+            "region": list(self.region),
             "worst": list(self.worst),
             "beside": [
                 {"geometry": asdict(grid.geometry), "placement": asdict(grid.placement), **_drawn(grid)} for grid in self.beside

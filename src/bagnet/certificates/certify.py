@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..data.decode import ImageLike
+from ..data.names import ClassName, ClassNames
 from ..engine.classifier import Classifier
 from ..evidence import Evidence, explain
 from ..geometry import Box, Span
@@ -29,6 +32,7 @@ def certify(
     *,
     aggregation: str = "probabilities",
     best: int = 1,
+    question: int | str | None = None,
 ) -> Certificate:
     """Prove that no patch of a size changes the answer, wherever it lies, whatever it shows; or say that it may.
 
@@ -42,10 +46,12 @@ def certify(
         method: "voting" or "margin".
         aggregation: of margin: "probabilities", "clipped" or "tanh".
         best: of margin: the label stays among so many of the best.
+        question: of a multi-label model, the class whose yes or no is to stay: the answer is 0 for yes, 1 for no.
 
     Raises:
         ValueError: there is no such method or aggregation; the patch is larger than the image, or of unknown frame; the evidence
-            lacks classes; or models do not fit together.
+            lacks classes; models do not fit together; or a multi-label model is asked no question, or another model one.
+        UnknownClass, AmbiguousClass: there is no class to ask for by that name, or several.
         FileNotFoundError, BadImage: as `explain`.
     """
     threat = Patch.parse(patch) if isinstance(patch, str) else patch
@@ -56,6 +62,8 @@ def certify(
         maps = [image]
     else:
         maps = [explain(each, image) for each in models]
+    if question is not None:
+        maps = [as_question(each, question) for each in maps]
     digests = "+".join(each.weights_digest for each in models)
     return certificate_of(maps, threat, method, aggregation=aggregation, best=best, digest=digests)
 
@@ -92,6 +100,7 @@ def certificate_of(
         size=patch.size_on(first.placement),
         frame=patch.frame or "input",
         count=patch.count,
+        region=patch.region_on(first.placement),
         worst=proved.worst,
         rival=str(first.classes[proved.rival]),
         rows=grids[0].rows,
@@ -99,10 +108,33 @@ def certificate_of(
         geometry=first.geometry,
         placement=first.placement,
         values=grids[0].values,
+        margins=proved.margins,
         model=" + ".join(each.model for each in maps),
         digest=digest,
         source=first.source,
         beside=tuple(grids[1:]),
+    )
+
+
+def as_question(evidence: Evidence, target: int | str) -> Evidence:
+    """Of a multi-label model's evidence, that for yes and no to one class: its logits, and nothing.
+
+    Yes leads where the class's logit is above 0, and its share of a softmax over both is the sigmoid that says so.
+
+    Raises:
+        UnknownClass, AmbiguousClass: there is no such class, or several.
+        ValueError: the classes are not questions of their own.
+    """
+    if not evidence.multilabel:
+        raise ValueError("the classes of this model exclude each other: there is no yes or no to one of them")
+    index = evidence.classes.find(target)
+    name = str(evidence.classes[index])
+    return replace(
+        evidence,
+        values=np.stack([evidence.values[index], np.zeros_like(evidence.values[index])]),
+        logits=np.array([evidence.logits[index], 0], evidence.logits.dtype),
+        classes=ClassNames([ClassName((name,)), ClassName((f"no {name}",))]),
+        multilabel=False,
     )
 
 
@@ -115,6 +147,7 @@ class _Proved(NamedTuple):
     margin: float
     worst: Box
     rival: int
+    margins: NDArray[np.float64]
     rows: Sequence[tuple[Span, ...]]
     columns: Sequence[tuple[Span, ...]]
 
@@ -124,6 +157,8 @@ def _check(maps: Sequence[Evidence], patch: Patch, method: str, best: int) -> No
         raise ValueError(f"there is no method {method!r}: choose among {', '.join(METHODS)}")
     if any(np.isfinite(each.left_out) for each in maps):
         raise ValueError("the evidence lacks classes, of which each could be a rival: certify a smaller image")
+    if any(each.multilabel for each in maps):
+        raise ValueError("the classes of this model are questions of their own: name one, as in question='crack'")
     if method == "voting" and (patch.count > 1 or best > 1):
         raise ValueError("voting proves one patch and the best class alone: --method margin proves more")
     if method == "margin" and len(maps) > 1:
@@ -138,7 +173,9 @@ def _voted(maps: Sequence[Evidence], joint: Sequence[Sequence[Sequence[Span]]]) 
     largest = max(float(np.abs(each).max()) for each in values)
     result = vote([Masked(*parts) for parts in zip(values, rows, columns, strict=True)], slack=ROUNDING * largest)
     unwavering = result.certified and result.unanimous
-    return _Proved(result.label, result.certified, unwavering, result.margin, result.worst, result.rival, rows, columns)
+    return _Proved(
+        result.label, result.certified, unwavering, result.margin, result.worst, result.rival, result.margins, rows, columns
+    )
 
 
 def _averaged(evidence: Evidence, joint: Sequence[Sequence[Sequence[Span]]], count: int, aggregation: str, best: int) -> _Proved:
@@ -151,4 +188,5 @@ def _averaged(evidence: Evidence, joint: Sequence[Sequence[Sequence[Span]]], cou
     result = margin(scores, label, rows[0], columns[0], bounds.apart, count=count, best=best, slack=slack)
     left = result.value / values[0].size  # of the mean, as scores are shown
     certified = result.value > 0
-    return _Proved(label, certified, certified, left, result.worst, result.rival, rows, columns)
+    margins = result.margins / values[0].size
+    return _Proved(label, certified, certified, left, result.worst, result.rival, margins, rows, columns)

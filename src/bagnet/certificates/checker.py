@@ -47,8 +47,8 @@ def check(certificate: str | PathLike[str] | Any) -> bool:
     evidence, said = _read(certificate)
     maps = [each.astype(np.float64).clip(-CEILING, CEILING) for each in evidence]
     grids = [said, *said["beside"]]
-    rows = _places(grids, "vertical", said["size"][0], said["frame"], [each.shape[1] for each in maps])
-    columns = _places(grids, "horizontal", said["size"][1], said["frame"], [each.shape[2] for each in maps])
+    rows = _places(said, grids, 0, [each.shape[1] for each in maps])
+    columns = _places(said, grids, 1, [each.shape[2] for each in maps])
     if said["method"] == "margin" and len(maps) == 1:
         certified = _by_margin(maps[0], said, rows, columns)
     elif said["method"] == "voting":
@@ -88,25 +88,27 @@ def _read(certificate: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
     return evidence, said
 
 
-def _places(grids: list[Grid], name: str, pixels: int, frame: str, cells: list[int]) -> Places:
-    touched = [_touched(grid, name, pixels, frame, count) for grid, count in zip(grids, cells, strict=True)]
+def _places(said: Grid, grids: list[Grid], axis: int, cells: list[int]) -> Places:
+    name, within = ("vertical", "horizontal")[axis], (said["region"][1 - axis], said["region"][3 - axis])
+    pixels, frame = said["size"][axis], said["frame"]
+    touched = [_touched(grid, name, pixels, within, frame, count) for grid, count in zip(grids, cells, strict=True)]
     if len({len(each) for each in touched}) > 1:
         raise Rejected("the windows are not on one image")
     return list(dict.fromkeys(zip(*touched, strict=True)))
 
 
-def _touched(grid: Grid, name: str, pixels: int, frame: str, cells: int) -> list[tuple[int, ...]]:
+def _touched(grid: Grid, name: str, pixels: int, within: tuple[int, int], frame: str, cells: int) -> list[tuple[int, ...]]:
     """For each place of a patch along an axis the cells of one grid whose windows it touches."""
     axis, geometry = grid["placement"][name], grid["geometry"]
     size, stride, origin = geometry["size"], geometry["stride"], geometry["origin"]
     length = axis["source"] if frame == "photo" else axis["length"]
-    if not 0 < pixels <= length:
-        raise Rejected(f"a patch of {pixels} pixels, of an axis of {length}")
+    if not (0 < pixels <= within[1] - within[0] and within[0] >= 0 and within[1] <= length):
+        raise Rejected(f"a patch of {pixels} pixels, within {within} of an axis of {length}")
     if cells != (axis["length"] - size - 2 * origin) // stride + 1:
         raise Rejected("the evidence is not that of windows which lie so")
     needed = [_needed(axis, pixel) if frame == "photo" else (pixel, pixel + 1) for pixel in range(axis["length"])]
     places: list[tuple[int, ...]] = []
-    for start in range(length - pixels + 1):
+    for start in range(within[0], within[1] - pixels + 1):
         changed = [pixel for pixel, (first, last) in enumerate(needed) if first < start + pixels and start < last]
         touched = tuple(
             cell

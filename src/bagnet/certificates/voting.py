@@ -47,6 +47,7 @@ class Vote:
         margin: the least lead of the answer over any rival under two masks, as a mean of logits; negative where another leads.
         worst: the first mask of those two.
         rival: the class that comes closest there.
+        margins: (D, A) the least lead with each mask as the first of two.
     """
 
     label: int
@@ -55,6 +56,7 @@ class Vote:
     margin: float
     worst: Box
     rival: int
+    margins: Array
 
 
 class Masked(NamedTuple):
@@ -110,9 +112,10 @@ def vote(maps: Sequence[Masked], *, slack: float = 0.0) -> Vote:
     mask = worst // len(answers)
     row, column = down[mask // len(across)], across[mask % len(across)]
     cells = sum(each.values[0].size for each in maps)
-    least = float(leads[worst]) - 2 * (slack + rounding(cells))
+    margins = leads.reshape(len(answers), -1).min(1).reshape(len(down), len(across)) - 2 * (slack + rounding(cells))
+    least = float(margins.min())
     box = Box(column.start, row.start, column.stop, row.stop)
-    return Vote(label, least > 0, bool((answers == answers[0]).all()), least, box, int(rivals[:, worst].argmax()))
+    return Vote(label, least > 0, bool((answers == answers[0]).all()), least, box, int(rivals[:, worst].argmax()), margins)
 
 
 def rounding(cells: int) -> float:
