@@ -61,7 +61,9 @@ def certify(
     region: Annotated[
         str,
         typer.Option(
-            metavar="BOX", help="Where patches lie: left,top,right,bottom, in the pixels that the patch has.", show_default="anywhere"
+            metavar="BOX",
+            help="Where patches lie: left,top,right,bottom, in the pixels that the patch has.",
+            show_default="anywhere",
         ),
     ] = "",
     model: Model = "",
