@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from bagnet.data.transforms import Preprocessing
+from bagnet.model import BagNet
 
 from .conftest import Run, assert_refused
 
@@ -50,3 +55,19 @@ def test_the_best_within_a_region(run: Run, weights: Path, photo: Path, tmp_path
 )
 def test_refusals(run: Run, weights: Path, photo: Path, tmp_path: Path, words: tuple[str, ...], reason: str) -> None:
     assert_refused(run("certify", photo, "--model", weights, *words, "--out", tmp_path / "out", "--workers", 0), reason)
+
+
+def test_labelled_arrays(run: Run, small: Callable[..., BagNet], tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 50, 50, 3), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", val_images=images, val_labels=np.arange(4) % 2)
+    model = small(kernel3=(1, 1, 0, 0), num_classes=2)
+    assert model.card is not None
+    model.card = replace(model.card, preprocessing=Preprocessing(50, None))
+    model.save(tmp_path / "two.safetensors")
+    words = ("--model", tmp_path / "two.safetensors", "--patch", "2photo", "--out", tmp_path / "proofs", "--json")
+    result = run("certify", tmp_path / "data.npz", *words)
+    assert result.code == 0, result.err
+    said = json.loads(result.out)
+    assert said["results"][0]["images"] == 4
+    assert said["results"][0]["clean"] is not None
+    assert said["picture"] is None

@@ -90,7 +90,7 @@ def certify(
     from ..certificates.certify import METHODS
     from ..certificates.patch import Patch
     from ..certificates.run import TABLE, Claim, certify_images
-    from ..data.labelled import has_split, open_labelled
+    from ..data.labelled import ARRAY_ENDING, has_split, open_labelled
     from ..data.sources import open_images
 
     by_name(aggregation)
@@ -100,7 +100,8 @@ def certify(
     if max(patches, best) > 1 and "voting" in method:
         raise ValueError("voting proves one patch and the best class alone: --method margin proves more")
     within = _box(region)
-    labelled = open_labelled(data, split) if Path(data).is_dir() and has_split(data, split) else None
+    an_image = Path(data).is_file() and Path(data).suffix != ARRAY_ENDING
+    labelled = open_labelled(data, split) if not an_image and has_split(data, split) else None
     images = open_images(data) if labelled is None else labelled.images
     ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
     if ready.card is not None and ready.card.multilabel:
@@ -129,7 +130,7 @@ def certify(
             progress=progress,
         )
     print_problems(bad.values())
-    picture = _draw(ready, data, claims[0], out) if Path(data).is_file() and len(images.names) == 1 and not bad else None
+    picture = _draw(ready, data, claims[0], out) if an_image and len(images.names) == 1 and not bad else None
     if as_json:
         results = [{**asdict(each), "claim": str(each.claim)} for each in proved]
         typer.echo(json.dumps({"results": results, "table": str(out / TABLE), "picture": picture and str(picture)}))
