@@ -1,7 +1,7 @@
 """Do certificates hold? Patches are optimised against images with and without one.
 
-    python benchmarks/attacks.py PHOTOS --patch 2% --images 60
-    python benchmarks/attacks.py tiny-imagenet --model bagnet9s4.tiny_in200 --patch 5input --images 200
+    python benchmarks/attacks.py PHOTOS --window 128 98 422 --patch 2% --images 24 --minutes 15
+    python benchmarks/attacks.py tiny-imagenet --model bagnet9s4.tiny_in200 --patch 2% --images 500
 
 An image counts where the certified classifier is right. Of those without a certificate many should fall, of those with one none.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -26,30 +27,68 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("data", type=Path, help="photographs with photos.csv, or labelled images with a split val")
     options.add_argument("--model", default="default")
+    options.add_argument("--window", type=int, nargs=3, metavar=("SIZE", "STRIDE", "SCALE"), help="of the model's network")
     options.add_argument("--patch", default="2%")
     options.add_argument("--images", type=int, default=60)
     options.add_argument("--places", type=int, default=2)
+    options.add_argument("--restarts", type=int, default=2)
     options.add_argument("--steps", type=int, default=15)
+    options.add_argument("--minutes", type=float, default=60, help="after which no further image is begun")
+    options.add_argument("--out", type=Path, help="a table to which these counts are added")
     arguments = options.parse_args()
     model = bagnet.load(arguments.model)
-    patch = Patch.parse(arguments.patch)
+    if arguments.window:
+        window, stride, scale = arguments.window
+        model = bagnet.windowed(model, window, stride, scale=scale)
+    counts, patches, images = attacked(model, arguments)
+    lines = [
+        {
+            "model": model.card.name,
+            "patch": str(Patch.parse(arguments.patch)),
+            "images": images,
+            "method": method,
+            "certified": certified,
+            "attacked": counts[method, certified, True] + counts[method, certified, False],
+            "broken": counts[method, certified, True],
+            "patches": patches[method, certified],
+            "steps": arguments.steps,
+        }
+        for method in METHODS
+        for certified in (True, False)
+    ]
+    for line in lines:
+        print(*line.values(), sep="  ")
+    if arguments.out:
+        with arguments.out.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, lines[0])
+            if not file.tell():
+                writer.writeheader()
+            writer.writerows(lines)
+
+
+def attacked(model, arguments) -> tuple[Counter[tuple[str, bool, bool]], Counter[tuple[str, bool]], int]:  # type: ignore[no-untyped-def]
+    """By method and verdict: how many images were broken and how many not, and how many patches were tried; and the images."""
+    patch, end = Patch.parse(arguments.patch), time.monotonic() + 60 * arguments.minutes
     counts: Counter[tuple[str, bool, bool]] = Counter()
-    patches = 0
+    patches: Counter[tuple[str, bool]] = Counter()
+    images = 0
     for image, label in labelled(arguments.data, arguments.images, model):
+        if time.monotonic() > end:
+            break
+        images += 1
         seen = take(model, image, model.transform)
         (evidence,) = explain_batch(model, [seen])
         for method in METHODS:
             again = partial(certificate_of, patch=patch, method=method)
             certificate = again(evidence)
             if certificate.label == label:
-                tried = attack(model, seen, certificate, again, places=arguments.places, steps=arguments.steps)
-                patches += tried.tried
+                tried = attack(
+                    model, seen, certificate, again,
+                    places=arguments.places, restarts=arguments.restarts, steps=arguments.steps, seed=images,
+                )  # fmt: skip
+                patches[method, certificate.certified] += tried.tried
                 counts[method, certificate.certified, tried.broken] += 1
-    print(f"{model.card.name}, {patch}: {arguments.images} images, {patches} patches of {arguments.steps} steps")
-    for method in METHODS:
-        for certified in (True, False):
-            broken, held = (counts[method, certified, broken] for broken in (True, False))
-            print(f"{method}, {'certified' if certified else 'not certified'}: {broken} of {broken + held} broken")
+    return counts, patches, images
 
 
 def labelled(data: Path, count: int, model) -> list[tuple[object, int]]:  # type: ignore[no-untyped-def]

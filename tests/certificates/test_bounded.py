@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bagnet.certificates.bounded import AGGREGATIONS, CEILING, finite
-from bagnet.certificates.voting import _means, rounding, vote
+from bagnet.certificates.voting import Masked, _means, rounding, vote
 from bagnet.geometry import Span
 
 RUNS = [Span(cell, cell + 1) for cell in range(6)]
@@ -33,10 +33,10 @@ def test_finite_is_within_the_ceiling() -> None:
 
 @pytest.mark.parametrize("said", LOUD)
 def test_a_loud_window_does_not_change_a_certified_vote(said: float) -> None:
-    clean = vote(evidence(0.0), RUNS, RUNS)
+    clean = vote([Masked(evidence(0.0), RUNS, RUNS)])
     assert clean.label == 1
     assert clean.certified
-    assert vote(evidence(said), RUNS, RUNS).label == 1
+    assert vote([Masked(evidence(said), RUNS, RUNS)]).label == 1
 
 
 @pytest.mark.parametrize("said", LOUD)
@@ -59,6 +59,6 @@ def test_what_a_masked_window_leaves_in_the_sums_is_within_the_rounding() -> Non
     loud[:, 0, 0] = CEILING
     singles, pairs = (
         np.abs(after[..., :1] - before[..., :1]).max()
-        for before, after in zip(_means(values, RUNS, RUNS), _means(loud, RUNS, RUNS), strict=True)
+        for before, after in zip(_means([Masked(values, RUNS, RUNS)]), _means([Masked(loud, RUNS, RUNS)]), strict=True)
     )  # the first mask, and the first two, hold that window
     assert max(singles, pairs) <= rounding(36)

@@ -66,3 +66,29 @@ def test_known_runs() -> None:
     """Windows of 4 every 2 on 12 pixels: a patch of 2 touches three of the five windows at most."""
     runs = Patch(2, 2, frame="input").runs(Geometry(4, 2), Placement.identity(12, 12))
     assert runs[0] == (Span(0, 3), Span(1, 4), Span(2, 5))
+
+
+def test_runs_of_two_grids_are_of_one_place() -> None:
+    """A pixel of 6 touches the windows of 2 every 2 and of 3 every 3 that hold it."""
+    grids = [(Geometry(2, 2), Placement.identity(6, 6)), (Geometry(3, 3), Placement.identity(6, 6))]
+    rows, columns = Patch(1, 1).joint_runs(grids)
+    assert (
+        rows
+        == columns
+        == ((Span(0, 1), Span(0, 1)), (Span(1, 2), Span(0, 1)), (Span(1, 2), Span(1, 2)), (Span(2, 3), Span(1, 2)))
+    )
+    with pytest.raises(ValueError, match="grids on images of several sizes"):
+        Patch(1, 1).joint_runs([*grids, (Geometry(3, 3), Placement.identity(9, 9))])
+
+
+def test_a_region_keeps_patches_within_it() -> None:
+    """Windows of 2 every 2 on 8 pixels; patches of 2 within rows 2 to 5 and columns 0 to 2."""
+    patch = Patch(2, 2, frame="input", region=Box(0, 2, 3, 5))
+    assert str(patch) == "2 x 2 px of the input within 0, 2, 3, 5"
+    rows, columns = patch.runs(Geometry(2, 2), Placement.identity(8, 8))
+    assert rows == (Span(1, 3),)
+    assert columns == (Span(0, 2),)
+    with pytest.raises(ValueError, match="does not fit into the region"):
+        Patch(4, 2, frame="input", region=Box(0, 2, 3, 5)).runs(Geometry(2, 2), Placement.identity(8, 8))
+    with pytest.raises(ValueError, match="is not within the image, 4 x 8 px"):
+        patch.runs(Geometry(2, 2), Placement.identity(4, 8))

@@ -83,3 +83,31 @@ def test_bad_images_are_told(model: BagNet, tmp_path: Path) -> None:
     proved, bad = certify_images(model, open_images(folder), CLAIMS[:1], tmp_path / "out")
     assert proved[0].images == 1
     assert list(bad) == ["bad.png"]
+
+
+def test_a_multilabel_model_is_asked_class_by_class(model: BagNet, tmp_path: Path) -> None:
+    assert model.card is not None
+    model.card = replace(model.card, multilabel=True)
+    labelled = open_labelled(noise(tmp_path, [0, 1, 2, 0]), "val").questions()
+    claims = [Claim(Patch(2, 2), "voting", question=index) for index in range(3)]
+    proved, _ = certify_images(model, labelled.images, claims, tmp_path / "out", labelled=labelled, proved_again=True)
+    for index, each in enumerate(proved):
+        answers = [
+            bagnet.certify(model, labelled.images.photo(row).image, Patch(2, 2), question=index).label == 0 for row in range(4)
+        ]
+        assert each.clean is not None
+        assert each.clean.value == np.mean(np.array(answers) == labelled.targets[:, index].numpy())
+
+
+def test_the_label_among_the_best_two(model: BagNet, tmp_path: Path) -> None:
+    images = open_labelled(noise(tmp_path, [0, 1, 2, 0]), "val").images
+    claims = [Claim(Patch(9, 9), "margin", "probabilities", best=best) for best in (1, 2)]
+    proved, _ = certify_images(model, images, claims, tmp_path / "out")
+    expected = [
+        np.mean(
+            [bagnet.certify(model, images.photo(row).image, each.patch, "margin", best=each.best).certified for row in range(4)]
+        )
+        for each in claims
+    ]
+    assert [each.certified.value for each in proved] == expected
+    assert str(claims[1]) == "9 x 9 px of the photo, margin of probabilities, among the best 2"

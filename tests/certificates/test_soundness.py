@@ -15,8 +15,8 @@ from PIL import Image
 from bagnet.certificates import Certificate, Patch, check
 from bagnet.certificates import margin as margins
 from bagnet.certificates.bounded import AGGREGATIONS
-from bagnet.certificates.certify import certificate_of
-from bagnet.certificates.voting import _answer, _means, masks
+from bagnet.certificates.certify import as_question, certificate_of
+from bagnet.certificates.voting import Masked, _answer, _means, masks
 from bagnet.data.names import ClassNames
 from bagnet.evidence import Evidence
 from bagnet.geometry import Axis, Box, Geometry, Placement, Span
@@ -73,6 +73,11 @@ def touched(evidence: Evidence, patch: Patch) -> list[np.ndarray]:
     return found
 
 
+def distinct(places: list[np.ndarray]) -> list[np.ndarray]:
+    """Each set of windows once."""
+    return list({cells.tobytes(): cells for cells in places}.values())
+
+
 def by_mean(aggregation: str) -> Callable[[np.ndarray], int]:
     """The classifier of margin certificates."""
     return lambda values: int(AGGREGATIONS[aggregation].bound(values).sum((1, 2)).argmax())
@@ -82,7 +87,7 @@ def by_vote(certificate: Certificate) -> Callable[[np.ndarray], int]:
     """The classifier of voting certificates."""
 
     def answer(values: np.ndarray) -> int:
-        singles, pairs = _means(values, certificate.rows, certificate.columns)
+        singles, pairs = _means([Masked(values, certificate.rows, certificate.columns)])
         return _answer(singles.argmax(0), pairs)
 
     return answer
@@ -106,15 +111,17 @@ def beaten(evidence: Evidence, patch: Patch, answer: Callable[[np.ndarray], int]
     """Whether some attack at some place changes an answer."""
     values, random = evidence.values.astype(np.float64), np.random.default_rng(0)
     return any(
-        answer(changed) != label for cells in touched(evidence, patch) for changed in attacks(values, cells, label, random)
+        answer(changed) != label
+        for cells in distinct(touched(evidence, patch))
+        for changed in attacks(values, cells, label, random)
     )
 
 
 def certified(evidence: Evidence, patch: Patch, method: str, **options: Any) -> Certificate | None:
     """The certificate; None where masks leave no window."""
-    rows, columns = patch.runs(evidence.geometry, evidence.placement)
-    down, across = (masks(runs, cells) for runs, cells in zip((rows, columns), evidence.values.shape[1:], strict=True))
-    left = [2 * run[0].length < cells for run, cells in zip((down, across), evidence.values.shape[1:], strict=True)]
+    joint = patch.joint_runs([(evidence.geometry, evidence.placement)])
+    longest = (max(run.length for (run,) in masks(runs)) for runs in joint)
+    left = [2 * length < cells for length, cells in zip(longest, evidence.values.shape[1:], strict=True)]
     return certificate_of(evidence, patch, method, **options) if any(left) else None
 
 
@@ -155,7 +162,7 @@ def test_the_label_stays_among_the_best(case: tuple[Evidence, Patch], best: int)
         return
     bound, random = AGGREGATIONS["probabilities"].bound, np.random.default_rng(0)
     values = evidence.values.astype(np.float64)
-    for cells in touched(evidence, patch):
+    for cells in distinct(touched(evidence, patch)):
         for changed in attacks(values, cells, certificate.label, random):
             sums = bound(changed).sum((1, 2))
             assert (sums > sums[certificate.label]).sum() < best
@@ -174,6 +181,112 @@ def test_two_patches_at_once(case: tuple[Evidence, Patch]) -> None:
             first, second = (places[number] for number in random.integers(len(places), size=2))
             for changed in attacks(values, first | second, certificate.label, random):
                 assert by_mean("probabilities")(changed) == certificate.label
+
+
+@st.composite
+def two_grids(draw: Any) -> tuple[list[Evidence], Patch]:
+    """Windows of two sizes on one photograph, on two scales of it, each further apart than its size or less."""
+    height, width = draw(st.integers(13, 16)), draw(st.integers(13, 16))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    boost = draw(st.sampled_from([0.0, 2.0, 6.0]))
+    maps = []
+    for size, stride, scale in ((draw(st.integers(2, 5)), draw(st.integers(2, 5)), 1.0), (4, draw(st.integers(3, 6)), 1.5)):
+        sides = [round(scale * side) for side in (height, width)]
+        down, across = (Axis(side, resized, 0, resized, 1.0) for side, resized in zip((height, width), sides, strict=True))
+        geometry = Geometry(size, stride)
+        values = random.normal(0, 3, (CLASSES, *geometry.grid(*sides)))
+        values[0] += boost
+        maps.append(evidence_of(values, geometry, Placement(across, down)))
+    return maps, Patch(draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+
+
+def voted_together(certificate: Certificate, maps: list[np.ndarray]) -> int:
+    """The answer of the classifier that certificates of several grids are about."""
+    grids = [certificate, *certificate.beside]
+    parts = [Masked(values, grid.rows, grid.columns) for values, grid in zip(maps, grids, strict=True)]
+    singles, pairs = _means(parts)
+    return _answer(singles.argmax(0), pairs)
+
+
+@given(two_grids())
+@settings(max_examples=10)
+def test_no_attack_beats_windows_of_two_sizes_that_vote_together(case: tuple[list[Evidence], Patch]) -> None:
+    maps, patch = case
+    try:
+        certificate = certificate_of(maps, patch, "voting")
+    except ValueError:  # two masks leave no window
+        return
+    values = [each.values.astype(np.float64) for each in maps]
+    assert certificate.label == voted_together(certificate, values)
+    assert check(certificate) == certificate.certified
+    if not certificate.certified:
+        return
+    places = zip(*(touched(each, patch) for each in maps), strict=True)
+    random = np.random.default_rng(0)
+    for place in dict.fromkeys(tuple(cells.tobytes() for cells in place) for place in places):
+        cells = [np.frombuffer(each, bool).reshape(old.shape[1:]) for each, old in zip(place, values, strict=True)]
+        made = [attacks(old, inside, certificate.label, random) for old, inside in zip(values, cells, strict=True)]
+        for changed in zip(*made, strict=True):
+            assert voted_together(certificate, list(changed)) == certificate.label
+
+
+def test_a_region_keeps_a_certificate_that_the_whole_image_has_not() -> None:
+    """What a patch could hide lies outside the region, and the checker holds the certificate to it."""
+    from bagnet.certificates import Rejected
+
+    values = np.zeros((CLASSES, 6, 6))
+    values[0, :2, :2] = 60.0
+    evidence = evidence_of(values, Geometry(2, 2), Placement.identity(12, 12))
+    assert not certificate_of(evidence, Patch(4, 4), "voting").certified
+    within = certificate_of(evidence, Patch(4, 4, region=Box(6, 6, 12, 12)), "voting")
+    assert within.certified
+    assert check(within)
+    with pytest.raises(Rejected, match="no mask covers the rows"):
+        check(replace(within, region=Box(0, 0, 12, 12)))
+    with pytest.raises(Rejected, match=r"within \(6, 13\) of an axis of 12"):
+        check(replace(within, region=Box(6, 6, 13, 13)))
+
+
+@pytest.mark.parametrize("method", ["voting", "margin"])
+def test_the_answer_to_a_question_stays(method: str) -> None:
+    """Of a multi-label model: whatever a patch shows, the sign of one class's mean, or of its mean sigmoid, stays."""
+    geometry, placement, patch = Geometry(4, 4), Placement.identity(20, 20), Patch(2, 2, frame="input")
+    random, held = np.random.default_rng(0), 0
+    for _ in range(30):
+        values = random.normal(0, 2, (CLASSES, 5, 5))
+        values[1] += random.choice([-4.0, 4.0])
+        evidence = replace(evidence_of(values, geometry, placement), multilabel=True)
+        with pytest.raises(ValueError, match="name one, as in question="):
+            certificate_of(evidence, patch, method)
+        certificate = certificate_of(as_question(evidence, 1), patch, method)
+        assert certificate.label == int(values[1].mean() < 0)
+        assert check(certificate) == certificate.certified
+        if certificate.certified:
+            held += 1
+            answer = by_vote(certificate) if method == "voting" else by_mean("probabilities")
+            assert not beaten(as_question(evidence, 1), patch, answer, certificate.label)
+    assert held >= 5
+
+
+def test_windows_that_vote_together_are_masked_together() -> None:
+    """A mask that leaves the second grid out does not cover what a patch touches there."""
+    from bagnet.certificates import Rejected
+
+    placement = Placement.identity(12, 12)
+    maps = []
+    for geometry in (Geometry(4, 2), Geometry(3, 3)):
+        values = np.zeros((CLASSES, *geometry.grid(12, 12)))
+        values[0] = 5.0
+        maps.append(evidence_of(values, geometry, placement))
+    honest = certificate_of(maps, Patch(2, 2), "voting")
+    assert honest.certified
+    assert check(honest)
+    (grid,) = honest.beside
+    forged = replace(honest, beside=(replace(grid, rows=(Span(0, 0),) * len(grid.rows)),))
+    with pytest.raises(Rejected, match="no mask covers the rows"):
+        check(forged)
+    with pytest.raises(ValueError, match="margin proves what one model says"):
+        certificate_of(maps, Patch(2, 2), "margin")
 
 
 # --- Certificates that are wrong must not pass the same tests -------------------------------------------------------------------
@@ -219,14 +332,14 @@ def test_a_window_too_few_is_found() -> None:
 
 def test_agreement_of_single_masks_does_not_hold_for_a_classifier_that_averages_them() -> None:
     def unsound(evidence: Evidence, patch: Patch) -> bool:
-        rows, columns = patch.runs(evidence.geometry, evidence.placement)
-        down, across = (masks(runs, cells) for runs, cells in zip((rows, columns), evidence.values.shape[1:], strict=True))
+        joint = patch.joint_runs([(evidence.geometry, evidence.placement)])
+        down, across = ([run for (run,) in masks(runs)] for runs in joint)
 
         def averaging(values: np.ndarray) -> int:
-            return int(_means(values, down, across)[0].mean(1).argmax())
+            return int(_means([Masked(values, down, across)])[0].mean(1).argmax())
 
         values = evidence.values.astype(np.float64)
-        answers = _means(values, down, across)[0].argmax(0)
+        answers = _means([Masked(values, down, across)])[0].argmax(0)
         agreed = bool((answers == answers[0]).all())
         return agreed and beaten(evidence, patch, averaging, int(answers[0]))
 
@@ -258,6 +371,11 @@ def test_an_edited_certificate_is_rejected(tmp_path: Any) -> None:
     assert certificate.certified
     certificate.save(tmp_path / "good.npz")
     assert check(tmp_path / "good.npz")
+    both = certificate_of(
+        [evidence_of(values, Geometry(4, 2), Placement.identity(12, 12))] * 2, Patch(2, 2, frame="input"), "voting"
+    )
+    both.save(tmp_path / "both.npz")
+    assert check(tmp_path / "both.npz")
     with np.load(tmp_path / "good.npz") as file:
         evidence, text = file["evidence"], str(file["statement"])
     edits = {

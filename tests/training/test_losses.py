@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from math import log
 
+import numpy as np
 import pytest
 import torch
 
-from bagnet.training.losses import balanced, classification, distillation, drawing_weights, logit_distance, sparsity
+from bagnet.certificates.bounded import probabilities
+from bagnet.certificates.margin import margin
+from bagnet.geometry import Span
+from bagnet.training.losses import (
+    balanced,
+    classification,
+    distillation,
+    drawing_weights,
+    logit_distance,
+    margin_shortfall,
+    sparsity,
+)
 
 LOGITS = torch.tensor([[0.0, log(3.0)], [log(4.0), 0.0]])  # probabilities 1/4, 3/4 and 4/5, 1/5
 
@@ -89,3 +101,25 @@ def test_drawing_weights_make_classes_equal() -> None:
     assert float(weights[targets == 0].sum()) == pytest.approx(float(weights[targets == 1].sum()))
     several = torch.tensor([[True, False], [True, False], [True, True], [False, False]])
     assert drawing_weights(several).tolist() == pytest.approx([1 / 3, 1 / 3, (1 / 3 + 1) / 2, 1 / 3])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_margin_shortfall_is_that_of_the_certificate(seed: int) -> None:
+    """Against the margin that a certificate of probabilities has, whose answer is the target or not."""
+    random = np.random.default_rng(seed)
+    evidence = random.normal(0, 3, (4, 3, 5, 6))
+    targets = np.eye(3)[random.integers(3, size=4)]
+    rows, columns = ([Span(start, start + size) for start in range(cells - size + 1)] for size, cells in ((2, 5), (3, 6)))
+    shortfalls = []
+    for values, target in zip(evidence, targets, strict=True):
+        left = margin(probabilities(values), int(target.argmax()), rows, columns, -1.0).value / 30
+        shortfalls.append(max(0.0, 0.2 - left))
+    loss = margin_shortfall(torch.tensor(evidence), torch.tensor(targets), (2, 3), 0.2)
+    assert float(loss) == pytest.approx(np.mean(shortfalls), rel=1e-9)
+
+
+def test_margin_shortfall_is_none_where_all_windows_agree() -> None:
+    evidence = torch.zeros(1, 2, 6, 6)
+    evidence[:, 0] = 30.0
+    assert float(margin_shortfall(evidence, torch.tensor([[1.0, 0.0]]), (2, 2), 0.5)) == 0.0  # (32 - 4) / 36 is left
+    assert float(margin_shortfall(evidence, torch.tensor([[1.0, 0.0]]), (2, 2), 0.9)) == pytest.approx(0.9 - 28 / 36)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bagnet.geometry import Box, Geometry
-from bagnet.training.masking import check_masking, unmasked_mean, unmasked_windows
+from bagnet.geometry import Box, Geometry, Span
+from bagnet.training.masking import check_masking, touched_cells, unmasked_mean, unmasked_windows
 
 GRID = Geometry(5, 4)  # 8 x 8 windows of an image of 33 pixels
 
@@ -52,3 +52,11 @@ def test_patches_that_touch_all_windows_wherever_they_lie_are_refused() -> None:
     check_masking(GRID, (33, 33), 0.04)
     with pytest.raises(ValueError, match=r"masked=0.9 asks for patches of 32 px, which touch all windows of 5 px"):
         check_masking(GRID, (33, 33), 0.9)
+
+
+def test_touched_cells_are_the_most_that_a_patch_touches() -> None:
+    side = 7  # 4 % of 33 x 33 pixels
+    spans = [GRID.touched(Span(start, start + side), 33).length for start in range(27)]
+    assert touched_cells(GRID, (33, 33), 0.04) == (max(spans), max(spans))
+    with pytest.raises(ValueError, match=r"margin_patch=0.9 asks for patches of 32 px"):
+        check_masking(GRID, (33, 33), 0.9, "margin_patch")

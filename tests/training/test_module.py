@@ -14,8 +14,8 @@ from bagnet.data.decode import BadImage
 from bagnet.data.order import Order
 from bagnet.data.samples import Batch
 from bagnet.model import BagNet
-from bagnet.training.losses import classification, distillation, logit_distance, sparsity
-from bagnet.training.masking import unmasked_mean
+from bagnet.training.losses import classification, distillation, logit_distance, margin_shortfall, sparsity
+from bagnet.training.masking import touched_cells, unmasked_mean
 from bagnet.training.module import Diverged, Training, check_unreadable, learning_rate
 from bagnet.training.recipe import RECIPES, Recipe
 
@@ -273,3 +273,25 @@ def test_a_masked_step_asks_what_the_windows_say_that_patches_do_not_touch() -> 
     masked, plain = (float(classification(model.head(mean), targets)) for mean in (pooled, model.features(x).mean((2, 3))))
     assert step(module, batch(x, targets)) == pytest.approx(masked, rel=1e-5)
     assert abs(masked - plain) > 1e-4
+
+
+def test_a_step_with_a_margin_adds_what_the_lead_falls_short_of() -> None:
+    torch.manual_seed(0)
+    model, x, targets = BagNet(SMALL), torch.randn(2, 3, 33, 33), torch.eye(1000)[:2]
+    module, logged = training(model, margin=2.0, margin_patch=0.01, margin_goal=0.3, freeze_norm=True)
+    module.train()
+    with torch.no_grad():
+        evidence = model.evidence(x)
+        touched = touched_cells(model.geometry, (33, 33), 0.01)
+        short = float(margin_shortfall(evidence, targets, touched, 0.3))
+        plain = float(classification(evidence.mean((2, 3)), targets))
+    assert step(module, batch(x, targets)) == pytest.approx(plain + 2 * short, rel=1e-5)
+    assert float(logged["train/margin_shortfall"]) == pytest.approx(short, rel=1e-5)
+    assert short > 0.3
+
+
+def test_lamb_takes_steps() -> None:
+    module, _ = training(Fixed([[0.0]]), optimiser="lamb", learning_rate=0.5)
+    optimiser = module.configure_optimizers()["optimizer"]
+    assert type(optimiser).__name__ == "Lamb"
+    assert {group["weight_decay"] for group in optimiser.param_groups} <= {0.0, module.recipe.weight_decay}

@@ -41,7 +41,7 @@ def test_a_file_may_change_a_named_one(tmp_path: Path) -> None:
         ('epochs = "3"', "epochs must be a whole number, got '3'"),
         ("mirror = 1.5", "mirror must be between 0 and 1, got 1.5"),
         ("freeze = 1", "freeze must be true or false, got 1"),
-        ('optimiser = "adam"', "optimiser must be one of adamw, sgd, got 'adam'"),
+        ('optimiser = "adam"', "optimiser must be one of adamw, sgd, lamb, got 'adam'"),
         ("final_epochs = 31\nepochs = 30", "final_epochs=31 are more than epochs=30"),
         ("accumulate = 3\nbatch_size = 128", "batch_size=128 cannot be split into accumulate=3 equal parts"),
         ("learning_rate = nan", "learning_rate must be between 1e-12 and 1e.12, got nan"),
@@ -74,7 +74,7 @@ def test_fine_tuning_takes_a_tenth_of_a_named_rate(tmp_path: Path) -> None:
 
 
 def test_names_that_are_none() -> None:
-    with pytest.raises(ValueError, match=r"there is no recipe 'best': there are paper, modern, or give a \.toml file"):
+    with pytest.raises(ValueError, match=r"there is no recipe 'best': there are paper, modern, patchcure, or give a \.toml file"):
         recipe("best")
     with pytest.raises(FileNotFoundError):
         recipe("missing.toml")

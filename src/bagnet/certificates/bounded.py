@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+HIGHEST = 15.0  # logits of a clipped window
+SLOPE, SHIFT = 0.05, -1.0  # of logits, before the tanh
 CEILING = 1e4  # no network says as much of a window as it is: only an adversary does
 
 
@@ -55,19 +57,19 @@ def probabilities(values: Array) -> Array:
 
 def clipped(values: Array) -> Array:
     """Between nothing and 15 logits for a class (Clipped BagNet, PatchGuard)."""
-    return np.clip(finite(values), 0.0, 15.0)
+    return np.clip(finite(values), 0.0, HIGHEST)
 
 
 def squashed(values: Array) -> Array:
     """tanh(0.05 e - 1) (Zhang et al. 2020)."""
-    return np.tanh(0.05 * finite(values) - 1.0)
+    return np.tanh(SLOPE * finite(values) + SHIFT)
 
 
 AGGREGATIONS: Mapping[str, Aggregation] = MappingProxyType(
     {
         "probabilities": Aggregation("probabilities", 0.0, 1.0, -1.0, 1.0, probabilities),
-        "clipped": Aggregation("clipped", 0.0, 15.0, -15.0, 1.0, clipped),
-        "tanh": Aggregation("tanh", -1.0, 1.0, -2.0, 0.05, squashed),
+        "clipped": Aggregation("clipped", 0.0, HIGHEST, -HIGHEST, 1.0, clipped),
+        "tanh": Aggregation("tanh", -1.0, 1.0, -2.0, SLOPE, squashed),
     }
 )
 

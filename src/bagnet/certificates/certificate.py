@@ -15,7 +15,26 @@ from numpy.typing import NDArray
 from ..files import replacing
 from ..geometry import Box, Geometry, Placement, Span
 
-FORMAT = 1
+FORMAT = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Further windows that vote: of another size, or on another scale of the image.
+
+    Args:
+        rows: the masks along the rows, as many as the certificate has.
+        columns: likewise.
+        geometry: where the windows lie.
+        placement: where their input lies in the photograph.
+        values: (K, h, w) float32 evidence.
+    """
+
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
+    geometry: Geometry
+    placement: Placement
+    values: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -35,6 +54,7 @@ class Certificate:
         size: (height, width) of a patch in pixels of `frame`.
         frame: "photo" or "input".
         count: of patches.
+        region: pixels of `frame` within which they lie.
         worst: the cells at which a patch costs most.
         rival: the class that comes closest.
         rows: of voting, the masks along the rows; of margin, the runs of rows that a patch can touch.
@@ -42,9 +62,11 @@ class Certificate:
         geometry: where the windows lie.
         placement: where the network's input lies in the photograph.
         values: (K, h, w) float32 evidence.
+        margins: (R, C) the margin with a patch in each of `rows` and `columns`; it is told, and proves nothing.
         model: name of the card.
         digest: sha256 of the model's weights.
         source: where the image came from.
+        beside: of voting, the windows of further models.
     """
 
     certified: bool
@@ -59,6 +81,7 @@ class Certificate:
     size: tuple[int, int]
     frame: str
     count: int
+    region: Box
     worst: Box
     rival: str
     rows: tuple[Span, ...]
@@ -66,9 +89,11 @@ class Certificate:
     geometry: Geometry
     placement: Placement
     values: NDArray[np.float32]
+    margins: NDArray[np.float64]
     model: str
     digest: str
     source: str = ""
+    beside: tuple[Grid, ...] = ()
 
     def __repr__(self) -> str:
         verdict = "certified" if self.certified else "not certified"
@@ -83,18 +108,30 @@ class Certificate:
 
     def statement(self) -> dict[str, Any]:
         """All of it but the evidence, as JSON can hold it; with digests of the evidence and of the statement."""
-        fields = {name: value for name, value in asdict(self).items() if name != "values"}
+        fields = {name: value for name, value in asdict(self).items() if name not in ("values", "margins", "beside")}
         said = {
             **fields,
+            **_drawn(self),
             "format": FORMAT,
-            "rows": [list(run) for run in self.rows],
-            "columns": [list(run) for run in self.columns],
+            "region": list(self.region),
             "worst": list(self.worst),
-            "evidence": sha256(np.ascontiguousarray(self.values, "<f4").tobytes()).hexdigest(),
+            "beside": [
+                {"geometry": asdict(grid.geometry), "placement": asdict(grid.placement), **_drawn(grid)} for grid in self.beside
+            ],
         }
         return {**said, "seal": sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write it as .npz, which `check` proves again with NumPy alone. NotWritten: it cannot be written."""
         with replacing(Path(fspath(path))) as part, part.open("wb") as file:
-            np.savez_compressed(file, evidence=self.values, statement=np.array(json.dumps(self.statement())))
+            further: dict[str, Any] = {f"evidence_{number}": grid.values for number, grid in enumerate(self.beside)}
+            np.savez_compressed(file, evidence=self.values, statement=np.array(json.dumps(self.statement())), **further)
+
+
+def _drawn(grid: Certificate | Grid) -> dict[str, Any]:
+    """Its masks, and the digest of its evidence."""
+    return {
+        "rows": [list(run) for run in grid.rows],
+        "columns": [list(run) for run in grid.columns],
+        "evidence": sha256(np.ascontiguousarray(grid.values, "<f4").tobytes()).hexdigest(),
+    }

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 BOUNDS = {  # what a window's scores for two classes can be apart at least
     "probabilities": -1.0,
     "clipped": -15.0,
@@ -23,6 +23,8 @@ BOUNDS = {  # what a window's scores for two classes can be apart at least
 STEEPEST = {"probabilities": 1.0, "clipped": 1.0, "tanh": 0.05}
 ROUNDING = 1e-5  # of the largest logit: how far a window's logit may be off
 CEILING = 1e4  # classifiers take logits beyond it for this
+Grid = dict[str, Any]  # what is said of the windows of one model
+Places = list[tuple[tuple[int, ...], ...]]  # for each place of a patch along an axis the cells that it touches, of each grid
 
 
 class Rejected(ValueError):
@@ -43,27 +45,30 @@ def check(certificate: str | PathLike[str] | Any) -> bool:
         OSError: it cannot be read.
     """
     evidence, said = _read(certificate)
-    values = evidence.astype(np.float64).clip(-CEILING, CEILING)
-    rows = _touched(said, "vertical", said["size"][0], values.shape[1])
-    columns = _touched(said, "horizontal", said["size"][1], values.shape[2])
-    if said["method"] == "margin":
-        certified = _by_margin(values, said, rows, columns)
+    maps = [each.astype(np.float64).clip(-CEILING, CEILING) for each in evidence]
+    grids = [said, *said["beside"]]
+    rows = _places(said, grids, 0, [each.shape[1] for each in maps])
+    columns = _places(said, grids, 1, [each.shape[2] for each in maps])
+    if said["method"] == "margin" and len(maps) == 1:
+        certified = _by_margin(maps[0], said, rows, columns)
     elif said["method"] == "voting":
-        certified = _by_voting(values, said, rows, columns)
+        certified = _by_voting(maps, said, grids, rows, columns)
     else:
-        raise Rejected(f"there is no method {said['method']!r}")
+        raise Rejected(f"there is no method {said['method']!r} for {len(maps)} models")
     if said["certified"] and not certified:
         raise Rejected("the certificate claims what its evidence does not prove")
     return bool(said["certified"])
 
 
-def _read(certificate: Any) -> tuple[np.ndarray, dict[str, Any]]:
+def _read(certificate: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
     if hasattr(certificate, "statement"):
-        evidence, said = certificate.values, json.loads(json.dumps(certificate.statement()))
+        said = json.loads(json.dumps(certificate.statement()))
+        evidence = [certificate.values, *(grid.values for grid in certificate.beside)]
     else:
         try:
             with np.load(certificate, allow_pickle=False) as file:
-                evidence, said = file["evidence"], json.loads(str(file["statement"]))
+                said = json.loads(str(file["statement"]))
+                evidence = [file["evidence"], *(file[name] for name in sorted(file.files) if name.startswith("evidence_"))]
         except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
             raise Rejected(f"{certificate}: is no certificate, or damaged ({error})") from None
     if said.get("format") != FORMAT:
@@ -71,35 +76,46 @@ def _read(certificate: Any) -> tuple[np.ndarray, dict[str, Any]]:
     sealed = json.dumps({name: value for name, value in said.items() if name != "seal"}, sort_keys=True)
     if hashlib.sha256(sealed.encode()).hexdigest() != said.get("seal"):
         raise Rejected("the certificate was edited")
-    if hashlib.sha256(np.ascontiguousarray(evidence, "<f4").tobytes()).hexdigest() != said["evidence"]:
-        raise Rejected("the evidence is not that of the certificate: one of the two was edited")
+    if len(evidence) != 1 + len(said["beside"]) or len({len(each) for each in evidence}) > 1:
+        raise Rejected("the evidence of some windows is missing, or of other classes")
+    for each, grid in zip(evidence, [said, *said["beside"]], strict=True):
+        if hashlib.sha256(np.ascontiguousarray(each, "<f4").tobytes()).hexdigest() != grid["evidence"]:
+            raise Rejected("the evidence is not that of the certificate: one of the two was edited")
+        if each.ndim != 3 or not np.isfinite(each).all():
+            raise Rejected("the evidence is no map of finite logits for each class")
     if min(said["count"], said["best"]) < 1:
         raise Rejected("a certificate against no patch, or about no class, proves nothing")
-    if evidence.ndim != 3 or not np.isfinite(evidence).all():
-        raise Rejected("the evidence is no map of finite logits for each class")
     return evidence, said
 
 
-def _touched(said: dict[str, Any], name: str, pixels: int, cells: int) -> list[list[int]]:
-    """For each place of a patch along an axis the cells whose windows it touches."""
-    axis, geometry = said["placement"][name], said["geometry"]
+def _places(said: Grid, grids: list[Grid], axis: int, cells: list[int]) -> Places:
+    name, within = ("vertical", "horizontal")[axis], (said["region"][1 - axis], said["region"][3 - axis])
+    pixels, frame = said["size"][axis], said["frame"]
+    touched = [_touched(grid, name, pixels, within, frame, count) for grid, count in zip(grids, cells, strict=True)]
+    if len({len(each) for each in touched}) > 1:
+        raise Rejected("the windows are not on one image")
+    return list(dict.fromkeys(zip(*touched, strict=True)))
+
+
+def _touched(grid: Grid, name: str, pixels: int, within: tuple[int, int], frame: str, cells: int) -> list[tuple[int, ...]]:
+    """For each place of a patch along an axis the cells of one grid whose windows it touches."""
+    axis, geometry = grid["placement"][name], grid["geometry"]
     size, stride, origin = geometry["size"], geometry["stride"], geometry["origin"]
-    length = axis["source"] if said["frame"] == "photo" else axis["length"]
-    if not 0 < pixels <= length:
-        raise Rejected(f"a patch of {pixels} pixels, of an axis of {length}")
+    length = axis["source"] if frame == "photo" else axis["length"]
+    if not (0 < pixels <= within[1] - within[0] and within[0] >= 0 and within[1] <= length):
+        raise Rejected(f"a patch of {pixels} pixels, within {within} of an axis of {length}")
     if cells != (axis["length"] - size - 2 * origin) // stride + 1:
         raise Rejected("the evidence is not that of windows which lie so")
-    needed = [_needed(axis, pixel) if said["frame"] == "photo" else (pixel, pixel + 1) for pixel in range(axis["length"])]
-    places = []
-    for start in range(length - pixels + 1):
+    needed = [_needed(axis, pixel) if frame == "photo" else (pixel, pixel + 1) for pixel in range(axis["length"])]
+    places: list[tuple[int, ...]] = []
+    for start in range(within[0], within[1] - pixels + 1):
         changed = [pixel for pixel, (first, last) in enumerate(needed) if first < start + pixels and start < last]
-        touched = [
+        touched = tuple(
             cell
             for cell in range(cells)
             if any(origin + stride * cell <= pixel < origin + stride * cell + size for pixel in changed)
-        ]
-        if touched not in places:
-            places.append(touched)
+        )
+        places.append(touched)
     return places
 
 
@@ -116,14 +132,14 @@ def _needed(axis: dict[str, Any], pixel: int) -> tuple[int, int]:
     return max(0, int(centre - reach + 0.5)), min(axis["source"], int(centre + reach + 0.5))
 
 
-def _by_margin(values: np.ndarray, said: dict[str, Any], rows: list[list[int]], columns: list[list[int]]) -> bool:
+def _by_margin(values: np.ndarray, said: dict[str, Any], rows: Places, columns: Places) -> bool:
     """No rival, or fewer than `best`, can catch up at any place."""
     if said["aggregation"] not in BOUNDS:
         raise Rejected(f"evidence that is not bounded ({said['aggregation'] or 'logits'}) proves nothing")
     scores, apart, label = _bounded(values, said["aggregation"]), BOUNDS[said["aggregation"]], said["label"]
     slack = 2 * values[0].size * ROUNDING * np.abs(values).max() * STEEPEST[said["aggregation"]]
-    for touched_rows in rows:
-        for touched_columns in columns:
+    for (touched_rows,) in rows:
+        for (touched_columns,) in columns:
             inside = np.zeros(values.shape[1:], bool)
             inside[np.ix_(touched_rows, touched_columns)] = True
             catching = 0
@@ -144,27 +160,32 @@ def _bounded(values: np.ndarray, aggregation: str) -> np.ndarray:
     return np.clip(values, 0, 15) if aggregation == "clipped" else np.tanh(0.05 * values - 1)
 
 
-def _by_voting(values: np.ndarray, said: dict[str, Any], rows: list[list[int]], columns: list[list[int]]) -> bool:
-    """Every place is covered by a mask, and the label leads under every two masks."""
+def _by_voting(maps: list[np.ndarray], said: Grid, grids: list[Grid], rows: Places, columns: Places) -> bool:
+    """Every place is covered by a mask, on all grids at once, and the label leads under every two masks."""
     if said["count"] != 1 or said["best"] != 1:
         raise Rejected("voting proves one patch and the best class alone")
-    for name, cells in zip(("rows", "columns"), values.shape[1:], strict=True):
-        if not all(0 <= first < last <= cells for first, last in said[name]):
-            raise Rejected(f"a mask of {name} that are not on the map")
+    for axis, (name, places) in enumerate((("rows", rows), ("columns", columns)), 1):
+        for grid, values in zip(grids, maps, strict=True):
+            if not all(0 <= first <= last <= values.shape[axis] for first, last in grid[name]):
+                raise Rejected(f"a mask of {name} that are not on the map")
+        if len({len(grid[name]) for grid in grids}) > 1:
+            raise Rejected(f"masks of {name} on some of the windows alone")
+        runs = [[set(range(*run)) for run in mask] for mask in zip(*(grid[name] for grid in grids), strict=True)]
+        for place in places:
+            if not any(all(set(cells) <= run for cells, run in zip(place, mask, strict=True)) for mask in runs):
+                raise Rejected(f"no mask covers the {name} {place} of a patch")
     masks = []
-    for top, bottom in said["rows"]:
-        for left, right in said["columns"]:
-            masks.append(np.zeros(values.shape[1:], bool))
-            masks[-1][top:bottom, left:right] = True
-    for name, places in (("rows", rows), ("columns", columns)):
-        for touched in places:
-            if not any(set(touched) <= set(range(first, last)) for first, last in said[name]):
-                raise Rejected(f"no mask covers the {name} {touched} of a patch")
-    slack = ROUNDING * np.abs(values).max() + values[0].size ** 2 * CEILING * 2.0**-52
+    for down in range(len(said["rows"])):
+        for across in range(len(said["columns"])):
+            masks.append([np.zeros(values.shape[1:], bool) for values in maps])
+            for mask, grid in zip(masks[-1], grids, strict=True):
+                mask[slice(*grid["rows"][down]), slice(*grid["columns"][across])] = True
+    cells = sum(values[0].size for values in maps)
+    slack = ROUNDING * max(np.abs(values).max() for values in maps) + cells**2 * CEILING * 2.0**-52
     for first in masks:
         for second in masks:
-            left = ~(first | second)
-            means = values[:, left].mean(1)
+            left = np.hstack([values[:, ~(one | two)] for values, one, two in zip(maps, first, second, strict=True)])
+            means = left.mean(1)
             if means[said["label"]] - np.delete(means, said["label"]).max() - 2 * slack <= 0:
                 return False
     return True

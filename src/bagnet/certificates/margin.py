@@ -32,11 +32,13 @@ class Margin:
             patch can change the answer. For the best k, that of the k-th closest rival.
         worst: the cells where a patch costs most.
         rival: the class that comes closest.
+        margins: (R, C) what is left with a patch at each place; of several patches, the same at all.
     """
 
     value: float
     worst: Box
     rival: int
+    margins: Array
 
 
 def margin(
@@ -77,4 +79,5 @@ def margin(
     rival = int(np.argsort(left[:, place], kind="stable")[best - 1])
     spent = int(cost[rival].argmax()) if count > 1 else place
     row, column = rows[spent // len(columns)], columns[spent % len(columns)]
-    return Margin(float(ranked[place]) - slack, Box(column.start, row.start, column.stop, row.stop), rival)
+    margins = np.broadcast_to(ranked, len(rows) * len(columns)).reshape(len(rows), len(columns)) - slack
+    return Margin(float(ranked[place]) - slack, Box(column.start, row.start, column.stop, row.stop), rival, margins)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, sqrt
 from typing import Literal
 
-from ..geometry import Axis, Geometry, Placement, Span
+from ..geometry import Axis, Box, Geometry, Placement, Span
 
 Frame = Literal["photo", "input"]
 _SIZE = re.compile(r"(?P<height>\d+)(?:x(?P<width>\d+))?(?P<frame>photo|input|px)?")
@@ -26,6 +27,7 @@ class Patch:
         frame: "photo" for pixels of the upright photograph, with all that the resize makes of them, or "input" for pixels of the
             network's input; "" for either, where both are the same.
         count: of patches at once, each of that size.
+        region: pixels of the frame within which all of each patch lies; anywhere where None.
 
     Raises:
         ValueError: it has no size, or two.
@@ -36,6 +38,7 @@ class Patch:
     share: float = 0.0
     frame: Frame | Literal[""] = "photo"
     count: int = 1
+    region: Box | None = None
 
     def __post_init__(self) -> None:
         by_pixels = self.height > 0 and self.width > 0
@@ -43,24 +46,25 @@ class Patch:
             raise ValueError(f"a patch has a height and a width, or a share of the image between 0 and 1, got {self}")
 
     @classmethod
-    def parse(cls, text: str, count: int = 1) -> Patch:
+    def parse(cls, text: str, count: int = 1, region: Box | None = None) -> Patch:
         """From "2%" of the photograph, "32photo", "24x60input" (height x width), or "32" where both frames are the same.
 
         Raises:
             ValueError: it is none of these.
         """
         if match := _SHARE.fullmatch(text.strip()):
-            return cls(share=float(match["share"]) / 100, count=count)
+            return cls(share=float(match["share"]) / 100, count=count, region=region)
         if match := _SIZE.fullmatch(text.strip()):
             height = int(match["height"])
             frame: Frame | Literal[""] = "photo" if match["frame"] == "photo" else "input" if match["frame"] == "input" else ""
-            return cls(height, int(match["width"] or height), frame=frame, count=count)
+            return cls(height, int(match["width"] or height), frame=frame, count=count, region=region)
         raise ValueError(f"{text!r} is no size of a patch: say 2% (of the photograph), 32photo, 24x60photo (pixels) or 32input")
 
     def __str__(self) -> str:
         size = f"{100 * self.share:g} %" if self.share else f"{self.height} x {self.width} px"
         where = "" if self.share or not self.frame else f" of the {self.frame}"
-        return f"{f'{self.count} patches of ' if self.count > 1 else ''}{size}{where}"
+        within = "" if self.region is None else f" within {', '.join(str(edge) for edge in self.region)}"
+        return f"{f'{self.count} patches of ' if self.count > 1 else ''}{size}{where}{within}"
 
     def size_on(self, placement: Placement) -> tuple[int, int]:
         """(height, width) in pixels of the frame. ValueError: it is larger than the image, or could be of either frame."""
@@ -79,6 +83,16 @@ class Patch:
             raise ValueError(f"a patch of {size[0]} x {size[1]} px is larger than the image, {height} x {width}")
         return size
 
+    def region_on(self, placement: Placement) -> Box:
+        """Where it may lie, in pixels of the frame. ValueError: it does not fit there, or the region is not on the image."""
+        (height, width), image = self.size_on(placement), Box(0, 0, *reversed(_frame_size(self.frame, placement)))
+        region = self.region or image
+        if region.intersect(image) != region:
+            raise ValueError(f"the region {tuple(region)} is not within the image, {image.height} x {image.width} px")
+        if height > region.height or width > region.width:
+            raise ValueError(f"a patch of {height} x {width} px does not fit into the region {tuple(region)}")
+        return region
+
     def runs(self, geometry: Geometry, placement: Placement) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
         """The rows and the columns of cells that one patch can touch: whatever it touches lies in a run of each.
 
@@ -88,11 +102,31 @@ class Patch:
         Raises:
             ValueError: as `size_on`.
         """
-        height, width = self.size_on(placement)
-        of_photo = self.frame == "photo"
+        rows, columns = self.joint_runs([(geometry, placement)])
+        return tuple(run for (run,) in rows), tuple(run for (run,) in columns)
+
+    def joint_runs(
+        self, windows: Sequence[tuple[Geometry, Placement]]
+    ) -> tuple[tuple[tuple[Span, ...], ...], tuple[tuple[Span, ...], ...]]:
+        """The rows, and the columns, of cells of several grids that one patch can touch at once: a run of each grid.
+
+        Args:
+            windows: where those of each grid lie, and how the same image became the input that they are on.
+
+        Raises:
+            ValueError: as `size_on`; or the grids are of several images, or of inputs that pixels of "input" cannot mean at once.
+        """
+        placements = [placement for _, placement in windows]
+        frame = "photo" if self.frame == "photo" else "input"
+        if len({_frame_size(frame, placement) for placement in placements}) > 1:
+            raise ValueError(f"grids on images of several sizes: a patch in pixels of the {frame} is not the same on each")
+        height, width = self.size_on(placements[0])
+        region, of_photo = self.region_on(placements[0]), self.frame == "photo"
+        down = tuple((geometry, placement.vertical) for geometry, placement in windows)
+        across = tuple((geometry, placement.horizontal) for geometry, placement in windows)
         return (
-            _runs(geometry, placement.vertical, height, of_photo),
-            _runs(geometry, placement.horizontal, width, of_photo),
+            _runs(down, height, Span(region.top, region.bottom), of_photo),
+            _runs(across, width, Span(region.left, region.right), of_photo),
         )
 
 
@@ -104,16 +138,20 @@ def _frame_size(frame: str, placement: Placement) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=256)
-def _runs(geometry: Geometry, axis: Axis, pixels: int, of_photo: bool) -> tuple[Span, ...]:
-    """The longest runs of cells along an axis that a run of pixels touches."""
-    length = axis.source if of_photo else axis.length
-    runs: list[Span] = []
-    for start in range(length - pixels + 1):
-        span = Span(start, start + pixels)
-        cells = geometry.touched(axis.influenced(span) if of_photo else span, axis.length)
-        if not cells.length or (runs and cells.stop <= runs[-1].stop):
-            continue  # within the one before, as both ends only move on
-        if runs and cells.start == runs[-1].start:
-            runs.pop()
-        runs.append(cells)
-    return tuple(runs)
+def _runs(windows: tuple[tuple[Geometry, Axis], ...], pixels: int, within: Span, of_photo: bool) -> tuple[tuple[Span, ...], ...]:
+    """The longest runs of cells along an axis that a run of pixels touches, of all grids at once, in order."""
+    starts = range(within.start, within.stop - pixels + 1)
+    touched = [_touched(windows, Span(start, start + pixels), of_photo) for start in starts]
+    distinct = list(dict.fromkeys(runs for runs in touched if any(run.length for run in runs)))
+    return tuple(runs for runs in distinct if not any(runs != wider and _within(runs, wider) for wider in distinct))
+
+
+def _touched(windows: Sequence[tuple[Geometry, Axis]], pixels: Span, of_photo: bool) -> tuple[Span, ...]:
+    """The cells of each grid along an axis that a run of pixels touches; empty runs all alike."""
+    spans = (geometry.touched(axis.influenced(pixels) if of_photo else pixels, axis.length) for geometry, axis in windows)
+    return tuple(span if span.length else Span(0, 0) for span in spans)
+
+
+def _within(runs: Sequence[Span], wider: Sequence[Span]) -> bool:
+    pairs = zip(runs, wider, strict=True)
+    return all(not run.length or (wide.start <= run.start and run.stop <= wide.stop) for run, wide in pairs)

@@ -13,6 +13,7 @@ from ..data.labels import LabelledImages
 from ..data.names import ClassNames
 from ..data.sources import Images
 from ..engine.classifier import Classifier
+from ..evidence import Evidence
 from ..evidence.explain import Seen, explain_batch
 from ..progress import Listener
 from ..runs.store import claim
@@ -20,7 +21,7 @@ from ..runs.sweep import check_some, sweep
 from ..runs.table import columns_of, write_table
 from ..statistics import Estimate, shares
 from .certificate import Certificate
-from .certify import certificate_of
+from .certify import as_question, certificate_of
 from .checker import check
 from .patch import Patch
 
@@ -35,14 +36,25 @@ class Claim:
         patch: the threat.
         method: as for `certify`.
         aggregation: likewise; "" for voting.
+        best: likewise.
+        question: likewise, by its index; None for a model whose classes exclude each other.
     """
 
     patch: Patch
     method: str
     aggregation: str = ""
+    best: int = 1
+    question: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.patch}, {self.method}{f' of {self.aggregation}' if self.aggregation else ''}"
+        bound = f" of {self.aggregation}" if self.aggregation else ""
+        among = f", among the best {self.best}" if self.best > 1 else ""
+        return f"{self.patch}, {self.method}{bound}{among}{'' if self.question is None else f', class {self.question}'}"
+
+    def holds(self, evidence: Evidence) -> Certificate:
+        """The certificate of one image. Raises as `certify`."""
+        asked = evidence if self.question is None else as_question(evidence, self.question)
+        return certificate_of(asked, self.patch, self.method, aggregation=self.aggregation, best=self.best)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +96,7 @@ def certify_images(
         images: the collection.
         claims: of each image.
         out: a folder.
-        labelled: the same images with their classes, which the model must know.
+        labelled: the same images with their classes, which the model must know; of a multi-label model, with a yes or no to each.
         proved_again: have each certificate checked by `checker.check`.
         batch_size: images at a time.
         workers: processes that read images.
@@ -117,10 +129,8 @@ def certify_images(
             seen = [_seen(model, images, row, x) for row, x in zip(batch.rows, batch.x, strict=True)]
             found = []
             for row, evidence in zip(batch.rows, explain_batch(model, seen), strict=True):
-                truth = None if labelled is None or columns is None else columns[int(labelled.targets[row])]
-                certificates = [
-                    certificate_of(evidence, each.patch, each.method, aggregation=each.aggregation) for each in claims
-                ]
+                truth = None if labelled is None or columns is None else _shown(labelled, columns, row)
+                certificates = [each.holds(evidence) for each in claims]
                 if proved_again:
                     for certificate in certificates:
                         check(certificate)
@@ -141,17 +151,28 @@ def _seen(model: Classifier, images: Images, row: int, x: Any) -> Seen:
     return Seen(x, photo.image, model.transform.placement(photo.image.size, photo.orientation), images.names[row])
 
 
+def _shown(labelled: LabelledImages, columns: Sequence[int], row: int) -> list[int]:
+    """The model's indices of what an image shows."""
+    return [columns[int(index)] for index in labelled.shares(row).nonzero().flatten()]
+
+
+def _right(claim: Claim, certificate: Certificate, truth: Sequence[int]) -> bool:
+    if claim.question is None:
+        return certificate.label in truth
+    return (certificate.label == 0) == (claim.question in truth)
+
+
 def _row(
-    image: str, truth: int | None, classes: ClassNames, claims: Sequence[Claim], certificates: Sequence[Certificate]
+    image: str, truth: Sequence[int] | None, classes: ClassNames, claims: Sequence[Claim], certificates: Sequence[Certificate]
 ) -> Mapping[str, Any]:
     return {
         "image": image,
-        "label": "" if truth is None else str(classes[truth]),
+        "label": "" if truth is None else ", ".join(str(classes[index]) for index in truth),
         "claims": [
             {
                 "claim": str(claim),
                 "answer": certificate.name,
-                "right": None if truth is None else certificate.label == truth,
+                "right": None if truth is None else _right(claim, certificate, truth),
                 "certified": certificate.certified,
                 "unwavering": certificate.unwavering,
                 "margin": round(certificate.margin, 6),

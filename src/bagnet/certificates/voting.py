@@ -14,12 +14,17 @@ m'), or y is the majority: the answer is y. It was y without the patch, too: all
 certified is this one, and its answers are those that are counted as right. "Nothing has changed" outside m* holds of the sums
 as they are computed, too: they are totals less what is masked, whose terms are within CEILING (`finite`), and what that rounds
 is kept back (`rounding`).
+
+Windows of several sizes, or on several scales of the image, vote together: the mean is over all windows of all grids that are
+left. A member of M is then a rectangle of cells on each grid, such that all that a patch at one place touches, on all grids,
+lies in one member; nothing else in the theorem or its proof asks how many grids there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +47,7 @@ class Vote:
         margin: the least lead of the answer over any rival under two masks, as a mean of logits; negative where another leads.
         worst: the first mask of those two.
         rival: the class that comes closest there.
+        margins: (D, A) the least lead with each mask as the first of two.
     """
 
     label: int
@@ -50,43 +56,66 @@ class Vote:
     margin: float
     worst: Box
     rival: int
+    margins: Array
 
 
-def masks(runs: Sequence[Span], cells: int, most: int = MASKS) -> list[Span]:
-    """Runs of cells, at most so many and all of one length, such that each of `runs` lies in one of them."""
-    longest = max(run.length for run in runs)
-    starts = cells - longest + 1  # places of a run of that length
-    step = max(1, -(-starts // most))
-    length = min(cells, longest + step - 1)
-    return [Span(start, start + length) for start in sorted({min(start, cells - length) for start in range(0, starts, step)})]
+class Masked(NamedTuple):
+    """The windows of one grid, and what each mask takes away of them.
+
+    Args:
+        values: (K, h, w) logits.
+        down: of each mask, the rows of cells.
+        across: likewise, the columns. A mask is one of `down` and one of `across`, of all grids that vote together at once.
+    """
+
+    values: Array
+    down: Sequence[Span]
+    across: Sequence[Span]
 
 
-def vote(values: Array, rows: Sequence[Span], columns: Sequence[Span], *, most: int = MASKS, slack: float = 0.0) -> Vote:
+def masks(runs: Sequence[Sequence[Span]], most: int = MASKS) -> list[tuple[Span, ...]]:
+    """Runs of cells, at most so many, such that each of `runs` lies in one of them, on each grid.
+
+    Args:
+        runs: of `Patch.joint_runs`: for each place of a patch along an axis, the run of cells on each grid.
+        most: of masks.
+    """
+    step = -(-len(runs) // most)
+    groups = [runs[start : start + step] for start in range(0, len(runs), step)]
+    return [tuple(_hull(spans) for spans in zip(*group, strict=True)) for group in groups]
+
+
+def _hull(spans: Sequence[Span]) -> Span:
+    """The run that holds some."""
+    full = [span for span in spans if span.length]
+    return Span(min(span.start for span in full), max(span.stop for span in full)) if full else Span(0, 0)
+
+
+def vote(maps: Sequence[Masked], *, slack: float = 0.0) -> Vote:
     """The answer of the voting classifier, and whether a patch can change it.
 
     Args:
-        values: (K, h, w) logits of windows, of two classes at least.
-        rows: runs of cells that a patch touches, from `Patch.runs`.
-        columns: likewise.
-        most: masks along an axis.
+        maps: of each grid, of the same two classes at least, with as many masks.
         slack: that a mean of logits may be off by rounding.
 
     Raises:
         ValueError: two masks leave no window.
     """
-    down, across = masks(rows, values.shape[1], most), masks(columns, values.shape[2], most)
-    singles, pairs = _means(values, down, across)
+    singles, pairs = _means(maps)
     answers = singles.argmax(0)
     label = _answer(answers, pairs)
     rivals = pairs.copy()
     rivals[label] = -np.inf
     leads = pairs[label] - rivals.max(0)
     worst = int(leads.argmin())
+    down, across = maps[0].down, maps[0].across
     mask = worst // len(answers)
     row, column = down[mask // len(across)], across[mask % len(across)]
-    least = float(leads[worst]) - 2 * (slack + rounding(values[0].size))
+    cells = sum(each.values[0].size for each in maps)
+    margins = leads.reshape(len(answers), -1).min(1).reshape(len(down), len(across)) - 2 * (slack + rounding(cells))
+    least = float(margins.min())
     box = Box(column.start, row.start, column.stop, row.stop)
-    return Vote(label, least > 0, bool((answers == answers[0]).all()), least, box, int(rivals[:, worst].argmax()))
+    return Vote(label, least > 0, bool((answers == answers[0]).all()), least, box, int(rivals[:, worst].argmax()), margins)
 
 
 def rounding(cells: int) -> float:
@@ -94,26 +123,28 @@ def rounding(cells: int) -> float:
     return cells**2 * CEILING * 2.0**-52
 
 
-def _means(values: Array, down: Sequence[Span], across: Sequence[Span]) -> tuple[Array, Array]:
+def _means(maps: Sequence[Masked]) -> tuple[Array, Array]:
     """(K, M) mean logits outside each mask, and (K, M x M) outside each two."""
-    values = finite(values)
-    table, count = running(values), values[0].size
-    masked = sums(table, down, across).reshape(len(values), -1)
+    kept = [_kept(finite(each.values), each.down, each.across) for each in maps]
+    counts = [_kept(np.ones((1, *each.values.shape[1:])), each.down, each.across) for each in maps]
+    singles, pairs = (sum(parts) for parts in zip(*kept, strict=True))
+    left, left_by_two = (sum(parts) for parts in zip(*counts, strict=True))
+    if left_by_two.min() <= 0:
+        of = " and ".join(f"{rows} x {columns}" for rows, columns in (each.values.shape[1:] for each in maps))
+        size = f"{maps[0].down[0].length} x {maps[0].across[0].length}"
+        raise ValueError(f"two masks of {size} windows leave none of {of}: choose smaller patches")
+    return singles / left, pairs / left_by_two
+
+
+def _kept(maps: Array, down: Sequence[Span], across: Sequence[Span]) -> tuple[Array, Array]:
+    """(K, M) sums outside each mask, and (K, M x M) outside each two."""
+    table, d, a = running(maps), len(down), len(across)
+    masked = sums(table, down, across).reshape(len(maps), -1)
     both = sums(table, overlaps(down), overlaps(across))  # (K, D x D, A x A)
-    d, a = len(down), len(across)
-    both = both.reshape(len(values), d, d, a, a).transpose(0, 1, 3, 2, 4).reshape(len(values), d * a, d * a)
-    sizes = sums(running(np.ones((1, *values.shape[1:]))), down, across).ravel()
-    shared = sums(running(np.ones((1, *values.shape[1:]))), overlaps(down), overlaps(across))
-    shared = shared.reshape(d, d, a, a).transpose(0, 2, 1, 3).reshape(d * a, d * a)
-    left = count - (sizes[:, None] + sizes - shared)
-    if left.min() <= 0:
-        of = f"{values.shape[1]} x {values.shape[2]}"
-        raise ValueError(f"two masks of {down[0].length} x {across[0].length} windows leave none of {of}: choose smaller patches")
-    total = values.sum((1, 2))[:, None]
-    singles: Array = (total - masked) / (count - sizes)
+    both = both.reshape(len(maps), d, d, a, a).transpose(0, 1, 3, 2, 4).reshape(len(maps), d * a, d * a)
+    total = maps.sum((1, 2))[:, None]
     pairs = total[:, :, None] - (masked[:, :, None] + masked[:, None, :] - both)
-    pairs = (pairs / left).reshape(len(values), -1)
-    return singles, pairs
+    return total - masked, pairs.reshape(len(maps), -1)
 
 
 def _answer(answers: NDArray[np.intp], pairs: Array) -> int:

@@ -19,7 +19,9 @@ from .progress import progress_bar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..certificates.run import Proved
+    from ..certificates.run import Claim, Proved
+    from ..engine.classifier import Classifier
+    from ..geometry import Box
 
 
 def certify(
@@ -46,6 +48,24 @@ def certify(
         ),
     ] = "probabilities",
     patches: Annotated[int, typer.Option(metavar="N", min=1, help="Patches at once; of margin alone.")] = 1,
+    best: Annotated[int, typer.Option(metavar="K", min=1, help="The class stays among the best K; of margin alone.")] = 1,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="CLASS",
+            help="Of a multi-label model, whose yes or no is to stay. Repeat it for several.",
+            show_default="all",
+        ),
+    ] = None,
+    region: Annotated[
+        str,
+        typer.Option(
+            metavar="BOX",
+            help="Where patches lie: left,top,right,bottom, in the pixels that the patch has.",
+            show_default="anywhere",
+        ),
+    ] = "",
     model: Model = "",
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the table goes.")] = Path("certificates"),
     check: Annotated[
@@ -62,27 +82,41 @@ def certify(
 ) -> None:
     """Prove for which images no sticker of a size changes the answer, wherever it lies and whatever it shows.
 
+    Of a single image it also draws where a patch costs most.
+
     Example: `bagnet certify photos/ --patch 1% --patch 2% --out proofs/`
     """
     from ..certificates.bounded import aggregation as by_name
     from ..certificates.certify import METHODS
     from ..certificates.patch import Patch
     from ..certificates.run import TABLE, Claim, certify_images
-    from ..data.labelled import has_split, open_labelled
+    from ..data.labelled import ARRAY_ENDING, has_split, open_labelled
     from ..data.sources import open_images
 
     by_name(aggregation)
     for name in method:
         if name not in METHODS:
             raise ValueError(f"there is no method {name!r}: choose among {', '.join(METHODS)}")
-    if patches > 1 and "voting" in method:
-        raise ValueError("voting proves one patch alone: --method margin proves several")
-    claims = [
-        Claim(Patch.parse(size, patches), name, "" if name == "voting" else aggregation) for size in patch for name in method
-    ]
-    labelled = open_labelled(data, split) if Path(data).is_dir() and has_split(data, split) else None
+    if max(patches, best) > 1 and "voting" in method:
+        raise ValueError("voting proves one patch and the best class alone: --method margin proves more")
+    within = _box(region)
+    an_image = Path(data).is_file() and Path(data).suffix != ARRAY_ENDING
+    labelled = open_labelled(data, split) if not an_image and has_split(data, split) else None
     images = open_images(data) if labelled is None else labelled.images
     ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
+    if ready.card is not None and ready.card.multilabel:
+        labelled = None if labelled is None else labelled.questions()
+        questions: list[int | None] = [ready.classes.find(name) for name in targets or ()] or list(range(len(ready.classes)))
+    elif targets:
+        raise ValueError("--label is for multi-label models: the classes of this one exclude each other")
+    else:
+        questions = [None]
+    claims = [
+        Claim(Patch.parse(size, patches, within), name, "" if name == "voting" else aggregation, best, question)
+        for size in patch
+        for name in method
+        for question in questions
+    ]
     with progress_bar() as progress:
         proved, bad = certify_images(
             ready,
@@ -96,14 +130,39 @@ def certify(
             progress=progress,
         )
     print_problems(bad.values())
+    picture = _draw(ready, data, claims[0], out) if an_image and len(images.names) == 1 and not bad else None
     if as_json:
         results = [{**asdict(each), "claim": str(each.claim)} for each in proved]
-        typer.echo(json.dumps({"results": results, "table": str(out / TABLE)}))
+        typer.echo(json.dumps({"results": results, "table": str(out / TABLE), "picture": picture and str(picture)}))
     else:
         _show(proved)
-        typer.echo(f"-> {out / TABLE}")
+        typer.echo(f"-> {out / TABLE}{f', {picture}' if picture else ''}")
     if bad:
         sys.exit(2)
+
+
+def _draw(model: Classifier, image: str, claim: Claim, out: Path) -> Path:
+    """The picture of one image, and where it went."""
+    from ..certificates.weakest import weakest
+    from ..evidence import explain
+
+    evidence = explain(model, image)
+    path = out / f"{Path(image).stem}.weakest.png"
+    weakest(claim.holds(evidence), evidence).save(path)
+    return path
+
+
+def _box(text: str) -> Box | None:
+    """From "left,top,right,bottom"; None where nothing is said."""
+    from ..geometry import Box
+
+    if not text:
+        return None
+    try:
+        left, top, right, bottom = (int(edge) for edge in text.split(","))
+    except ValueError:
+        raise ValueError(f"--region {text!r}: give left,top,right,bottom in pixels, as in 0,0,120,80") from None
+    return Box(left, top, right, bottom)
 
 
 def _show(proved: Sequence[Proved]) -> None:

@@ -70,6 +70,31 @@ def sparsity(evidence: Tensor) -> Tensor:
     return _wide(evidence).abs().sum((1, 2, 3)).mean()
 
 
+def margin_shortfall(evidence: Tensor, targets: Tensor, touched: tuple[int, int], goal: float) -> Tensor:
+    """How far the lead that no patch can take away falls short of a goal: BagCert's margin loss (Metzen & Yatsura 2021).
+
+    The lead is that which a margin certificate of probabilities has (`certificates.margin`): of the mean probabilities over
+    windows, over the rival that comes closest, at the place where a patch costs most, where each touched window may say all for
+    the rival.
+
+    Args:
+        evidence: (B, K, h, w), of two classes at least.
+        targets: (B, K); the largest of each image counts.
+        touched: rows and columns of windows that a patch touches.
+        goal: as a difference of mean probabilities.
+
+    Returns:
+        The mean over images.
+    """
+    shares = _wide(evidence).softmax(1)
+    index = targets.argmax(1)
+    lead = shares.gather(1, index[:, None, None, None].expand(-1, 1, *shares.shape[2:])) - shares
+    cost = F.avg_pool2d(lead + 1, touched, stride=1, divisor_override=1).amax((2, 3))
+    left = (lead.sum((2, 3)) - cost) / lead[0, 0].numel()
+    closest = left.scatter(1, index[:, None], torch.inf).amin(1)
+    return (goal - closest).clamp(min=0).mean()
+
+
 def balanced(counts: Tensor, images: int, multilabel: bool = False) -> Tensor:
     """(K,) class weights under which rare classes count as much as common ones.
 

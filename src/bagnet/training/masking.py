@@ -52,12 +52,22 @@ def unmasked_windows(images: int, geometry: Geometry, size: tuple[int, int], sha
     return ~touched
 
 
-def check_masking(geometry: Geometry, size: tuple[int, int], share: float) -> None:
-    """Raises ValueError where a patch touches all windows wherever it lies, so that none would ever be left out."""
+def touched_cells(geometry: Geometry, size: tuple[int, int], share: float) -> tuple[int, int]:
+    """The most rows and columns of windows that a square patch of a share of an image of (height, width) pixels touches."""
+    side, grid = ceil(sqrt(share * size[0] * size[1])), geometry.grid(*size)
+    return geometry.most_cells_touching(side, grid[0]), geometry.most_cells_touching(side, grid[1])
+
+
+def check_masking(geometry: Geometry, size: tuple[int, int], share: float, field: str = "masked") -> None:
+    """Whether a patch of the share that a recipe's field gives leaves some windows.
+
+    Raises:
+        ValueError: it touches all wherever it lies.
+    """
     side = ceil(sqrt(share * size[0] * size[1]))
     if all(bool(_touched(geometry, length, side).all()) for length in size):
         raise ValueError(
-            f"masked={share:g} asks for patches of {side} px, which touch all windows of {geometry.size} px in crops of "
+            f"{field}={share:g} asks for patches of {side} px, which touch all windows of {geometry.size} px in crops of "
             f"{size[0]} px wherever they lie: give smaller patches or larger crops"
         )
 

@@ -20,8 +20,8 @@ from ..data.samples import Batch
 from ..evaluation.measures import Answers, Measure
 from ..windowed_network import WindowedNetwork
 from .blocks import blocks_of
-from .losses import classification, distillation, logit_distance, sparsity
-from .masking import unmasked_mean
+from .losses import classification, distillation, logit_distance, margin_shortfall, sparsity
+from .masking import touched_cells, unmasked_mean
 from .recipe import Recipe
 
 
@@ -150,33 +150,43 @@ class Training(LightningModule):
             else:
                 taught = distillation(logits, batch.teacher, self.multilabel, recipe.temperature)
             loss = torch.lerp(loss, taught, recipe.distil)
-        if evidence is not None:
+        if evidence is not None and recipe.sparsity:
             absolute = sparsity(evidence)
             self.log("train/evidence", absolute)
             loss = loss + recipe.sparsity * absolute
+        if evidence is not None and recipe.margin and isinstance(self.model, BagOfFeatures):
+            shape = batch.images.shape
+            touched = touched_cells(self.model.geometry, (shape[-2], shape[-1]), recipe.margin_patch)
+            shortfall = margin_shortfall(evidence, batch.targets, touched, recipe.margin_goal)
+            self.log("train/margin_shortfall", shortfall)
+            loss = loss + recipe.margin * shortfall
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss is {float(loss.detach())} at step {self.global_step}")
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def _answers(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits of images or of some windows of each, and the evidence, where the recipe asks for it to be sparse."""
+        """Logits of images or of some windows of each, and the evidence, where the recipe asks something of it."""
         if self.recipe.masked and isinstance(self.model, BagOfFeatures):
             return self._unmasked(self.model, images)
         if images.ndim == 5:
             assert isinstance(self.model, WindowedNetwork)
             features = self.model.features_of(images)
-            return self.model.forward_head(features), self.model.head(features) if self.recipe.sparsity else None
-        if self.recipe.sparsity and isinstance(self.model, BagOfFeatures):
+            return self.model.forward_head(features), self.model.head(features) if self._asks_evidence else None
+        if self._asks_evidence and isinstance(self.model, BagOfFeatures):
             return self.model.logits_and_evidence(images)
         return self.model(images), None
+
+    @property
+    def _asks_evidence(self) -> bool:
+        return bool(self.recipe.sparsity or self.recipe.margin)
 
     def _unmasked(self, model: BagOfFeatures, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """What is said without the windows that random patches touch."""
         size = images.shape[-2], images.shape[-1]
         features = model.features(images)
         pooled = unmasked_mean(features, model.geometry, size, self.recipe.masked, (self.recipe.seed, self.global_step))
-        return model.head(pooled), model.head(features) if self.recipe.sparsity else None
+        return model.head(pooled), model.head(features) if self._asks_evidence else None
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         images, targets = batch
@@ -237,6 +247,10 @@ class Training(LightningModule):
         optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
             optimiser = torch.optim.AdamW(parameters, fused=True)
+        elif recipe.optimiser == "lamb":
+            from timm.optim.lamb import Lamb
+
+            optimiser = Lamb(parameters, lr=recipe.learning_rate)
         else:
             optimiser = torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
         rates = LambdaLR(optimiser, lambda step: learning_rate(recipe, step, self.steps))

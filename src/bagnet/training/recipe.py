@@ -36,10 +36,10 @@ class Recipe:
         "Parts that a step's images are split into, one after the other, as memory is short; 0 for what suits: no part has more "
         "pixels than 64 windows of 128 px, or 20 crops of 224.",
     )
-    optimiser: Literal["adamw", "sgd"] = _field("adamw", "Optimiser.")
+    optimiser: Literal["adamw", "sgd", "lamb"] = _field("adamw", "Optimiser.")
     learning_rate: float = _field(3e-3, "Highest learning rate.")
     momentum: float = _field(0.9, "Of SGD.")
-    weight_decay: float = _field(0.05, "Decoupled for AdamW, L2 for SGD.")
+    weight_decay: float = _field(0.05, "Decoupled for AdamW and LAMB, L2 for SGD.")
     decay_all: bool = _field(False, "Decay normalisation and biases too, as torchvision's ImageNet script does.")
     schedule: Literal["cosine", "steps", "late"] = _field(
         "cosine", "How the learning rate falls: to 0, by 10 every few epochs, or constant and to 0 in the last epochs only."
@@ -75,6 +75,13 @@ class Recipe:
         "Share of an image that a patch covers: windows that two of them touch, at random places, are left out of each mean, so "
         "that answers without them agree and have certificates.",
     )
+    margin: float = _field(
+        0.0,
+        "Weight of the margin loss (Metzen & Yatsura 2021): by how much the lead of the windows' mean probabilities that a patch "
+        "cannot take away falls short of margin_goal.",
+    )
+    margin_patch: float = _field(0.02, "Of the margin loss: share of an image that the patch covers.")
+    margin_goal: float = _field(0.1, "Of the margin loss: a lead of mean probabilities that is enough.")
     freeze: bool = _field(False, "Fine-tuning: train the head alone.")
     blocks: int = _field(0, "Fine-tuning: train the head and so many of the last blocks; 0 for all.")
     freeze_norm: bool = _field(False, "Batch normalisation keeps the statistics that it has.")
@@ -180,7 +187,19 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("step_epochs", "fall_epochs"), (1, float("inf"))),
     **dict.fromkeys(("momentum", "ema", "label_smoothing"), (0, 0.999999)),
     **dict.fromkeys(
-        ("warm_up", "scale", "mirror", "masked", "distil", "unreadable", "batchnorm_momentum", "backbone_rate"), (0, 1)
+        (
+            "warm_up",
+            "scale",
+            "mirror",
+            "masked",
+            "margin_patch",
+            "margin_goal",
+            "distil",
+            "unreadable",
+            "batchnorm_momentum",
+            "backbone_rate",
+        ),
+        (0, 1),
     ),
     **dict.fromkeys(("learning_rate", "temperature"), (1e-12, 1e12)),
     "seed": (0, 2**63 - 1),
@@ -219,6 +238,23 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ema=0.0,
         ),
         "modern": Recipe(),
+        # PatchCURE's for BagNets (Xiang et al. 2024), but for its loss, binary cross-entropy, which here makes each class a
+        # question of its own, and with masks from the first epoch on; theirs come in epochs of their own at the end.
+        "patchcure": Recipe(
+            epochs=300,
+            batch_size=512,
+            optimiser="lamb",
+            learning_rate=1.5e-3,
+            weight_decay=0.02,
+            warm_up=5 / 300,
+            scale=0.08,
+            augment="rand",
+            mixup=0.1,
+            cutmix=1.0,
+            label_smoothing=0.0,
+            ema=0.0,
+            masked=0.02,
+        ),
     }
 )
 

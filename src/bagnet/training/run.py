@@ -118,6 +118,8 @@ def train(
             network.geometry.grid(side, side)  # raises where a window does not fit
             if recipe.masked:
                 check_masking(network.geometry, (side, side), recipe.masked)
+            if recipe.margin:
+                check_masking(network.geometry, (side, side), recipe.margin_patch, "margin_patch")
     seen = pixels_in_step(recipe, preprocessing, windows_of(network))
     recipe = recipe.fitted(len(images), finetuned=start is not None, pixels=seen)
     training, select = hold_out(images, recipe.select, training_groups(source, images, group))
@@ -261,6 +263,11 @@ def _check_recipe(
         raise ValueError(f"windows are sampled of whole images by windowed networks alone; {name} is trained on crops")
     if recipe.masked and (sampled or not isinstance(network, BagOfFeatures)):
         raise ValueError(f"masked leaves out windows of crops that are seen whole, as BagNets see them; {name} does not")
+    if recipe.margin and (sampled or not isinstance(network, BagOfFeatures) or recipe.head == "sigmoid"):
+        raise ValueError(
+            f"margin asks for a lead over rivals in crops that are seen whole, of windows as BagNets have them; {name} has none, "
+            "or its classes are questions of their own"
+        )
     if recipe.cutmix and sampled:
         raise ValueError("cutmix puts a box of an image into another, and windows at random places have no such box: take mixup")
     if recipe.blocks and (start is None or recipe.freeze):
