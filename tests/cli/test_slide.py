@@ -23,9 +23,10 @@ def test_a_slide_has_maps_a_picture_and_its_strongest_window(run: Run, weights: 
     assert dog["strongest"]["box"] == [17, 17, 8 * column, 8 * row]
     assert abs(dog["logit"] - values.mean()) < 1e-4
     assert Path(dog["picture"]).read_bytes().startswith(b"\x89PNG")
-    again = run(*words)
+    again = run(*words, "--also", "geojson")
     assert again.code == 0
     assert "dog" in again.out
+    assert json.loads((tmp_path / "out" / "dog.geojson").read_text())["type"] == "FeatureCollection"
     assert again.out.splitlines()[-1] == f"-> {tmp_path / 'out'}"
 
 
@@ -34,5 +35,6 @@ def test_wrong_words(run: Run, weights: Path, tmp_path: Path) -> None:
     assert_refused(run("slide", tmp_path / "scan.npy", "--model", weights, "--out", tmp_path / "out"), "say which classes")
     words = ("slide", tmp_path / "scan.npy", "--model", weights, "--class", "dog", "--out", tmp_path / "out")
     assert_refused(run(*words, "--level", 3), "there is no level 3")
+    assert_refused(run(*words, "--also", "pdf"), "no output 'pdf'", "geojson, ome-tiff")
     assert_refused(run("slide", tmp_path / "none.svs", *words[2:]), "none.svs", "no such file")
     assert not (tmp_path / "out").exists()

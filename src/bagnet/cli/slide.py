@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from .classifiers import network
+from .completion import among
 from .options import AsJson, Calibration, Model, Overwrite, Precision, Runtime, Trust
 from .output import print_problems, print_table
 from .progress import progress_bar
@@ -41,6 +42,15 @@ def slide(
     skip_white: Annotated[
         bool, typer.Option("--skip-white", help="Leave out tiles that are white all over: they count in nothing.")
     ] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Write the maps for other programs, too: geojson | ome-tiff. Repeat it for several.",
+            autocompletion=among("geojson", "ome-tiff"),
+            show_default=False,
+        ),
+    ] = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
@@ -52,12 +62,16 @@ def slide(
 
     Example: `bagnet slide scan.svs --class tumor --model mine.safetensors --runtime openvino --out scan/`
     """
+    from ..slides.outputs import OUTPUTS
     from ..slides.overview import overview
     from ..slides.readers import open_reader
     from ..slides.run import slide as run
 
     if not target:
         raise ValueError("say which classes: --class NAME, once for each; bagnet models info MODEL --classes lists them")
+    for kind in also or ():
+        if kind not in OUTPUTS:
+            raise ValueError(f"there is no output {kind!r}: there are {', '.join(OUTPUTS)}")
     ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
     with progress_bar() as progress:
         result = run(
@@ -66,8 +80,11 @@ def slide(
     pictures = []
     reader = open_reader(data)
     for name in result.classes:
-        pictures.append(out / f"{str(name).replace('/', '-')}.png")
+        stem = str(name).replace("/", "-")
+        pictures.append(out / f"{stem}.png")
         overview(result, reader, str(name)).save(pictures[-1])
+        for ending, write in (OUTPUTS[kind] for kind in also or ()):
+            write(result, str(name), out / f"{stem}{ending}")
     reader.close()
     _show(result, pictures, as_json)
     print_problems(reason for _, reason in result.bad)

@@ -1,0 +1,61 @@
+"""Files of maps, read back by what other programs read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bagnet.slides.outputs import write_geojson, write_ome_tiff
+from bagnet.slides.run import Slide, slide
+
+from ..engine.classifiers import small_bagnet
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Slide:
+    """A map of 40 x 60 cells, 8 px apart at half the resolution, that is 5 in a row of three cells and 9 in one."""
+    np.save(tmp_path / "image.npy", np.zeros((330, 490, 3), np.uint8))
+    values = np.full((1, 40, 60), -1.0, np.float32)
+    values[0, 10, 20:23], values[0, 11, 20] = 5.0, 9.0
+    values[0, 30] = np.nan
+    return replace(
+        slide(small_bagnet(), tmp_path / "image.npy", [0], tmp_path / "out"),
+        evidence=values,
+        downsample=2.0,
+        microns_per_pixel=0.5,
+    )
+
+
+def test_the_strongest_windows_are_rectangles_of_the_largest_level(result: Slide, tmp_path: Path) -> None:
+    write_geojson(result, 0, tmp_path / "map.geojson")
+    features = json.loads((tmp_path / "map.geojson").read_text())["features"]
+    measured = [feature["properties"]["measurements"] for feature in features]
+    assert measured == [{"logit": 5.0, "largest": 5.0}, {"logit": 9.0, "largest": 9.0}]
+    square = result.geometry.centre_square(10, 20)
+    left, top = 2 * square.left, 2 * square.top
+    (ring,) = features[0]["geometry"]["coordinates"]
+    assert ring == [[left, top], [left + 48, top], [left + 48, top + 16], [left, top + 16], [left, top]]
+    assert features[1]["properties"]["classification"] == {"name": str(result.classes[0])}
+
+
+def test_a_map_without_evidence_for_the_class_has_no_regions(result: Slide, tmp_path: Path) -> None:
+    silent = replace(result, evidence=np.full_like(result.evidence, -3.0))
+    write_geojson(silent, 0, tmp_path / "map.geojson")
+    assert json.loads((tmp_path / "map.geojson").read_text()) == {"type": "FeatureCollection", "features": []}
+
+
+def test_a_pyramid_has_the_logits_and_their_place(result: Slide, tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pytest.importorskip("imagecodecs")
+    values = np.random.default_rng(0).normal(size=(1, 300, 700)).astype(np.float32)
+    write_ome_tiff(replace(result, evidence=values), 0, tmp_path / "map.ome.tif")
+    with tifffile.TiffFile(tmp_path / "map.ome.tif") as file:
+        (series,) = file.series
+        assert [level.shape for level in series.levels] == [(300, 700), (150, 350), (75, 175)]
+        assert np.array_equal(series.asarray(), values[0])
+        assert np.allclose(series.levels[1].asarray(), values[0].reshape(150, 2, 350, 2).mean((1, 3)), atol=1e-6)
+        assert 'PhysicalSizeX="4.0"' in file.ome_metadata
