@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from .model import BagNet
     from .runs.maps import open_maps
     from .runs.predict import predict
+    from .runs.vectors import embed
     from .slides.run import Slide, open_slide, slide
     from .studies.audit.run import audit
     from .training.probe import probe
     from .training.run import finetune
+    from .zoo.linear import from_linear
     from .zoo.load import create, load
     from .zoo.windowed import windowed
 
@@ -47,10 +49,12 @@ __all__ = [
     "check",
     "create",
     "dense",
+    "embed",
     "evaluate",
     "explain",
     "export",
     "finetune",
+    "from_linear",
     "load",
     "occlude",
     "open_maps",
@@ -84,10 +88,12 @@ _ROOMS = {
     "check": "certificates",
     "create": "zoo.load",
     "dense": "evidence.dense",
+    "embed": "runs.vectors",
     "evaluate": "evaluation.evaluate",
     "explain": "evidence",
     "export": "engine.export",
     "finetune": "training.run",
+    "from_linear": "zoo.linear",
     "load": "zoo.load",
     "occlude": "evidence.edits",
     "open_maps": "runs.maps",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.sources import Images
+from ..data.sources import Images, ImageSource, open_images
 from ..engine.classifier import Classifier, Predictor, model_name
 from ..progress import Listener
 from .store import claim
 from .sweep import NotANumber, sweep
+
+_log = logging.getLogger(__name__)
 
 FINISHED = "finished"  # kept when no image is left to do
 _BATCH = 8  # whole photographs at a time: few, as each may be of many windows
@@ -150,6 +154,38 @@ def mean_features(
         progress=progress,
         stage=stage,
     )
+
+
+def embed(
+    model: Classifier,
+    images: ImageSource,
+    *,
+    workers: int | None = None,
+    progress: Listener | None = None,
+) -> NDArray[np.float32]:
+    """The mean of the features of all windows of each image, to fit another classifier on or to compare images by.
+
+    `bagnet.from_linear` makes a model of a linear classifier fitted on them.
+
+    Args:
+        model: any classifier with evidence, on any runtime.
+        images: as for `open_images`: a folder, a table, a list of paths.
+        workers: processes that read images; few images are read by the one that computes.
+        progress: told after every batch.
+
+    Returns:
+        (N, `num_features`), in the order of the images; NaN for those that cannot be read, which the log names.
+
+    Raises:
+        FileNotFoundError, ValueError: there are no such images.
+        NotANumber: a feature is not finite.
+    """
+    with TemporaryDirectory() as folder:
+        found = mean_features(model, open_images(images), Path(folder), workers=workers, progress=progress)
+    for reason in found.bad.values():
+        _log.warning("%s", reason)
+    values: NDArray[np.float32] = found.values
+    return values
 
 
 def _check_finite(computed: Tensor, model: Predictor, names: Sequence[str]) -> None:

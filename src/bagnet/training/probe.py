@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -33,7 +32,8 @@ from ..runs.store import claim
 from ..runs.sweep import check_some
 from ..runs.table import write_table
 from ..runs.vectors import Vectors, mean_features
-from ..zoo.load import load_network, with_head
+from ..zoo.linear import from_linear
+from ..zoo.load import load_network
 from ..zoo.windowed import Scale, rewindowed
 from .cross_validation import Choice, best_head, choose, out_of_fold
 from .log import LOG
@@ -246,13 +246,7 @@ class _Trials:
     def network(self, choice: Choice) -> BagOfFeatures:
         """That with the best windows, and a head of all images."""
         head = best_head(self.features[choice.features], self.task, choice.penalty)
-        start = self.candidates[choice.features]
-        network = with_head(start, self.images.classes, start.architecture.in_channels)
-        network.fc = nn.Linear(network.num_features, len(self.images.classes))
-        with torch.no_grad():
-            network.fc.weight.copy_(torch.from_numpy(head.weight))
-            network.fc.bias.copy_(torch.from_numpy(head.bias))
-        return network.eval()
+        return from_linear(self.candidates[choice.features], head.weight, head.bias, self.images.classes)
 
     def card(self, choice: Choice, crossed: Evaluation, tag: str) -> Card:
         """With what cross-validation says of it."""
