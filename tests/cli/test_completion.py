@@ -42,7 +42,7 @@ def test_words_that_begin_so() -> None:
         (("predict", "--runtime", "o"), ["onnxruntime", "openvino"]),
         (("predict", "--precision", "b"), ["bf16"]),
         (("train", "--recipe", ""), list(RECIPES)),
-        (("train", "--optimiser", ""), ["adamw", "sgd"]),
+        (("train", "--optimiser", ""), ["adamw", "sgd", "lamb"]),
         (("paper", ""), [*NAMES, "all"]),
         (("audit", "--split", ""), ["train", "val"]),
     ],
