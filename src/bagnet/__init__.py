@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .runs.maps import open_maps
     from .runs.predict import predict
     from .runs.vectors import embed
-    from .slides.run import Slide, open_slide, slide
+    from .slides.run import Slide, merge_slides, open_slide, slide
     from .studies.audit.run import audit
     from .training.probe import probe
     from .training.run import finetune
@@ -56,6 +56,7 @@ __all__ = [
     "finetune",
     "from_linear",
     "load",
+    "merge_slides",
     "occlude",
     "open_maps",
     "open_slide",
@@ -95,6 +96,7 @@ _ROOMS = {
     "finetune": "training.run",
     "from_linear": "zoo.linear",
     "load": "zoo.load",
+    "merge_slides": "slides.run",
     "occlude": "evidence.edits",
     "open_maps": "runs.maps",
     "open_slide": "slides.run",

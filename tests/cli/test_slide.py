@@ -38,3 +38,16 @@ def test_wrong_words(run: Run, weights: Path, tmp_path: Path) -> None:
     assert_refused(run(*words, "--also", "pdf"), "no output 'pdf'", "geojson, ome-tiff")
     assert_refused(run("slide", tmp_path / "none.svs", *words[2:]), "none.svs", "no such file")
     assert not (tmp_path / "out").exists()
+
+
+def test_parts_are_merged(run: Run, weights: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.random.default_rng(0).integers(0, 256, (1500, 1400, 3), np.uint8))
+    words = ("slide", tmp_path / "scan.npy", "--model", weights, "--class", "dog")
+    for part in "12":
+        assert run(*words, "--shard", f"{part}/2", "--out", tmp_path / part).code == 0
+    merged = run("merge", tmp_path / "2", tmp_path / "1", "--out", tmp_path / "out", "--json")
+    assert merged.code == 0, merged.err
+    assert json.loads(merged.out)["classes"][0]["class"] == "dog"
+    assert not np.isnan(np.load(tmp_path / "out" / "evidence.npy")).any()
+    assert_refused(run("merge", tmp_path / "1", "--out", tmp_path / "other"), "1/2 to 2/2, each once")
+    assert_refused(run(*words, "--shard", "half", "--out", tmp_path / "other"), "is no part; the first of four is 1/4")

@@ -17,7 +17,7 @@ from bagnet.geometry import Box
 from bagnet.runs.store import OtherRun
 from bagnet.slides import run as module
 from bagnet.slides.readers import ArrayReader
-from bagnet.slides.run import open_slide, slide
+from bagnet.slides.run import merge_slides, open_slide, slide
 
 from ..engine.classifiers import small_bagnet, small_windowed
 
@@ -158,3 +158,23 @@ def test_wrong_words_are_refused_before_any_work(image: Path, tmp_path: Path) ->
         open_slide(tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert bagnet.slide is slide
+
+
+def test_parts_merge_into_what_one_run_gives(image: Path, tmp_path: Path) -> None:
+    model = small_bagnet()
+    whole_run = slide(model, image, [2, 0], tmp_path / "whole", tile_pixels=SMALL)
+    folders = [tmp_path / f"part{number}" for number in (1, 2, 3)]
+    for number, folder in enumerate(folders, 1):
+        part = slide(model, image, [2, 0], folder, shard=(number, 3), tile_pixels=SMALL)
+        assert 0 < np.isnan(part.evidence).sum() < part.evidence.size
+    merged = merge_slides(folders[::-1], tmp_path / "out")
+    assert (tmp_path / "out" / "evidence.npy").read_bytes() == (tmp_path / "whole" / "evidence.npy").read_bytes()
+    assert merged.logits == pytest.approx(whole_run.logits, abs=1e-5 * float(np.abs(whole_run.logits).max()))
+    with pytest.raises(ValueError, match=r"there are the parts 1/3, 3/3: to be merged there must be 1/3 to 3/3, each once"):
+        merge_slides(folders[::2], tmp_path / "other")
+    slide(model, image, [1], folders[1], shard=(2, 3), tile_pixels=SMALL, overwrite=True)
+    with pytest.raises(ValueError, match=r"part2: is of another run than .*part1, with classes \[2, 0\] instead of \[1\]"):
+        merge_slides(folders, tmp_path / "other")
+    with pytest.raises(ValueError, match="there is no part 4 of 3"):
+        slide(model, image, [1], tmp_path / "other", shard=(4, 3))
+    assert not (tmp_path / "other").exists()

@@ -25,7 +25,7 @@ from .paper import paper
 from .predict import predict
 from .progress import lines_on_stderr
 from .serve import serve
-from .slide import slide
+from .slide import merge, slide
 from .train import train
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.command()(export)
 app.command()(bench)
 app.command()(audit)
 app.command()(slide)
+app.command()(merge)
 app.command()(certify)
 app.command()(paper)
 app.command()(serve)

@@ -42,6 +42,12 @@ def slide(
     skip_white: Annotated[
         bool, typer.Option("--skip-white", help="Leave out tiles that are white all over: they count in nothing.")
     ] = False,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N", help="Compute the I-th of N parts, for machines that share the work: bagnet merge joins them."
+        ),
+    ] = "1/1",
     also: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,19 +75,33 @@ def slide(
 
     if not target:
         raise ValueError("say which classes: --class NAME, once for each; bagnet models info MODEL --classes lists them")
+    part = _part(shard)
     for kind in also or ():
         if kind not in OUTPUTS:
             raise ValueError(f"there is no output {kind!r}: there are {', '.join(OUTPUTS)}")
     ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
     with progress_bar() as progress:
         result = run(
-            ready, data, target, out, level=level, microns=mpp, skip_white=skip_white, overwrite=overwrite, progress=progress
+            ready,
+            data,
+            target,
+            out,
+            level=level,
+            microns=mpp,
+            skip_white=skip_white,
+            shard=part,
+            overwrite=overwrite,
+            progress=progress,
         )
+    if part != (1, 1):
+        typer.echo(f"part {shard} -> {out}: bagnet merge joins all parts")
+        print_problems(reason for _, reason in result.bad)
+        return
     pictures = []
     reader = open_reader(data)
     for name in result.classes:
         stem = str(name).replace("/", "-")
-        pictures.append(out / f"{stem}.png")
+        pictures.append(str(out / f"{stem}.png"))
         overview(result, reader, str(name)).save(pictures[-1])
         for ending, write in (OUTPUTS[kind] for kind in also or ()):
             write(result, str(name), out / f"{stem}{ending}")
@@ -92,19 +112,45 @@ def slide(
         sys.exit(1)
 
 
-def _show(result: Slide, pictures: list[Path], as_json: bool) -> None:
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDERS", help="Of all parts.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the whole goes.")] = Path("slide"),
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Join the parts of a slide that several machines computed.
+
+    Example: `bagnet merge part1/ part2/ --out scan/`
+    """
+    from ..slides.run import merge_slides
+
+    result = merge_slides(folders, out, overwrite=overwrite)
+    _show(result, [""] * len(result.classes), as_json)
+    print_problems(reason for _, reason in result.bad)
+    if result.bad:
+        sys.exit(1)
+
+
+def _part(shard: str) -> tuple[int, int]:
+    first, _, count = shard.partition("/")
+    if not (first.isdecimal() and count.isdecimal()):
+        raise ValueError(f"--shard {shard}: is no part; the first of four is 1/4")
+    return int(first), int(count)
+
+
+def _show(result: Slide, pictures: list[str], as_json: bool) -> None:
     strongest = [_strongest(result, number) for number in range(len(result.classes))]
     logits = [float(result.logits[result.all_classes.find(str(name))]) for name in result.classes]
     if as_json:
         classes = [
-            {"class": str(name), "logit": logit, "strongest": found._asdict(), "picture": str(picture)}
+            {"class": str(name), "logit": logit, "strongest": found._asdict(), "picture": picture}
             for name, logit, found, picture in zip(result.classes, logits, strongest, pictures, strict=True)
         ]
         about = {"folder": str(result.folder), "size": result.size, "level": result.level, "skipped": result.skipped}
         typer.echo(json.dumps({**about, "unreadable": len(result.bad), "classes": classes}))
         return
     rows = [
-        [str(name), f"{logit:+.2f}", f"{found.logit:+.2f}", "{} x {} at ({}, {})".format(*found.box), str(picture)]
+        [str(name), f"{logit:+.2f}", f"{found.logit:+.2f}", "{} x {} at ({}, {})".format(*found.box), picture]
         for name, logit, found, picture in zip(result.classes, logits, strongest, pictures, strict=True)
     ]
     titles = ["class", "logit", "strongest window", "where", "picture"]

@@ -23,7 +23,7 @@ from ..engine.classifier import Classifier, model_name
 from ..engine.inference import exact, like_weights
 from ..geometry import Geometry
 from ..progress import Listener, Progress, unheard
-from ..runs.store import Store, claim, held_settings
+from ..runs.store import Rows, Store, claim, differences, held_settings
 from .plan import TILE_PIXELS, Part, Plan
 from .readers import Pixels, Reader, level_of, open_reader
 
@@ -88,6 +88,7 @@ def slide(
     level: int | None = None,
     microns: float | None = None,
     skip_white: bool = False,
+    shard: tuple[int, int] = (1, 1),
     tile_pixels: int = TILE_PIXELS,
     readers: int = 2,
     overwrite: bool = False,
@@ -107,6 +108,8 @@ def slide(
         level: of the image, 0 the largest.
         microns: per pixel: the level that is nearest to it.
         skip_white: leave out tiles whose every pixel is nearly white; their cells stay NaN and do not count in the logits.
+        shard: (2, 4) computes the second of four parts, every fourth tile, for machines that share the work; `merge_slides`
+            makes one result of all parts.
         tile_pixels: of a tile, about.
         readers: threads that read ahead of the network.
         overwrite: begin anew where the folder holds another run.
@@ -115,22 +118,24 @@ def slide(
     Raises:
         FileNotFoundError, BadImage: the image cannot be opened, or not one tile of it can be read.
         UnknownClass, AmbiguousClass: there is no class by that name, or several.
-        ValueError: no class is named, there is no such level, or the level is smaller than a window.
+        ValueError: no class is named, there is no such level or part, or the level is smaller than a window.
         OtherRun, Busy: the folder holds another run, or one at work.
         OSError: it cannot be written.
     """
     wanted = [model.classes.find(name) for name in classes]
     if not wanted:
         raise ValueError("name the classes whose evidence is wanted: maps of all would not fit")
+    if not 1 <= shard[0] <= shard[1]:
+        raise ValueError(f"there is no part {shard[0]} of {shard[1]}: the first of four is 1/4, the last 4/4")
     reader = open_reader(image)
     try:
         number = level_of(reader, level, microns)
         seen = reader.levels[number]
         plan = Plan(model.geometry, seen.height, seen.width, tile_pixels)
         settings = _settings(model, Path(fspath(image)), plan, wanted, number, skip_white)
-        settings |= {"downsample": seen.downsample, "microns per pixel": _microns(reader, seen.downsample)}
+        settings |= {"shard": list(shard), "downsample": seen.downsample, "microns per pixel": _microns(reader, seen.downsample)}
         with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
-            _Work(model, reader, store, plan, wanted, number, skip_white).run(readers, progress)
+            _Work(model, reader, store, plan, wanted, number, skip_white, shard).run(readers, progress)
     finally:
         reader.close()
     return open_slide(out)
@@ -198,16 +203,25 @@ class _Work:
     """One run over the tiles that are still to do."""
 
     def __init__(
-        self, model: Classifier, reader: Reader, store: Store, plan: Plan, wanted: list[int], level: int, skip_white: bool
+        self,
+        model: Classifier,
+        reader: Reader,
+        store: Store,
+        plan: Plan,
+        wanted: list[int],
+        level: int,
+        skip_white: bool,
+        shard: tuple[int, int],
     ) -> None:
         self.model, self.reader, self.store, self.plan = model, reader, store, plan
-        self.wanted, self.level, self.skip_white = wanted, level, skip_white
+        self.wanted, self.level, self.skip_white, self.shard = wanted, level, skip_white, shard
         self.waited = 0.0
 
     def run(self, readers: int, progress: Listener) -> None:
-        parts = list(self.plan.parts())
+        every = list(self.plan.parts())
+        parts = every[self.shard[0] - 1 :: self.shard[1]]
         self.store.array(EVIDENCE, (len(self.wanted), *self.plan.grid), np.float32, np.nan)
-        self.store.array(SUMS, (len(parts), self.model.num_features), np.float64)
+        self.store.array(SUMS, (len(every), self.model.num_features), np.float64)
         rows = self.store.rows(TILES)
         todo = [part for part in parts if str(part.number) not in rows.done]
         start, done = time.perf_counter(), len(parts) - len(todo)
@@ -271,19 +285,73 @@ class _Work:
 
     def _finish(self, tiles: dict[str, Any]) -> None:
         cells = sum(int(row["cells"]) for row in tiles.values())
-        bad = [(int(number), str(row["error"])) for number, row in tiles.items() if "error" in row]
-        if not cells:
+        if not cells and self.shard == (1, 1):
             self.store.discard()
-            raise BadImage(
-                bad[0][1] if bad else "every tile is white: there is nothing to see; leave out the skipping of white tiles"
-            )
-        pooled = torch.from_numpy(self._array(SUMS, "r").sum(0) / cells)
-        weight = torch.zeros(1, dtype=torch.float32)
-        logits: Tensor = self.model.head(like_weights(pooled.to(weight)[None], self.model))[0]
-        self.store.keep(
-            ABOUT,
-            logits=logits.float().cpu().numpy(),
-            skipped=sum("skipped" in row for row in tiles.values()),
-            bad=np.array([number for number, _ in bad], np.int64),
-            reasons=np.array([reason for _, reason in bad], np.str_),
-        )
+            reasons = [str(row["error"]) for row in tiles.values() if "error" in row]
+            raise BadImage(reasons[0] if reasons else "every tile is white, and white tiles are skipped: there is nothing to see")
+        pooled = torch.from_numpy(self._array(SUMS, "r").sum(0) / max(1, cells)).float()
+        logits: Tensor = self.model.head(like_weights(pooled[None], self.model))[0]
+        _keep(self.store, tiles, logits.float().cpu().numpy())
+
+
+def _keep(store: Store, tiles: dict[str, Any], logits: NDArray[np.float32]) -> None:
+    """What is known when all is done."""
+    bad = [(int(number), str(row["error"])) for number, row in tiles.items() if "error" in row]
+    store.keep(
+        ABOUT,
+        logits=logits,
+        cells=sum(int(row["cells"]) for row in tiles.values()),
+        skipped=sum("skipped" in row for row in tiles.values()),
+        bad=np.array([number for number, _ in bad], np.int64),
+        reasons=np.array([reason for _, reason in bad], np.str_),
+    )
+
+
+def merge_slides(folders: Sequence[str | PathLike[str]], out: str | PathLike[str], *, overwrite: bool = False) -> Slide:
+    """One result of the parts that several calls of `slide` computed, each with another `shard`.
+
+    Args:
+        folders: of all parts.
+        out: folder for the result.
+        overwrite: begin anew where the folder holds another run.
+
+    Raises:
+        ValueError: a folder holds no finished part, a part is missing or there twice, or they are of different runs.
+        OtherRun, Busy: the output holds another run, or one at work.
+        OSError: it cannot be written.
+    """
+    slides = [open_slide(folder) for folder in folders]
+    if not slides:
+        raise ValueError("name the folders of all parts")
+    held = [held_settings(slide.folder) or {} for slide in slides]
+    for slide, settings in zip(slides, held, strict=True):
+        if other := differences(held[0], settings, free={"shard", "image", "changed"}):
+            raise ValueError(f"{slide.folder}: is of another run than {slides[0].folder}, with {', '.join(other)}")
+    count = held[0]["shard"][1]
+    numbers = [settings["shard"][0] for settings in held]
+    if [settings["shard"][1] for settings in held] != [count] * len(held) or sorted(numbers) != list(range(1, count + 1)):
+        there = ", ".join(f"{first}/{all_}" for first, all_ in (settings["shard"] for settings in held))
+        raise ValueError(f"there are the parts {there}: to be merged there must be 1/{count} to {count}/{count}, each once")
+    shape = held[0]
+    plan = Plan(slides[0].geometry, shape["height"], shape["width"], shape["tile pixels"])
+    tiles: dict[str, Any] = {}
+    with claim(Path(fspath(out)), {**shape, "shard": [1, 1]}, overwrite=overwrite) as store:
+        evidence = store.array(EVIDENCE, slides[0].evidence.shape, np.float32, np.nan)
+        for slide, number in zip(slides, numbers, strict=True):
+            tiles |= dict(Rows(slide.folder / f"{TILES}.jsonl", store.begin, resumed=True))
+            for part in list(plan.parts())[number - 1 :: count]:
+                where = (slice(None), *part.fresh.slices)
+                evidence[where] = slide.evidence[where]
+        evidence.flush()
+        cells = np.array([_cells(slide) for slide in slides], np.float64)
+        logits = np.stack([slide.logits for slide in slides]).astype(np.float64)
+        if not cells.any():
+            store.discard()
+            raise BadImage("not one tile of any part could be computed: there is nothing to see")
+        _keep(store, tiles, (cells @ logits / cells.sum()).astype(np.float32))
+    return open_slide(out)
+
+
+def _cells(slide: Slide) -> int:
+    with np.load(slide.folder / f"{ABOUT}.npz", allow_pickle=False) as kept:
+        return int(kept["cells"])
