@@ -14,7 +14,7 @@ from bagnet.figures.colours import DARK_PAGE, PAGE
 from bagnet.figures.page import data_uri, render
 
 ROOMS = {
-    "bagnet.figures": ("page.css", "page.html", "parts.html"),
+    "bagnet.figures": ("base.css", "page.css", "page.html", "parts.html"),
     "bagnet.training": ("report.html",),
     "bagnet.studies.audit": ("audit.html",),
     "bagnet.studies.paper": ("paper.html", "paper.md"),

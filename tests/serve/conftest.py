@@ -14,7 +14,8 @@ from bagnet.model import BagNet
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
-from bagnet.serve import Limits, application
+from bagnet.serve.app import application
+from bagnet.serve.limits import Limits
 
 
 @pytest.fixture

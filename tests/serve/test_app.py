@@ -14,7 +14,9 @@ from fastapi.testclient import TestClient
 
 import bagnet
 from bagnet.model import BagNet
-from bagnet.serve import Limits, application, batches
+from bagnet.serve import batches
+from bagnet.serve.app import application
+from bagnet.serve.limits import Limits
 
 from .conftest import picture
 
@@ -33,6 +35,23 @@ def test_the_answer_is_the_librarys(client: TestClient, model: BagNet) -> None:
     assert answer["grid"] == {"size": 17, "stride": 8, "origin": 0, "rows": rows, "columns": columns}
     assert answer["horizontal"] == {"source": 60, "resized": 48, "start": 0, "length": 48}
     assert answer["all_maps"] is None
+
+
+def test_the_certificate_is_the_librarys(client: TestClient, model: BagNet) -> None:
+    """Of a patch that is named; what cannot be certified is told."""
+    for patch in ("1%", "3photo", "9x5photo"):
+        expected = bagnet.certify(model, picture(180, 50), patch)
+        answer = client.post(f"/v1/explain?patch={patch.replace('%', '%25')}", content=picture(180, 50), headers=PNG).json()
+        proof = answer["certificate"]
+        assert (proof["certified"], proof["name"], proof["rival"]) == (expected.certified, expected.name, expected.rival)
+        assert str(model.classes[proof["index"]]) == proof["name"]
+        assert proof["margin"] == pytest.approx(expected.margin)
+        assert proof["worst"] == list(expected.worst_place)
+    assert client.post("/v1/explain", content=picture(), headers=PNG).json()["certificate"] is None
+    for patch, reason in (("huge", "is no size of a patch"), ("500photo", "larger than the image"), ("40photo", "leave none")):
+        refused = client.post(f"/v1/explain?patch={patch}", content=picture(), headers=PNG)
+        assert refused.status_code == 400
+        assert reason in refused.json()["detail"]
 
 
 def test_all_maps_as_bytes(client: TestClient, model: BagNet) -> None:

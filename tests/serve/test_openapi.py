@@ -21,7 +21,8 @@ TestClient = pytest.importorskip("fastapi.testclient").TestClient
 def test_the_description_is_true(small: Callable[..., BagNet], token: str) -> None:
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-    from bagnet.serve import Limits, application
+    from bagnet.serve.app import application
+    from bagnet.serve.limits import Limits
 
     network = small(kernel3=(1, 1, 0, 0), classes=("ape", "bee", "cow", "dog", "elk"))
     assert network.card is not None

@@ -205,6 +205,20 @@ def test_what_is_erased_is_looked_at_again_and_comes_back(page: Any, network: Ba
         assert saved(page) == before
 
 
+def test_the_certificate_is_the_librarys(page: Any, network: BagNet) -> None:
+    content = picture(90, 70)
+    upload(page, content)
+    for share in ("0.01", "0.04"):
+        page.select_option("#patch", share)
+        expected = bagnet.certify(network, content, f"{100 * float(share):g}%")
+        assert page.inner_text("#verdict") == ("certified" if expected.certified else "not certified")
+        proof = saved(page)["certificate"]
+        assert proof["margin"] == pytest.approx(expected.margin, abs=1e-4)
+        assert (proof["label"], proof["rival"]) == (expected.name, expected.rival)
+    page.click("#worst")
+    assert page.get_attribute("#worst", "aria-pressed") == "true"
+
+
 def test_two_photographs_have_one_scale(page: Any, network: BagNet) -> None:
     upload(page, picture(seed=1), "one.png")
     upload(page, picture(seed=2), "two.png", "#second")

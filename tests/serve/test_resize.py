@@ -1,4 +1,4 @@
-"""The page prepares photographs as Pillow does: its JavaScript, run by Node, against the library's own preprocessing."""
+"""The page prepares photographs as Pillow does, and proves what the library proves: its JavaScript, run by Node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bagnet.certificates.certify import certificate_of
+from bagnet.certificates.patch import Patch
+from bagnet.data.names import ClassName, ClassNames
 from bagnet.data.transforms import Preprocessing
+from bagnet.evidence import Evidence
 from bagnet.geometry import Box, Geometry
 from bagnet.serve.web import PAGE, height_first
 
@@ -24,7 +28,7 @@ def run(tmp_path: Path, script: str, *arguments: str) -> str:
     file = tmp_path / "script.mjs"
     file.write_text(script.replace("PAGE", PAGE.as_uri()), encoding="utf-8")
     assert NODE is not None
-    modules = {name: (PAGE / name).read_text(encoding="utf-8") for name in ("resize.js", "geometry.js")}
+    modules = {name: (PAGE / name).read_text(encoding="utf-8") for name in ("resize.js", "geometry.js", "certificate.js")}
     for name, text in modules.items():
         (tmp_path / name.replace(".js", ".mjs")).write_text(text, encoding="utf-8")
     done = subprocess.run([NODE, str(file), *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -103,3 +107,62 @@ def test_windows_lie_where_the_library_has_them(shape: tuple[int, int, int], tmp
         for pixel in range(start, stop):
             held = [cell for cell in range(cells) if 0 <= pixel - geometry.window(0, cell).left < size]
             assert held == list(range(first, last))
+
+
+CERTIFICATE = """
+import { readFileSync } from 'node:fs';
+import { certificate } from './certificate.mjs';
+import { Geometry } from './geometry.mjs';
+import { radius } from './resize.mjs';
+const cases = JSON.parse(readFileSync('cases.json'));
+console.log(JSON.stringify(cases.map(({ values, shape, placement, geometry, share, interpolation }) => {
+  const [count, rows, columns] = shape;
+  const evidence = { values: Float32Array.from(values), count, rows, columns };
+  return certificate({ evidence, placement }, new Geometry(geometry), share, radius(interpolation));
+})));
+"""
+
+
+def test_certificates_are_the_librarys(tmp_path: Path) -> None:
+    """Verdict, answer, margin, worst place: of random evidence with a class that leads by little, on prepared photographs."""
+    cases, expected = [], []
+    random = np.random.default_rng(0)
+    for number in range(60):
+        geometry = Geometry(*[(17, 8, 0), (8, 4, 0), (9, 8, -4)][number % 3])
+        step = Preprocessing(*[(56, None), (60, 48), (40, 50), (None, None)][number % 4], "bicubic" if number % 2 else "bilinear")
+        size = (int(random.integers(60, 130)), int(random.integers(60, 130)))
+        placement, share = step.placement(size), [0.005, 0.02, 0.06][number % 3]
+        values = random.normal(0, 1, (4, *geometry.grid(*placement.input_size))).astype(np.float32)
+        values[number % 4] += random.uniform(0, 1.5)
+        axes = {name: getattr(placement, name) for name in ("horizontal", "vertical")}
+        cases.append(
+            {
+                "values": values.ravel().tolist(),
+                "shape": values.shape,
+                "placement": {
+                    name: {key: getattr(axis, key) for key in ("source", "resized", "start", "length")}
+                    for name, axis in axes.items()
+                },
+                "geometry": {"size": geometry.size, "stride": geometry.stride, "origin": geometry.origin},
+                "share": share,
+                "interpolation": step.interpolation,
+            }
+        )
+        classes = ClassNames([ClassName((word,)) for word in "abcd"])
+        logits = values.mean((1, 2), dtype=np.float64).astype(np.float32)
+        evidence = Evidence(values, logits, geometry, placement, classes, Image.new("RGB", size))
+        try:
+            expected.append(certificate_of(evidence, Patch(share=share), "voting"))
+        except ValueError:
+            expected.append(None)
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    verdicts = json.loads(run(tmp_path, CERTIFICATE))
+    assert {verdict and verdict["certified"] for verdict in verdicts} == {None, True, False}
+    for verdict, proof in zip(verdicts, expected, strict=True):
+        if proof is None:
+            assert verdict is None
+            continue
+        assert (verdict["certified"], "abcd"[verdict["label"]]) == (proof.certified, proof.name)
+        assert verdict["margin"] == pytest.approx(proof.margin, abs=1e-6)
+        worst = Box(*(verdict["worst"][edge] for edge in ("left", "top", "right", "bottom")))
+        assert (worst, "abcd"[verdict["rival"]]) == (proof.worst, proof.rival)

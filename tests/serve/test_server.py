@@ -18,7 +18,7 @@ from urllib.error import HTTPError
 import pytest
 
 from bagnet.model import BagNet
-from bagnet.serve import Limits
+from bagnet.serve.limits import Limits
 from bagnet.serve.server import is_loopback, serve
 
 from .conftest import picture

@@ -23,6 +23,7 @@ from ..geometry import Axis, Box, Geometry, Placement
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from ..engine.classifier import Classifier
     from ..figures.evidence_picture import Style
     from ..figures.picture import Picture
     from .dense_map import DenseMap
@@ -373,6 +374,24 @@ class Evidence:
         from ..figures.evidence_picture import plot
 
         return plot(self, target, versus, ax)
+
+    def widget(self, model: Classifier | None = None, height: int = 900) -> Any:
+        """The viewer page in a notebook's cell.
+
+        Args:
+            model: whose evidence it is: then what is erased, or another photograph, is looked at in the kernel.
+            height: of the cell, in pixels of the screen.
+
+        Returns:
+            An `anywidget`, which the notebook shows.
+
+        Raises:
+            ImportError: `pip install 'bagnet[notebook]'` is missing.
+            ValueError: the evidence is not of this model, or of an image that this model prepares otherwise.
+        """
+        from ..serve.widget import widget
+
+        return widget(self, model, height)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one `.npz` file, the image included; `Evidence.load` reads it back equal.

@@ -19,27 +19,27 @@ BLUE, PALE, RED = "#2f74b5", "#d3e4f0", "#cf4a41"
 OUTLINE = "#12141a"  # of windows on photographs and maps
 INSIDE, OUTSIDE, HATCH = "#f8f9fb", "#eceef2", "#b4bac6"  # where a photograph is the network's input, and where no window sees it
 ANCHORS = ("#123c75", BLUE, "#7db1d8", PALE, PAPER, "#f8dbcb", "#ec9a7a", RED, "#7f1228")  # equally dark at equal distance from 0
-PAGE = {
+PAGE = {  # of text on paper and on ground: at least 4.5 to 1, darker than figures need it
     "ink": INK,
-    "soft": SOFT,
+    "soft": "#5b6375",
     "grey": GREY,
-    "line": LINE,
+    "line": "#dfe2ea",
     "paper": PAPER,
-    "ground": INSIDE,
-    "blue": BLUE,
+    "ground": "#f6f7fa",
+    "blue": "#2463a0",
     "pale": PALE,
-    "red": RED,
+    "red": "#b23a32",
 }
 DARK_PAGE = {
     "ink": "#e4e7ee",
-    "soft": "#9aa3b5",
+    "soft": "#a6afc0",
     "grey": "#6b7385",
-    "line": "#2b3140",
+    "line": "#2f3646",
     "paper": "#141821",
     "ground": "#1c212c",
-    "blue": "#6fa9de",
-    "pale": "#2f5279",
-    "red": "#ec7468",
+    "blue": "#7fb5e6",
+    "pale": "#24405f",
+    "red": "#f08a82",
 }
 _STEPS = 128  # to either side of white
 _WINDOWS = ("#9ecae9", "#4c93c9", "#1f5a99", "#0f2f5c")  # of BagNets, from the smallest windows to the largest

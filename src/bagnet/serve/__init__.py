@@ -1,7 +1,1 @@
-"""The service: an HTTP interface to `explain`, for programs and for the viewer page."""
-
-from .app import application
-from .limits import Limits
-from .server import serve
-
-__all__ = ["Limits", "application", "serve"]
+"""The viewer page and the service: an HTTP interface to `explain`, a folder for any web server, a cell of a notebook."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, Field
 
+from ..certificates.certificate import Certificate
 from ..engine.classifier import Classifier, model_name
 from ..evidence import Evidence
 
@@ -65,6 +66,21 @@ class Maps(BaseModel):
     values: str = Field(description="Base64 of the logits of the windows, class by class and row by row.")
 
 
+class Proof(BaseModel):
+    """What a sticker can change: of the two-mask vote over the windows, whose answer may be another than the model's."""
+
+    certified: bool = Field(description="No such sticker, wherever it is put, whatever it shows, changes the answer.")
+    margin: float = Field(description="Logits that are left at the worst place; not positive where the answer may change.")
+    index: int = Field(description="Of the answer, among the model's classes.")
+    name: str
+    rival: str = Field(description="The class that comes closest.")
+    patch: str = Field(description="The sticker, in words.")
+    method: str
+    worst: tuple[int, int, int, int] = Field(
+        description="Left, top, right, bottom: pixels of the upright photograph that the windows see where a sticker costs most."
+    )
+
+
 class Explained(Classified):
     """An image's evidence."""
 
@@ -73,6 +89,7 @@ class Explained(Classified):
     horizontal: AxisOfPlacement
     maps: list[Map] = Field(description="Of the classes that were asked for.")
     all_maps: Maps | None = Field(None, description="Where they were asked for.")
+    certificate: Proof | None = Field(None, description="Where a patch was named.")
 
 
 class Model(BaseModel):
@@ -126,7 +143,15 @@ def classified(evidence: Evidence, kept: Sequence[int], count: int) -> Classifie
     return Classified(model=evidence.model, predictions=_predictions(evidence, kept, count))
 
 
-def explained(evidence: Evidence, kept: Sequence[int], count: int, targets: Sequence[int], everything: bool) -> Explained:
+def explained(
+    evidence: Evidence,
+    kept: Sequence[int],
+    count: int,
+    targets: Sequence[int],
+    *,
+    everything: bool = False,
+    certificate: Certificate | None = None,
+) -> Explained:
     """The best classes, and the maps of some or of all.
 
     Args:
@@ -135,6 +160,7 @@ def explained(evidence: Evidence, kept: Sequence[int], count: int, targets: Sequ
         count: of predictions.
         targets: of the maps, among the evidence's classes.
         everything: all maps, as bytes.
+        certificate: of the evidence.
     """
     rows, columns = evidence.values.shape[1:]
     geometry, placement = evidence.geometry, evidence.placement
@@ -154,6 +180,21 @@ def explained(evidence: Evidence, kept: Sequence[int], count: int, targets: Sequ
             for index in targets
         ],
         all_maps=_all_maps(evidence, kept) if everything else None,
+        certificate=_proof(certificate) if certificate else None,
+    )
+
+
+def _proof(certificate: Certificate) -> Proof:
+    place = certificate.worst_place
+    return Proof(
+        certified=certificate.certified,
+        margin=certificate.margin,
+        index=certificate.label,
+        name=certificate.name,
+        rival=certificate.rival,
+        patch=certificate.patch,
+        method=certificate.method,
+        worst=(place.left, place.top, place.right, place.bottom),
     )
 
 

@@ -16,6 +16,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from ..certificates.certificate import Certificate
+from ..certificates.certify import certify
 from ..data.names import AmbiguousClass, UnknownClass
 from ..engine.classifier import Classifier, model_name
 from ..evidence import Evidence
@@ -48,6 +50,10 @@ Targets = Annotated[
     Query(alias="class", max_length=32, description="Whose maps: name, index or WordNet id; the best class where none."),
 ]
 Everything = Annotated[bool, Query(alias="all", description="The maps of all classes too, as bytes.")]
+Sticker = Annotated[
+    str | None,
+    Query(alias="patch", max_length=32, description="Certify the answer against one: 2%, 32photo, 24x60input."),
+]
 AsInput = Annotated[
     bool, Query(alias="prepared", description="The pixels are the network's input: nothing is resized or cropped.")
 ]
@@ -133,6 +139,7 @@ class _Service:
         count: Count = 5,
         targets: Targets = None,
         everything: Everything = False,
+        patch: Sticker = None,
         as_input: AsInput = False,
     ) -> Explained:
         """The logit of every window of an image file for the classes asked for; the mean of a map is the logit of its class."""
@@ -142,7 +149,8 @@ class _Service:
         if missing := [index for index in wanted if index not in kept]:
             raise HTTPException(400, f"the image is too large for a map of {self._model.classes[missing[0]]}: scale it down")
         shown = [kept.index(index) for index in wanted] or [evidence.top(1)[0].index]
-        return explained(evidence, kept, count, shown, everything)
+        proof = await run_in_threadpool(self._certified, evidence, patch) if patch else None
+        return explained(evidence, kept, count, shown, everything=everything, certificate=proof)
 
     async def models(self) -> Models:
         """The name of the model, its windows and its classes."""
@@ -156,6 +164,12 @@ class _Service:
     async def health(self) -> Health:
         """Always the same, while the service runs."""
         return Health(status=f"serving {model_name(self._model)}")
+
+    def _certified(self, evidence: Evidence, patch: str) -> Certificate:
+        try:
+            return certify(self._model, evidence, patch)
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from None
 
     def _class(self, name: str) -> int:
         try:

@@ -22,11 +22,12 @@ from ..data.decode import ImageLike, decode
 from ..engine.classifier import Classifier, model_name
 from ..engine.export import export
 from ..figures.colours import ANCHORS
+from ..figures.page import render
 from ..files import naming
 from .limits import Limits
 
 PAGE = Path(__file__).parent / "page"
-CONFIGURATION, MODEL, RUNTIME, SAMPLES = "bagnet.json", "model.onnx", "onnxruntime", "samples"
+CONFIGURATION, MODEL, RUNTIME, SAMPLES, STYLE = "bagnet.json", "model.onnx", "onnxruntime", "samples", "base.css"
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 _RUNTIME_FILES = ("dist/ort.wasm.min.mjs", "dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm")
 # Of scikit-image, which says of all of them that they are in the public domain or CC0.
@@ -106,6 +107,7 @@ def write_page(
         FileNotFoundError, BadImage: a photograph cannot be read.
     """
     shutil.copytree(PAGE, folder)
+    (folder / STYLE).write_text(render("bagnet.figures", STYLE), encoding="utf-8")
     (folder / SAMPLES).mkdir()
     samples = [_photograph(image, number, folder / SAMPLES) for number, image in enumerate(photographs)]
     addresses = [f"#photo={quote(sample['file'])}" for sample in samples]

@@ -1,12 +1,12 @@
-// The page's side of the worker: `explain` a photograph, `change` what was painted over.
+// The page's side of the network: `explain` a photograph, `change` what was painted over.
 
 import { Evidence } from './evidence.js';
 import { Geometry } from './geometry.js';
+import { tasks } from './tasks.js';
 
-export class Engine {
+/** The network in a worker: `ask` it for a task. */
+class Apart {
   constructor(configuration) {
-    this.about = configuration;
-    this.geometry = new Geometry(configuration.geometry);
     this.waiting = new Map();
     this.next = 0;
     this.worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
@@ -30,14 +30,39 @@ export class Engine {
       this.next += 1;
     });
   }
+}
+
+/** The network elsewhere, behind a function that the page was given: a notebook's kernel has it. */
+class Given {
+  constructor(configuration) {
+    this.tasks = tasks(configuration.run, configuration);
+    this.ready = Promise.resolve();
+  }
+
+  ask(task, content) {
+    return this.tasks[task](content);
+  }
+}
+
+export class Engine {
+  constructor(configuration) {
+    this.about = configuration;
+    this.geometry = new Geometry(configuration.geometry);
+    this.network = configuration.engine === 'kernel' ? new Given(configuration) : new Apart(configuration);
+    this.ready = this.network.ready;
+  }
+
+  /** What was explained elsewhere, as `explain` returns it. */
+  shown(answer) {
+    return { ...answer, evidence: new Evidence({ ...answer, multilabel: this.about.multilabel }) };
+  }
 
   /** ImageData of a photograph -> { pixels, width, height, placement, evidence, milliseconds }. */
   async explain(photo) {
     await this.ready;
     const rgba = photo.data.slice();
-    const answer = await this.ask('explain', { rgba, width: photo.width, height: photo.height }, [rgba.buffer]);
-    const { pixels, width, height, placement, milliseconds } = answer;
-    return { pixels, width, height, placement, milliseconds, evidence: new Evidence({ ...answer, multilabel: this.about.multilabel }) };
+    const answer = await this.network.ask('explain', { rgba, width: photo.width, height: photo.height }, [rgba.buffer]);
+    return this.shown(answer);
   }
 
   /** Compute again the windows that hold a pixel of a box of the input; returns what undoes it. */
@@ -47,7 +72,7 @@ export class Engine {
     const [left, right] = geometry.touching(box.left, box.right, view.width);
     if (bottom <= top || right <= left) return { row: 0, column: 0, before: null, windows: 0, milliseconds: 0 };
     const whole = geometry.origin !== 0; // a network that pads would pad the crop
-    const part = whole ? await this.ask('run', { pixels: view.pixels, width: view.width, height: view.height }) : await this.part(view, top, bottom, left, right);
+    const part = whole ? await this.network.ask('run', { pixels: view.pixels, width: view.width, height: view.height }) : await this.part(view, top, bottom, left, right);
     const [row, column] = whole ? [0, 0] : [top, left];
     const before = view.evidence.replace(row, column, part);
     return { row, column, before, windows: part.rows * part.columns, milliseconds: part.milliseconds };
@@ -60,6 +85,6 @@ export class Engine {
     for (let y = y0; y < y1; y += 1) {
       crop.set(pixels.subarray(3 * (y * width + x0), 3 * (y * width + x1)), 3 * (y - y0) * (x1 - x0));
     }
-    return this.ask('run', { pixels: crop, width: x1 - x0, height: y1 - y0 }, [crop.buffer]);
+    return this.network.ask('run', { pixels: crop, width: x1 - x0, height: y1 - y0 }, [crop.buffer]);
   }
 }

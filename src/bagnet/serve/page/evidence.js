@@ -8,6 +8,7 @@ export class Evidence {
     this.rows = rows;
     this.columns = columns;
     this.count = classes;
+    this.changes = 0;
     this.update();
   }
 
@@ -69,6 +70,7 @@ export class Evidence {
         this.values.set(part.values.subarray(from, from + part.columns), to);
       }
     }
+    this.changes += 1;
     this.update();
     return { values: before, rows: part.rows, columns: part.columns };
   }

@@ -14,7 +14,13 @@ export class Geometry {
 
   /** The pixels that a cell sees. */
   window(row, column) {
-    return { left: this.origin + this.stride * column, top: this.origin + this.stride * row, size: this.size };
+    return this.box({ top: row, left: column, bottom: row + 1, right: column + 1 });
+  }
+
+  /** The pixels that a box of cells sees. */
+  box({ top, left, bottom, right }) {
+    const [[y0, y1], [x0, x1]] = [this.field(top, bottom), this.field(left, right)];
+    return { left: x0, top: y0, width: x1 - x0, height: y1 - y0 };
   }
 
   /** First and one past the last of the cells along an axis whose windows hold a pixel from `start` to `stop`. */

@@ -40,16 +40,17 @@ export function paintMap(canvas, geometry, map, columns, { limit, opacity, colou
   }
 }
 
-/** Outline windows; the first one strongly. */
-export function outline(canvas, boxes) {
+/** Outline boxes; the first one strongly. */
+export function outline(canvas, boxes, dashed = false) {
   const context = canvas.getContext('2d');
   const thick = Math.max(1.5, canvas.width / 220);
-  boxes.forEach(({ left, top, size }, order) => {
+  context.setLineDash(dashed ? [4 * thick, 3 * thick] : []);
+  boxes.forEach(({ left, top, width, height }, order) => {
     context.lineWidth = order === 0 ? 2 * thick : thick;
     context.strokeStyle = '#ffffff';
-    context.strokeRect(left, top, size, size);
+    context.strokeRect(left, top, width, height);
     context.lineWidth = order === 0 ? thick : thick / 2;
     context.strokeStyle = '#12141a';
-    context.strokeRect(left, top, size, size);
+    context.strokeRect(left, top, width, height);
   });
 }

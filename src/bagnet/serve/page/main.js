@@ -1,10 +1,12 @@
 // The page: what is shown, and what a visitor does with it.
 
+import { certificate } from './certificate.js';
 import { colourScale } from './colours.js';
 import { erase, restore, sticker } from './edits.js';
 import { Engine } from './engine.js';
 import { percent, signed } from './evidence.js';
 import { outline, paintMap, paintPixels } from './heatmap.js';
+import { radius } from './resize.js';
 import { allowThreads } from './threads.js';
 
 const $ = (id) => document.getElementById(id);
@@ -12,7 +14,7 @@ const LIMITS = [0.5, 1, 2, 5, 10, 15, 20, 30, 40, 60, 100, 200, 500]; // logits 
 const SHOWN = 12; // classes of the list, where nothing is searched
 const STRONGEST = 3; // windows
 
-const about = await (await fetch('./bagnet.json')).json();
+const about = globalThis.bagnet ?? (await (await fetch('./bagnet.json')).json());
 if (about.engine === 'wasm') await allowThreads();
 if (about.asks_token) {
   about.token = sessionStorage.getItem('bagnet-token') ?? prompt('This service asks for a token:') ?? '';
@@ -24,7 +26,7 @@ const colour = colourScale(about.colours);
 const few = geometry.size > 1.5 * geometry.stride; // overlapping windows: each pixel has the mean of those that hold it
 const spread = few && geometry.size >= 64;
 
-const state = { views: [], active: 0, target: null, versus: null, opacity: 0.75, limit: null, mode: 'look', cell: null };
+const state = { views: [], active: 0, target: null, versus: null, opacity: 0.75, limit: null, mode: 'look', cell: null, worst: false };
 
 const view = () => state.views[state.active];
 const named = (index) => about.classes[index];
@@ -54,26 +56,29 @@ async function open(blob, name, { beside = false, sample = null } = {}) {
   busy(`looking at ${name} …`);
   try {
     const seen = await engine.explain(await decoded(blob));
-    const opened = { ...seen, name, sample, edits: [], original: seen.pixels.slice() };
-    state.views = beside ? [state.views[0], opened] : [opened];
-    state.active = state.views.length - 1;
-    if (!beside) {
-      state.target = null;
-      state.versus = null;
-      state.cell = null;
-    }
-    if (state.target === null) [state.target] = opened.evidence.top(1);
-    if (state.limit === null) state.limit = startLimit(opened);
-    $('start').hidden = true;
-    $('work').hidden = false;
-    $('panel').hidden = false;
-    rebuild();
+    show({ ...seen, name, sample, edits: [] }, beside);
     document.body.dataset.milliseconds = Math.round(seen.milliseconds);
     busy('');
     keepLink();
   } catch (error) {
     fail(error);
   }
+}
+
+function show(opened, beside) {
+  state.views = beside ? [state.views[0], opened] : [opened];
+  state.active = state.views.length - 1;
+  if (!beside) {
+    state.target = null;
+    state.versus = null;
+    state.cell = null;
+  }
+  if (state.target === null) [state.target] = opened.evidence.top(1);
+  if (state.limit === null) state.limit = startLimit(opened);
+  $('start').hidden = true;
+  $('work').hidden = false;
+  $('panel').hidden = false;
+  rebuild();
 }
 
 function startLimit({ evidence }) {
@@ -120,6 +125,7 @@ function drawView(seen) {
   if (seen === view()) {
     const strongest = evidence.strongest(map, STRONGEST).map((cell) => windowOf(seen, cell));
     outline(canvas, state.cell === null ? strongest.slice(0, 1) : [windowOf(seen, state.cell)]);
+    if (state.worst && proofOf(seen)) outline(canvas, [geometry.box(proofOf(seen).worst)], true);
   }
   const [best] = evidence.top(1);
   caption.textContent = `${seen.name}: ${named(best)}, ${percent(evidence.probabilities[best])}`;
@@ -145,6 +151,7 @@ function drawPanel() {
   drawContributions(map);
   drawClasses(evidence);
   drawVersus(evidence);
+  drawProof(seen);
   drawStrongest(seen, map);
   drawWindow();
   $('undo').disabled = !seen.edits.length;
@@ -208,12 +215,33 @@ function drawVersus(evidence) {
   $('versus').value = state.versus === null ? '' : String(state.versus);
 }
 
+/** Whether a sticker can change the answer: kept until the evidence or the sticker changes. */
+function proofOf(seen) {
+  const share = Number($('patch').value);
+  if (seen.proof?.share !== share || seen.proof.changes !== seen.evidence.changes) {
+    seen.proof = { share, changes: seen.evidence.changes, verdict: certificate(seen, geometry, share, radius(about.preprocessing.interpolation)) };
+  }
+  return seen.proof.verdict;
+}
+
+function drawProof(seen) {
+  $('proof').hidden = about.multilabel || seen.evidence.count < 2;
+  if ($('proof').hidden) return;
+  const proof = proofOf(seen);
+  $('worst').disabled = proof === null;
+  $('verdict').className = proof?.certified ? 'badge sure' : 'badge';
+  $('verdict').textContent = proof?.certified ? 'certified' : 'not certified';
+  if (proof === null) $('reason').textContent = 'Two masks of that size leave no window to vote.';
+  else if (proof.certified) $('reason').textContent = `No such sticker, wherever it is put and whatever it shows, changes the answer of the two-mask vote, ${named(proof.label)} (${signed(proof.margin)} logits are left).`;
+  else $('reason').textContent = `A sticker might change the answer of the two-mask vote, ${named(proof.label)}: at the worst place ${named(proof.rival)} could win.`;
+}
+
 function drawStrongest(seen, map) {
   $('windows').replaceChildren(...seen.evidence.strongest(map, STRONGEST).map((cell) => {
     const item = document.createElement('li');
     const button = document.createElement('button');
     button.type = 'button';
-    const { left, top, size } = windowOf(seen, cell);
+    const { left, top, width: size } = windowOf(seen, cell);
     const canvas = Object.assign(document.createElement('canvas'), { width: size, height: size });
     const image = new ImageData(size, size);
     for (let row = 0; row < size; row += 1) {
@@ -303,7 +331,7 @@ function listen(canvas, index) {
       point(state.cell === null ? 0 : cell + moves[event.key]);
     } else if ((event.key === 'Enter' || event.key === ' ') && state.mode !== 'look') {
       event.preventDefault();
-      const { left, top, size } = windowOf(seen, cell);
+      const { left, top, width: size } = windowOf(seen, cell);
       edit(seen, left + size / 2, top + size / 2);
     }
   };
@@ -356,6 +384,7 @@ function undo(seen) {
 // --- Links, files and messages -----------------------------------------------------------------------------------------------
 
 function keepLink() {
+  if (about.engine === 'kernel') return; // a cell has no address
   const seen = state.views[0];
   const words = new URLSearchParams();
   if (seen?.sample) words.set('photo', seen.sample);
@@ -368,6 +397,7 @@ function keepLink() {
 }
 
 async function openLink() {
+  if (about.engine === 'kernel') return;
   const words = new URLSearchParams(location.hash.slice(1));
   const sample = about.samples.find(({ file }) => file === words.get('photo'));
   if (!sample) return;
@@ -410,6 +440,7 @@ function stem() {
 
 function record() {
   const { evidence, placement, width, height, edits, name } = view();
+  const proof = $('proof').hidden ? null : proofOf(view());
   const map = evidence.map(state.target, state.versus);
   return {
     model: about.model_name,
@@ -417,6 +448,7 @@ function record() {
     top: evidence.top(5).map((index) => ({ index, name: named(index), logit: evidence.logits[index], probability: evidence.probabilities[index] })),
     shown: { class: named(state.target), not: state.versus === null ? null : named(state.versus), logit: map.reduce((sum, value) => sum + value, 0) / map.length },
     map: Array.from({ length: evidence.rows }, (_, row) => Array.from(map.slice(row * evidence.columns, (row + 1) * evidence.columns))),
+    certificate: proof && { ...proof, label: named(proof.label), rival: named(proof.rival), share: Number($('patch').value), method: 'voting' },
     geometry: about.geometry,
     input: { width, height },
     placement,
@@ -449,7 +481,7 @@ function setMode(mode) {
 // --- Beginning ---------------------------------------------------------------------------------------------------------------
 
 $('model').textContent = `${about.model_name} · windows of ${geometry.size} px, every ${geometry.stride} px`;
-$('private').textContent = about.engine === 'wasm' ? 'It stays on this device: the network runs in this page.' : 'It is sent to the service that this page came from, and not kept.';
+$('private').textContent = about.engine === 'wasm' ? 'It stays on this device: the network runs in this page.' : about.engine === 'kernel' ? 'The network runs in the kernel of this notebook.' : 'It is sent to the service that this page came from, and not kept.';
 $('samples').replaceChildren(...about.samples.map((sample) => {
   const item = document.createElement('li');
   item.innerHTML = '<figure><button type="button"><img alt=""></button><figcaption></figcaption></figure>';
@@ -477,6 +509,12 @@ $('versus').onchange = ({ target }) => {
   state.versus = target.value === '' ? null : Number(target.value);
   draw();
   keepLink();
+};
+$('patch').onchange = () => draw();
+$('worst').onclick = ({ target }) => {
+  state.worst = !state.worst;
+  target.setAttribute('aria-pressed', String(state.worst));
+  state.views.forEach(drawView);
 };
 $('opacity').oninput = ({ target }) => {
   state.opacity = target.value / 100;
@@ -542,6 +580,10 @@ addEventListener('keydown', (event) => {
     $('undo').click();
   }
 });
+if (about.engine === 'kernel') {
+  document.body.dataset.host = about.run ? 'kernel' : 'none'; // without a network nothing can be looked at again
+  show({ ...engine.shown(about.shown), edits: [] }, false);
+}
 engine.ready.then(openLink).catch(fail).finally(() => {
   document.body.dataset.ready = 'yes';
 });

@@ -21,6 +21,9 @@ const FILTERS = {
 };
 const BITS = 22; // of the fixed-point weights
 
+/** Half the width of a filter, in pixels of what it makes; it widens as the image shrinks. */
+export const radius = (interpolation) => FILTERS[interpolation].support;
+
 /** For each output pixel the first input pixel and the fixed-point weights of those that it is made from. */
 function taps(source, target, filter) {
   const scale = source / target;

@@ -1,9 +1,8 @@
 // The network, off the page's own thread: photographs in, evidence out. One of two ways to run it, chosen by the configuration.
 
-import { prepared } from './resize.js';
+import { tasks } from './tasks.js';
 
 let about;
-let run;
 
 /** onnxruntime-web in this browser. */
 async function wasm() {
@@ -39,31 +38,17 @@ function http() {
   };
 }
 
-const tasks = {
-  async open({ configuration }) {
-    about = configuration;
-    run = about.engine === 'http' ? http() : await wasm();
-    return {};
-  },
-  async explain({ rgba, width, height }) {
-    const start = performance.now();
-    const input = prepared(rgba, width, height, about.preprocessing);
-    const smallest = Math.max(1, about.geometry.size + 2 * about.geometry.origin);
-    if (Math.min(input.width, input.height) < smallest) {
-      throw new Error(`the photograph is smaller than a window of ${about.geometry.size} pixels`);
-    }
-    const answer = await run(input.pixels, input.width, input.height);
-    return { ...input, ...answer, width: input.width, height: input.height, milliseconds: performance.now() - start };
-  },
-  async run({ pixels, width, height }) {
-    const start = performance.now();
-    return { ...(await run(pixels, width, height)), milliseconds: performance.now() - start };
-  },
-};
+let work;
+
+async function open({ configuration }) {
+  about = configuration;
+  work = tasks(about.engine === 'http' ? http() : await wasm(), about);
+  return {};
+}
 
 self.onmessage = async ({ data: { id, task, ...rest } }) => {
   try {
-    self.postMessage({ id, answer: await tasks[task](rest) });
+    self.postMessage({ id, answer: await (task === 'open' ? open : work[task])(rest) });
   } catch (error) {
     self.postMessage({ id, error: String(error?.message ?? error) });
   }
