@@ -20,14 +20,16 @@ from bagnet.certificates.attack import attack
 from bagnet.certificates.certify import METHODS, certificate_of
 from bagnet.certificates.patch import Patch
 from bagnet.data.labelled import open_labelled
-from bagnet.evidence.explain import explain_batch, take
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("data", type=Path, help="photographs with photos.csv, or labelled images with a split val")
     options.add_argument("--model", default="default")
-    options.add_argument("--window", type=int, nargs=3, metavar=("SIZE", "STRIDE", "SCALE"), help="of the model's network")
+    options.add_argument(
+        "--window", type=int, nargs=3, action="append", metavar=("SIZE", "STRIDE", "SCALE"),
+        help="of the model's network; repeat it for windows that vote together",
+    )  # fmt: skip
     options.add_argument("--patch", default="2%")
     options.add_argument("--images", type=int, default=60)
     options.add_argument("--places", type=int, default=2)
@@ -36,14 +38,15 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=60, help="after which no further image is begun")
     options.add_argument("--out", type=Path, help="a table to which these counts are added")
     arguments = options.parse_args()
-    model = bagnet.load(arguments.model)
-    if arguments.window:
-        window, stride, scale = arguments.window
-        model = bagnet.windowed(model, window, stride, scale=scale)
-    counts, patches, images = attacked(model, arguments)
+    network = bagnet.load(arguments.model)
+    models = [bagnet.windowed(network, window, stride, scale=scale) for window, stride, scale in arguments.window or ()] or [
+        network
+    ]
+    methods = METHODS if len(models) == 1 else ("voting",)
+    counts, patches, images = attacked(models, methods, arguments)
     lines = [
         {
-            "model": model.card.name,
+            "model": " + ".join(f"{model.card.name} of {model.transform.resize or 'its size'}" for model in models),
             "patch": str(Patch.parse(arguments.patch)),
             "images": images,
             "method": method,
@@ -53,7 +56,7 @@ def main() -> None:
             "patches": patches[method, certified],
             "steps": arguments.steps,
         }
-        for method in METHODS
+        for method in methods
         for certified in (True, False)
     ]
     for line in lines:
@@ -66,24 +69,23 @@ def main() -> None:
             writer.writerows(lines)
 
 
-def attacked(model, arguments) -> tuple[Counter[tuple[str, bool, bool]], Counter[tuple[str, bool]], int]:  # type: ignore[no-untyped-def]
+def attacked(models, methods, arguments) -> tuple[Counter[tuple[str, bool, bool]], Counter[tuple[str, bool]], int]:  # type: ignore[no-untyped-def]
     """By method and verdict: how many images were broken and how many not, and how many patches were tried; and the images."""
     patch, end = Patch.parse(arguments.patch), time.monotonic() + 60 * arguments.minutes
     counts: Counter[tuple[str, bool, bool]] = Counter()
     patches: Counter[tuple[str, bool]] = Counter()
     images = 0
-    for image, label in labelled(arguments.data, arguments.images, model):
+    for image, label in labelled(arguments.data, arguments.images, models[0]):
         if time.monotonic() > end:
             break
         images += 1
-        seen = take(model, image, model.transform)
-        (evidence,) = explain_batch(model, [seen])
-        for method in METHODS:
+        maps = [bagnet.explain(model, image) for model in models]
+        for method in methods:
             again = partial(certificate_of, patch=patch, method=method)
-            certificate = again(evidence)
+            certificate = again(maps)
             if certificate.label == label:
                 tried = attack(
-                    model, seen, certificate, again,
+                    models, image, certificate, again,
                     places=arguments.places, restarts=arguments.restarts, steps=arguments.steps, seed=images,
                 )  # fmt: skip
                 patches[method, certificate.certified] += tried.tried

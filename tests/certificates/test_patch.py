@@ -21,6 +21,21 @@ def test_words(text: str, patch: Patch) -> None:
     assert Patch.parse(text) == patch
 
 
+def test_a_set_of_sizes_is_held_by_one() -> None:
+    """Whatever either touches, the one that holds both touches; words tell which sizes they were."""
+    patch = Patch.parse("4x10photo, 10x4photo")
+    assert (patch.height, patch.width) == (10, 10)
+    assert str(patch) == "4 x 10 px of the photo or 10 x 4 px of the photo"
+    placement, geometry = Placement.identity(40, 40), Geometry(5, 3)
+    rows, columns = patch.runs(geometry, placement)
+    for text in ("4x10photo", "10x4photo"):
+        for runs, wider in zip(Patch.parse(text).runs(geometry, placement), (rows, columns), strict=True):
+            assert all(any(wide.start <= run.start and run.stop <= wide.stop for wide in wider) for run in runs)
+    assert Patch.parse("1%,2%").share == 0.02
+    with pytest.raises(ValueError, match="several kinds"):
+        Patch.parse("2%,32photo")
+
+
 @pytest.mark.parametrize("text", ["", "two", "0", "32cm", "0%", "100%", "3x", "-4"])
 def test_no_size(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no size of a patch|a patch has a height and a width, or a share"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import bagnet
 from bagnet.certificates.patch import Patch
@@ -37,7 +38,7 @@ def noise(tmp_path: Path, labels: list[int]) -> Path:
 
 def test_shares_are_those_of_the_certificates(model: BagNet, tmp_path: Path) -> None:
     labelled = open_labelled(noise(tmp_path, [0, 1, 2, 0, 1, 2, 0, 1]), "val")
-    proved, bad = certify_images(model, labelled.images, CLAIMS, tmp_path / "out", labelled=labelled, proved_again=True)
+    proved, bad = certify_images([model], labelled.images, CLAIMS, tmp_path / "out", labelled=labelled, proved_again=True)
     assert bad == {}
     for number, claim in enumerate(CLAIMS):
         found = [
@@ -63,16 +64,37 @@ def test_it_goes_on_where_it_was_cut_short(model: BagNet, tmp_path: Path) -> Non
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        certify_images(model, images, CLAIMS, tmp_path / "out", batch_size=2, progress=stop)
+        certify_images([model], images, CLAIMS, tmp_path / "out", batch_size=2, progress=stop)
     with pytest.raises(OtherRun):
-        certify_images(model, images, CLAIMS[:1], tmp_path / "out", batch_size=2)
+        certify_images([model], images, CLAIMS[:1], tmp_path / "out", batch_size=2)
     with pytest.raises(OtherRun):  # the same weights at other windows
-        certify_images(model.at_stride(4), images, CLAIMS, tmp_path / "out", batch_size=2)
+        certify_images([model.at_stride(4)], images, CLAIMS, tmp_path / "out", batch_size=2)
     rest: list[object] = []
-    proved, _ = certify_images(model, images, CLAIMS, tmp_path / "out", batch_size=2, progress=rest.append)
+    proved, _ = certify_images([model], images, CLAIMS, tmp_path / "out", batch_size=2, progress=rest.append)
     assert (len(calls), len(rest)) == (1, 1)
     assert proved[0].images == 4
     assert proved[0].clean is None
+
+
+def test_models_vote_together(model: BagNet, tmp_path: Path) -> None:
+    """As `bagnet.certify` has it of the same models; an image that is too small for one of them is told."""
+    finer = model.at_stride(4)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, side in enumerate((50, 60)):
+        pixels = np.random.default_rng(number).integers(0, 256, (side, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    proved, bad = certify_images(
+        [model, finer], open_images(folder), CLAIMS[:1], tmp_path / "out", proved_again=True, batch_size=2
+    )
+    assert bad == {}
+    expected = [bagnet.certify([model, finer], folder / f"{number}.png", CLAIMS[0].patch).certified for number in range(2)]
+    assert proved[0].certified.value == np.mean(expected)
+    assert finer.card is not None
+    finer.card = replace(finer.card, preprocessing=Preprocessing(None, None))
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "tiny.png")
+    _, bad = certify_images([model, finer], open_images(folder), CLAIMS[:1], tmp_path / "again")
+    assert list(bad) == ["tiny.png"]
 
 
 def test_bad_images_are_told(model: BagNet, tmp_path: Path) -> None:
@@ -80,7 +102,7 @@ def test_bad_images_are_told(model: BagNet, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "bad.png").write_bytes(b"no")
     bagnet.explain(model, np.zeros((50, 60, 3), np.uint8)).image.save(folder / "good.png")
-    proved, bad = certify_images(model, open_images(folder), CLAIMS[:1], tmp_path / "out")
+    proved, bad = certify_images([model], open_images(folder), CLAIMS[:1], tmp_path / "out")
     assert proved[0].images == 1
     assert list(bad) == ["bad.png"]
 
@@ -90,7 +112,7 @@ def test_a_multilabel_model_is_asked_class_by_class(model: BagNet, tmp_path: Pat
     model.card = replace(model.card, multilabel=True)
     labelled = open_labelled(noise(tmp_path, [0, 1, 2, 0]), "val").questions()
     claims = [Claim(Patch(2, 2), "voting", question=index) for index in range(3)]
-    proved, _ = certify_images(model, labelled.images, claims, tmp_path / "out", labelled=labelled, proved_again=True)
+    proved, _ = certify_images([model], labelled.images, claims, tmp_path / "out", labelled=labelled, proved_again=True)
     for index, each in enumerate(proved):
         answers = [
             bagnet.certify(model, labelled.images.photo(row).image, Patch(2, 2), question=index).label == 0 for row in range(4)
@@ -102,7 +124,7 @@ def test_a_multilabel_model_is_asked_class_by_class(model: BagNet, tmp_path: Pat
 def test_the_label_among_the_best_two(model: BagNet, tmp_path: Path) -> None:
     images = open_labelled(noise(tmp_path, [0, 1, 2, 0]), "val").images
     claims = [Claim(Patch(9, 9), "margin", "probabilities", best=best) for best in (1, 2)]
-    proved, _ = certify_images(model, images, claims, tmp_path / "out")
+    proved, _ = certify_images([model], images, claims, tmp_path / "out")
     expected = [
         np.mean(
             [bagnet.certify(model, images.photo(row).image, each.patch, "margin", best=each.best).certified for row in range(4)]

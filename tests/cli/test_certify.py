@@ -42,6 +42,15 @@ def test_the_best_within_a_region(run: Run, weights: Path, photo: Path, tmp_path
     assert "2 x 2 px of the photo within 0, 0, 20, 10, margin of probabilities, among the best 2" in result.out
 
 
+def test_models_vote_together(run: Run, weights: Path, photo: Path, tmp_path: Path) -> None:
+    words = ("--model", weights, "--model", weights, "--patch", "2x4photo,4x2photo", "--check", "--workers", 0)
+    result = run("certify", photo, *words, "--out", tmp_path / "proofs")
+    assert result.code == 0, result.err
+    assert "2 x 4 px of the photo or 4 x 2 px of the photo, voting" in result.out
+    assert (tmp_path / "proofs" / "photo.weakest.png").is_file()
+    assert_refused(run("certify", photo, *words, "--method", "margin"), "margin proves what one model says")
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

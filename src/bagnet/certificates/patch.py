@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil, sqrt
 from typing import Literal
@@ -28,6 +28,7 @@ class Patch:
             network's input; "" for either, where both are the same.
         count: of patches at once, each of that size.
         region: pixels of the frame within which all of each patch lies; anywhere where None.
+        words: how it was named, where it stands for several sizes.
 
     Raises:
         ValueError: it has no size, or two.
@@ -39,6 +40,7 @@ class Patch:
     frame: Frame | Literal[""] = "photo"
     count: int = 1
     region: Box | None = None
+    words: str = ""
 
     def __post_init__(self) -> None:
         by_pixels = self.height > 0 and self.width > 0
@@ -49,9 +51,15 @@ class Patch:
     def parse(cls, text: str, count: int = 1, region: Box | None = None) -> Patch:
         """From "2%" of the photograph, "32photo", "24x60input" (height x width), or "32" where both frames are the same.
 
+        Of several sizes, as in "24x60photo,60x24photo", the least rectangle that holds each of them, which can do all that they
+        can, and more where none of them holds the others.
+
         Raises:
-            ValueError: it is none of these.
+            ValueError: it is none of these; or several sizes are of several kinds.
         """
+        sizes = [part.strip() for part in text.split(",")]
+        if len(sizes) > 1:
+            return cls._holding([cls.parse(size, count, region) for size in sizes])
         if match := _SHARE.fullmatch(text.strip()):
             return cls(share=float(match["share"]) / 100, count=count, region=region)
         if match := _SIZE.fullmatch(text.strip()):
@@ -60,11 +68,25 @@ class Patch:
             return cls(height, int(match["width"] or height), frame=frame, count=count, region=region)
         raise ValueError(f"{text!r} is no size of a patch: say 2% (of the photograph), 32photo, 24x60photo (pixels) or 32input")
 
+    @classmethod
+    def _holding(cls, patches: Sequence[Patch]) -> Patch:
+        """The least patch that holds each of some, of one frame."""
+        if len({(patch.frame, patch.share > 0) for patch in patches}) > 1:
+            raise ValueError(
+                f"sizes of several kinds ({' and '.join(str(patch) for patch in patches)}): give all in the same pixels"
+            )
+        height, width = (max(getattr(patch, side) for patch in patches) for side in ("height", "width"))
+        words = " or ".join(str(replace(patch, count=1, region=None)) for patch in patches)
+        return replace(patches[0], height=height, width=width, share=max(patch.share for patch in patches), words=words)
+
     def __str__(self) -> str:
-        size = f"{100 * self.share:g} %" if self.share else f"{self.height} x {self.width} px"
-        where = "" if self.share or not self.frame else f" of the {self.frame}"
+        size = self.words or self._size()
         within = "" if self.region is None else f" within {', '.join(str(edge) for edge in self.region)}"
-        return f"{f'{self.count} patches of ' if self.count > 1 else ''}{size}{where}{within}"
+        return f"{f'{self.count} patches of ' if self.count > 1 else ''}{size}{within}"
+
+    def _size(self) -> str:
+        size = f"{100 * self.share:g} %" if self.share else f"{self.height} x {self.width} px"
+        return size if self.share or not self.frame else f"{size} of the {self.frame}"
 
     def size_on(self, placement: Placement) -> tuple[int, int]:
         """(height, width) in pixels of the frame. ValueError: it is larger than the image, or could be of either frame."""

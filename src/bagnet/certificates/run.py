@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..data.labels import LabelledImages
 from ..data.names import ClassNames
 from ..data.sources import Images
 from ..engine.classifier import Classifier
+from ..engine.inference import like_weights
 from ..evidence import Evidence
 from ..evidence.explain import Seen, explain_batch
 from ..progress import Listener
@@ -51,9 +53,9 @@ class Claim:
         among = f", among the best {self.best}" if self.best > 1 else ""
         return f"{self.patch}, {self.method}{bound}{among}{'' if self.question is None else f', class {self.question}'}"
 
-    def holds(self, evidence: Evidence) -> Certificate:
-        """The certificate of one image. Raises as `certify`."""
-        asked = evidence if self.question is None else as_question(evidence, self.question)
+    def holds(self, maps: Sequence[Evidence]) -> Certificate:
+        """The certificate of one image, from the evidence of each model. Raises as `certify`."""
+        asked = maps if self.question is None else [as_question(evidence, self.question) for evidence in maps]
         return certificate_of(asked, self.patch, self.method, aggregation=self.aggregation, best=self.best)
 
 
@@ -77,7 +79,7 @@ class Proved:
 
 
 def certify_images(
-    model: Classifier,
+    models: Sequence[Classifier],
     images: Images,
     claims: Sequence[Claim],
     out: Path,
@@ -92,11 +94,11 @@ def certify_images(
     """Certify each image; the table goes to `out/certificates.csv`. Goes on where it was cut short.
 
     Args:
-        model: whose evidence it is.
+        models: whose evidence it is; several of the same classes vote together.
         images: the collection.
         claims: of each image.
         out: a folder.
-        labelled: the same images with their classes, which the model must know; of a multi-label model, with a yes or no to each.
+        labelled: the same images with their classes, which the models must know; of multi-label models, with a yes or no to each.
         proved_again: have each certificate checked by `checker.check`.
         batch_size: images at a time.
         workers: processes that read images.
@@ -107,35 +109,38 @@ def certify_images(
         for each claim what holds, and why images could not be used, by name.
 
     Raises:
-        ValueError: a claim is not one, or a patch larger than an image.
+        ValueError: a claim is not one, a patch larger than an image, or models do not fit together.
         UnknownClass, AmbiguousClass: the model does not know a class of the images.
         BadImage: no image can be used.
         Rejected: a certificate could not be proved again.
         OtherRun: the folder holds work with other settings.
     """
-    columns = None if labelled is None else labelled.classes.among(model.classes)
+    first, *further = models
+    columns = None if labelled is None else labelled.classes.among(first.classes)
     settings = {
         "images": images.fingerprint,
-        "model": model.weights_digest,
-        "windows": asdict(model.geometry),  # the same weights may be shown other windows
-        "preprocessing": model.transform.to_dict(),
-        "runtime": f"{model.runtime} {model.precision}",
+        "models": [_described(model) for model in models],
         "claims": [str(claim) for claim in claims],
     }
     with claim(out / UNFINISHED, {**settings, "checked": proved_again}, overwrite=overwrite) as store:
         rows = store.rows("certificates")
         todo = [row for row in range(len(images.names)) if str(row) not in rows.done]
-        for batch in sweep(model, images, todo, batch_size=batch_size, workers=workers, progress=progress, stage="certifying"):
-            seen = [_seen(model, images, row, x) for row, x in zip(batch.rows, batch.x, strict=True)]
-            found = []
-            for row, evidence in zip(batch.rows, explain_batch(model, seen), strict=True):
+        for batch in sweep(first, images, todo, batch_size=batch_size, workers=workers, progress=progress, stage="certifying"):
+            seen = [_seen(first, images, row, x) for row, x in zip(batch.rows, batch.x, strict=True)]
+            found, bad_rows = [], list(batch.bad)
+            for row, evidence in zip(batch.rows, explain_batch(first, seen), strict=True):
+                try:
+                    maps = [evidence, *(explain_batch(model, [_seen(model, images, row)])[0] for model in further)]
+                except ValueError as error:  # the image is too small for a further model
+                    bad_rows.append((row, str(error)))
+                    continue
                 truth = None if labelled is None or columns is None else _shown(labelled, columns, row)
-                certificates = [each.holds(evidence) for each in claims]
+                certificates = [each.holds(maps) for each in claims]
                 if proved_again:
                     for certificate in certificates:
                         check(certificate)
-                found.append((str(row), _row(images.names[row], truth, model.classes, claims, certificates)))
-            rows.append([*found, *((str(row), {"image": images.names[row], "error": reason}) for row, reason in batch.bad)])
+                found.append((str(row), _row(images.names[row], truth, first.classes, claims, certificates)))
+            rows.append([*found, *((str(row), {"image": images.names[row], "error": reason}) for row, reason in bad_rows)])
         every = [row for _, row in sorted(rows, key=lambda pair: int(pair[0]))]
         good = [row for row in every if not row.get("error")]
         bad = {row["image"]: row["error"] for row in every if row.get("error")}
@@ -146,8 +151,21 @@ def certify_images(
     return [_proved(number, each, good, labelled is not None) for number, each in enumerate(claims)], bad
 
 
-def _seen(model: Classifier, images: Images, row: int, x: Any) -> Seen:
+def _described(model: Classifier) -> Mapping[str, Any]:
+    """What a run with another model is told by."""
+    return {
+        "weights": model.weights_digest,
+        "windows": asdict(model.geometry),  # the same weights may be shown other windows
+        "preprocessing": model.transform.to_dict(),
+        "runtime": f"{model.runtime} {model.precision}",
+    }
+
+
+def _seen(model: Classifier, images: Images, row: int, x: Tensor | None = None) -> Seen:
+    """An image as a model sees it; `x` where it was prepared already."""
     photo = images.photo(row)
+    if x is None:
+        x = like_weights(model.transform.of_picture(photo.image), model)
     return Seen(x, photo.image, model.transform.placement(photo.image.size, photo.orientation), images.names[row])
 
 

@@ -12,7 +12,7 @@ import typer
 
 from .classifiers import network
 from .completion import among
-from .options import AsJson, Calibration, Model, Overwrite, Precision, Runtime, Split, Trust, Workers
+from .options import AsJson, Calibration, Overwrite, Precision, Runtime, Split, Trust, Voters, Workers
 from .output import print_problems, print_table
 from .progress import progress_bar
 
@@ -66,7 +66,7 @@ def certify(
             show_default="anywhere",
         ),
     ] = "",
-    model: Model = "",
+    model: Voters = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the table goes.")] = Path("certificates"),
     check: Annotated[
         bool, typer.Option("--check", help="Have each certificate proved again by the independent checker.")
@@ -103,7 +103,10 @@ def certify(
     an_image = Path(data).is_file() and Path(data).suffix != ARRAY_ENDING
     labelled = open_labelled(data, split) if not an_image and has_split(data, split) else None
     images = open_images(data) if labelled is None else labelled.images
-    ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
+    voters = [network(name, runtime, precision, calibration, prepared=True, trust=trust) for name in model or [""]]
+    ready = voters[0]
+    if len(voters) > 1 and "margin" in method:
+        raise ValueError("margin proves what one model says: --method voting proves several together")
     if ready.card is not None and ready.card.multilabel:
         labelled = None if labelled is None else labelled.questions()
         questions: list[int | None] = [ready.classes.find(name) for name in targets or ()] or list(range(len(ready.classes)))
@@ -119,7 +122,7 @@ def certify(
     ]
     with progress_bar() as progress:
         proved, bad = certify_images(
-            ready,
+            voters,
             images,
             claims,
             out,
@@ -130,7 +133,7 @@ def certify(
             progress=progress,
         )
     print_problems(bad.values())
-    picture = _draw(ready, data, claims[0], out) if an_image and len(images.names) == 1 and not bad else None
+    picture = _draw(voters, data, claims[0], out) if an_image and len(images.names) == 1 and not bad else None
     if as_json:
         results = [{**asdict(each), "claim": str(each.claim)} for each in proved]
         typer.echo(json.dumps({"results": results, "table": str(out / TABLE), "picture": picture and str(picture)}))
@@ -141,14 +144,14 @@ def certify(
         sys.exit(2)
 
 
-def _draw(model: Classifier, image: str, claim: Claim, out: Path) -> Path:
+def _draw(voters: Sequence[Classifier], image: str, claim: Claim, out: Path) -> Path:
     """The picture of one image, and where it went."""
     from ..certificates.weakest import weakest
     from ..evidence import explain
 
-    evidence = explain(model, image)
+    maps = [explain(model, image) for model in voters]
     path = out / f"{Path(image).stem}.weakest.png"
-    weakest(claim.holds(evidence), evidence).save(path)
+    weakest(claim.holds(maps), maps[0]).save(path)
     return path
 
 

@@ -37,6 +37,16 @@ Model = Annotated[
     str,
     typer.Option("--model", metavar="MODEL", help=f"{_MODEL}.", show_default="the bundled one", autocompletion=models),
 ]
+Voters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help=f"{_MODEL}. Repeat it: models of the same classes vote together.",
+        show_default="the bundled one",
+        autocompletion=models,
+    ),
+]
 Models = Annotated[
     list[str] | None,
     typer.Option(
