@@ -11,7 +11,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from math import floor
-from os import PathLike
+from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -23,6 +24,7 @@ from .card import Card, digest
 from .data.names import ClassNames, check_classes
 from .data.transforms import Preprocessing
 from .geometry import Geometry
+from .hub import PREFIX, push, save_folder
 from .weights import save
 
 
@@ -154,6 +156,48 @@ class BagOfFeatures(nn.Module):
             OSError: the file cannot be written; an older one stays as it was.
         """
         save(self, path)
+
+    def save_pretrained(self, folder: str | PathLike[str]) -> Path:
+        """Write a folder as the Hugging Face hub has it, which `bagnet.load(folder)` and `from_pretrained` read.
+
+        Raises:
+            ValueError: the network has no card.
+            OSError: a file cannot be written; an older one stays as it was.
+        """
+        return save_folder(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, name: str | PathLike[str], **changes: Any) -> Self:
+        """`bagnet.load` of a folder that `save_pretrained` wrote, or of the hub's repository "user/repo" or "user/repo@revision".
+
+        Args:
+            name: of the folder or the repository.
+            changes: `num_classes`, `classes`, `in_channels`, as `bagnet.load` has them.
+
+        Raises:
+            NotOnTheHub: there is no such repository, or the hub cannot be reached.
+            ValueError: it holds a network of another kind; or as `bagnet.load`.
+        """
+        from .zoo.load import load_network
+
+        words = fspath(name)
+        model = load_network(words if Path(words).exists() else f"{PREFIX}{words.removeprefix(PREFIX)}", **changes)
+        if not isinstance(model, cls):
+            raise ValueError(f"{words}: holds {model.name}, which is no {cls.__name__}: bagnet.load reads both kinds")
+        return model
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Write the same files to a repository of the hub, "user/repo", which is made where there is none; returns its address.
+
+        Raises:
+            NotOnTheHub: the hub refuses, or cannot be reached.
+            ValueError: the network has no card, or the name is no repository's.
+        """
+        return push(self, repository, private, token)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:  # noqa: ARG002
+        """Which parameters lie how deep, for timm's layer-wise learning rates: all of another network alike, before the head."""
+        return {"stem": r"^(?!fc\.)"}
 
     def check(self, x: Tensor) -> None:
         """See that x is a batch this network takes.

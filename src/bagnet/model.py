@@ -8,7 +8,8 @@ State-dict names and numbers are those of the published code, so published check
 from __future__ import annotations
 
 from copy import deepcopy
-from math import sqrt
+from math import prod, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -131,6 +132,19 @@ class BagNet(BagOfFeatures):
     def stages(self) -> tuple[nn.Sequential, ...]:
         """The four stages, in order."""
         return tuple(self.get_submodule(f"layer{stage}") for stage in range(1, 5))  # type: ignore[misc]
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """What timm's `features_only` asks of the stages: channels, pixels from one place to the next, name."""
+        width, strides = self.architecture.width, self.architecture.strides
+        return [
+            {"num_chs": width * 2**stage * EXPANSION, "reduction": prod(strides[: stage + 1]), "module": f"layer{stage + 1}"}
+            for stage in range(4)
+        ]
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Which parameters lie how deep, for timm's layer-wise learning rates: stem, then block by block or stage by stage."""
+        return {"stem": r"^(?:conv1|conv2|bn1)\.", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
     def features(self, x: Tensor) -> Tensor:
         """The bag of features: what each window is turned into before the linear head.

@@ -94,7 +94,7 @@ def test_unknown_model(name: str, hint: str) -> None:
 
 
 def test_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match="is a folder; name a file of weights in it"):
+    with pytest.raises(IsADirectoryError, match=r"is a folder without model\.safetensors; name a file"):
         load(tmp_path)
 
 

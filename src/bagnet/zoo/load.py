@@ -19,6 +19,7 @@ from ..data.names import ClassNames
 from ..engine.export import FORMATS
 from ..engine.exported import ENDING as EXPORTED
 from ..engine.exported import Exported, open_exported
+from ..hub import PREFIX, check_card, fetched, in_folder
 from ..model import BagNet
 from ..progress import Listener, unheard
 from ..weights import BadCheckpoint, State
@@ -80,8 +81,9 @@ def load(
     """A model with known weights, in eval mode: a BagNet or a windowed network; or an ONNX file that `bagnet.export` wrote.
 
     Args:
-        name: a card's name ("bagnet33.orig_in1k"), fetched on first use, "default", or the path of a file: safetensors with a
-            card, a torch checkpoint of either published code, or .onnx, which answers the same calls by ONNX Runtime.
+        name: a card's name ("bagnet33.orig_in1k"), fetched on first use, "default", "hf-hub:user/repo" of the Hugging Face hub,
+            or the path of a file: safetensors with a card (or a folder that `save_pretrained` wrote), a torch checkpoint of
+            either published code, or .onnx, which answers the same calls by ONNX Runtime.
         num_classes: where it differs from the weights', the head is new and random.
         classes: names of the classes; likewise, where their number differs.
         in_channels: where it differs, the first convolution is summed (one channel) or repeated and scaled, as timm does.
@@ -91,7 +93,7 @@ def load(
 
     Raises:
         UnknownModel: no card and no file goes by that name.
-        DownloadFailed: the file cannot be fetched.
+        DownloadFailed, NotOnTheHub: the file cannot be fetched.
         WrongFile: the file is not the published one.
         BadCheckpoint: the file holds other weights, no weights, or code; or is an ONNX file of somebody else.
         ImportError: onnx or onnxruntime is missing; the message has the pip command.
@@ -178,8 +180,12 @@ def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Lis
     if name in published():
         _check_strides(name, card_of(name), strides)
         return _published(fetch(published()[name].source, progress), published()[name])  # type: ignore[arg-type]
+    if name.startswith(PREFIX):
+        state, card = read(fetched(name))
+        check_card(card, name)
+        return state, card  # type: ignore[return-value]  # there is one
     if path.is_dir():
-        raise IsADirectoryError(f"{name}: is a folder; name a file of weights in it")
+        path = in_folder(path)
     if not path.is_file():
         raise unknown(name)
     if path.suffix in FORMATS:

@@ -1,0 +1,1 @@
+"""Outward only: what other people's tools ask of a model."""
