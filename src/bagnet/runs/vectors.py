@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -158,7 +159,7 @@ def mean_features(
 
 def embed(
     model: Classifier,
-    images: ImageSource,
+    images: ImageSource | Images,
     *,
     workers: int | None = None,
     progress: Listener | None = None,
@@ -169,7 +170,7 @@ def embed(
 
     Args:
         model: any classifier with evidence, on any runtime.
-        images: as for `open_images`: a folder, a table, a list of paths.
+        images: as for `open_images`: a folder, a table, a list of paths; or what that returns.
         workers: processes that read images; few images are read by the one that computes.
         progress: told after every batch.
 
@@ -181,7 +182,8 @@ def embed(
         NotANumber: a feature is not finite.
     """
     with TemporaryDirectory() as folder:
-        found = mean_features(model, open_images(images), Path(folder), workers=workers, progress=progress)
+        opened = open_images(images) if isinstance(images, str | PathLike | Sequence) else images
+        found = mean_features(model, opened, Path(folder), workers=workers, progress=progress)
     for reason in found.bad.values():
         _log.warning("%s", reason)
     values: NDArray[np.float32] = found.values
