@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .engine.export import export
     from .engine.prepare import prepare
     from .evaluation.evaluate import evaluate
+    from .evaluation.faithfulness import faithfulness
     from .evidence import Evidence, explain
     from .evidence.dense import dense
     from .evidence.edits import change, occlude
@@ -53,6 +54,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "faithfulness",
     "finetune",
     "from_linear",
     "load",
@@ -93,6 +95,7 @@ _ROOMS = {
     "evaluate": "evaluation.evaluate",
     "explain": "evidence",
     "export": "engine.export",
+    "faithfulness": "evaluation.faithfulness",
     "finetune": "training.run",
     "from_linear": "zoo.linear",
     "load": "zoo.load",

@@ -48,6 +48,7 @@ def test_these_commands_are_asked() -> None:
         "evaluate",
         "export",
         "bench",
+        "benchmark",
         "audit",
         "certify",
         "slide",
@@ -86,7 +87,7 @@ def test_a_model_is_an_option_of_each_command_that_runs_one(name: str) -> None:
         assert not {"--models", "--data", "--weights"} & set(option.opts)
     if "--model" in options_of(name):
         assert options_of(name)["--model"].metavar == "MODEL"
-        assert options_of(name)["--model"].multiple == (name in ("evaluate", "paper"))
+        assert options_of(name)["--model"].multiple == (name in ("evaluate", "paper", "certify", "benchmark"))
 
 
 @every_command
@@ -116,8 +117,8 @@ def test_an_option_is_the_same_everywhere() -> None:
     for name in COMMANDS:
         for flag, option in options_of(name).items():
             text = option.help
-            if flag == "--out" or (name, flag) == ("bench", "--model"):
-                continue  # what is written differs; bench times a shape, whatever its weights
+            if flag == "--out" or (name, flag) in (("bench", "--model"), ("benchmark", "--method")):
+                continue  # what is written differs; bench times a shape, whatever its weights; methods are of attribution
             if option.multiple:
                 text = text.removesuffix(" Repeat it for several.")
             if flag == "--model":

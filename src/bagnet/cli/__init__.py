@@ -15,6 +15,7 @@ import typer
 
 from .audit import audit
 from .bench import bench
+from .benchmark import benchmark
 from .certify import certify
 from .doctor import doctor
 from .evaluate import evaluate
@@ -46,6 +47,7 @@ app.command()(audit)
 app.command()(slide)
 app.command()(merge)
 app.command()(certify)
+app.command()(benchmark)
 app.command()(paper)
 app.command()(serve)
 app.command()(doctor)

@@ -42,7 +42,7 @@ Voters = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help=f"{_MODEL}. Repeat it: models of the same classes vote together.",
+        help=f"{_MODEL}; models of the same classes vote together. Repeat it for several.",
         show_default="the bundled one",
         autocompletion=models,
     ),
