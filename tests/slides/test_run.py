@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,12 @@ def test_a_killed_run_goes_on_to_the_same_numbers(image: Path, tmp_path: Path, m
     undisturbed = slide(model, image, [0, 1], tmp_path / "undisturbed", tile_pixels=SMALL)
     compute, calls = module._Work._compute, list[int]()
 
-    def dies(self: Any, *arguments: Any) -> None:
+    def dies(self: Any, *arguments: Any) -> Any:
         if len(calls) == 3:
             calls.clear()
             raise KeyboardInterrupt
         calls.append(1)
-        compute(self, *arguments)
+        return compute(self, *arguments)
 
     monkeypatch.setattr(module._Work, "_compute", dies)
     for _ in range(2):
@@ -114,7 +115,7 @@ def test_what_cannot_be_read_is_missing_and_the_rest_is_done(
     result = slide(model, image, [0], tmp_path / "out", tile_pixels=SMALL)
     missing = np.isnan(result.evidence[0])
     assert 0 < missing.sum() < missing.size
-    assert {reason for _, reason in result.bad} == {"image.npy: a tile is corrupt"}
+    assert all(re.fullmatch(r"image.npy: a tile is corrupt: \d+ of its \d+ windows are missing", why) for _, why in result.bad)
     evidence = whole(model)[1]
     assert np.abs(result.evidence[0] - evidence[0])[~missing].max() < 1e-4
     assert result.logits == pytest.approx(evidence[:, ~missing].mean(1), abs=1e-4)
@@ -122,6 +123,52 @@ def test_what_cannot_be_read_is_missing_and_the_rest_is_done(
     with pytest.raises(BadImage, match="nothing can be read"):
         slide(model, image, [0], tmp_path / "none", tile_pixels=SMALL)
     assert not (tmp_path / "none").exists()
+
+
+def as_pyramid(path: Path, pixels: np.ndarray[Any, Any], levels: int = 3, **options: Any) -> Path:
+    """A TIFF in levels of half the size each, in tiles of 64 pixels, the largest ones of half a micrometre."""
+    tifffile = pytest.importorskip("tifffile")
+    pytest.importorskip("imagecodecs")
+    about = {"tile": (64, 64), "photometric": "rgb", "resolutionunit": "CENTIMETER", **options}
+    with tifffile.TiffWriter(path) as file:
+        for level in range(levels):
+            per_centimetre = 20_000 / 2**level
+            part = pixels[:: 2**level, :: 2**level]
+            file.write(part, subfiletype=int(level > 0), resolution=(per_centimetre, per_centimetre), **about)
+    return path
+
+
+def test_a_level_of_a_pyramid_is_seen_as_the_image_it_is(tmp_path: Path) -> None:
+    image, model = as_pyramid(tmp_path / "scan.tif", PIXELS), small_bagnet()
+    by_number = slide(model, image, [0], tmp_path / "level", level=1, tile_pixels=SMALL)
+    assert (by_number.level, by_number.downsample, by_number.size) == (1, 233 / 117, (75, 117))
+    assert by_number.microns_per_pixel == pytest.approx(0.5 * 233 / 117)
+    assert np.abs(by_number.evidence[0] - whole(model, PIXELS[::2, ::2])[1][0]).max() < 1e-4
+    by_size = slide(model, image, [0], tmp_path / "microns", microns=1.9, tile_pixels=SMALL)
+    assert by_size.level == 2
+    with pytest.raises(ValueError, match=r"scan\.tif: there is no level 3: there are 0 to 2"):
+        slide(model, image, [0], tmp_path / "none", level=3)
+
+
+def test_of_a_corrupt_tile_only_what_sees_it_is_missing(tmp_path: Path) -> None:
+    image = as_pyramid(tmp_path / "scan.tif", PIXELS, levels=1, compression="zlib")
+    with pytest.importorskip("tifffile").TiffFile(image) as file:
+        offset = file.pages[0].dataoffsets[5]  # of four tiles a row: the pixels (64, 64) to (128, 128)
+    content = bytearray(image.read_bytes())
+    content[offset : offset + 40] = bytes(40)
+    image.write_bytes(content)
+    model = small_bagnet()
+    result = slide(model, image, [0], tmp_path / "out")
+    ((_, reason),) = result.bad
+    touched = np.zeros(result.evidence.shape[1:], bool)
+    touched[model.geometry.cells_touching(Box(64, 64, 128, 128), 150, 233).slices] = True
+    missing = np.isnan(result.evidence[0])
+    assert missing[touched].all()
+    assert not missing[:, 17:].any(), "cells of another piece"
+    assert f"{missing.sum()} of its {missing.size} windows are missing" in reason
+    evidence = whole(model)[1]
+    assert np.abs(result.evidence[0] - evidence[0])[~missing].max() < 1e-4
+    assert result.logits == pytest.approx(evidence[:, ~missing].mean(1), abs=1e-4)
 
 
 def _unreadable(*_: Any) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..geometry import Box, Geometry, Tile, cells_within, tiles_of
+from ..geometry import Box, Geometry, Tile, cells_within, squares, tile_of, tiles_of
 
 TILE_PIXELS = 1 << 20  # of a tile, about: the halo is a few per cent of it
+PIECE = 128  # pixels: about the side of the pieces of a tile that cannot be read whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,13 @@ class Plan:
                 left, above = 0, bottom
             yield Part(number, tile, Box(max(cells.left, left), max(cells.top, above), cells.right, cells.bottom))
             left, bottom = cells.right, cells.bottom
+
+    def pieces(self, part: Part) -> Iterator[Part]:
+        """The fresh cells of a tile again, in tiles of little more than `PIECE` pixels a side."""
+        geometry, fresh = self.geometry, part.fresh
+        for box in squares(max(1, PIECE // geometry.stride), fresh.height, fresh.width):
+            cells = box.shift(fresh.left, fresh.top)
+            yield Part(part.number, tile_of(geometry, cells, self.height, self.width), cells)
 
     @property
     def halo(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from os import PathLike, fspath
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,8 @@ from ..geometry import Box
 from ..missing import needs
 
 Pixels = NDArray[np.uint8]
+_GDAL_NODATA = 42113  # tag of a GeoTIFF: the value of pixels that show nothing
+_MICRONS = {"nm": 1e-3, "µm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}  # units of OME
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +122,30 @@ class TiffReader:
             arrays = [zarr.open(series.aszarr(level=level), mode="r") for level in range(len(series.levels))]
         except (tifffile.TiffFileError, IndexError, ValueError, OSError) as error:
             raise BadImage(f"{printable(str(path))}: cannot be read as TIFF ({_line(error)})") from None
+        page = series.keyframe
         self._path, self._axes = path, series.axes
         if self._axes not in ("YX", "YXS", "SYX"):
             raise BadImage(f"{printable(str(path))}: has the axes {self._axes}, not a plane of pixels (YX, YXS or SYX)")
-        self._arrays = [_checked(array, path, self._axes) for array in arrays]
+        _check_compression(page, path)
+        self._alpha = bool(page.extrasamples) and int(page.extrasamples[0]) in (1, 2)
+        self._nodata = int(page.nodata) if page.tags.get(_GDAL_NODATA) is not None else None
+        self._arrays = [_checked(array, path, self._axes, self._alpha) for array in arrays]
         self.levels = _levels([_plane(array.shape, self._axes) for array in arrays])
-        self.microns_per_pixel = _microns(self._file.pages[0])
+        self.microns_per_pixel = _ome_microns(self._file.ome_metadata) or _microns(page)
 
     def read(self, level: int, box: Box) -> Pixels:
         where = (slice(None), *box.slices) if self._axes == "SYX" else box.slices
         try:
             part = np.asarray(self._arrays[level][where])
         except Exception as error:  # whatever a decoder has against a tile
-            name = printable(str(self._path))
-            hint = "; pip install 'bagnet[slides]' brings its decoders" if "imagecodecs" in str(error) else ""
-            raise BadImage(f"{name}: {_words(box)} cannot be read ({_line(error)}){hint}") from None
-        return _colours(np.moveaxis(part, 0, 2) if self._axes == "SYX" else part)
+            raise BadImage(f"{printable(str(self._path))}: {_words(box)} cannot be read ({_line(error)})") from None
+        pixels = np.moveaxis(part, 0, 2) if self._axes == "SYX" else part
+        if self._alpha:
+            return _over_white(pixels)
+        if self._nodata is not None:
+            pixels = pixels.reshape(*pixels.shape[:2], -1)
+            pixels = np.where((pixels == self._nodata).all(2, keepdims=True), np.uint8(255), pixels)
+        return _colours(pixels)
 
     def close(self) -> None:
         self._file.close()
@@ -164,8 +175,7 @@ class OpenSlideReader:
             region = np.asarray(self._slide.read_region(origin, level, (box.width, box.height)))
         except self._error as error:
             raise BadImage(f"{printable(str(self._path))}: {_words(box)} cannot be read ({_line(error)})") from None
-        share = region[..., 3:] / 255.0  # what was not scanned is transparent, and white here
-        return np.rint(region[..., :3] * share + 255 * (1 - share)).astype(np.uint8)
+        return _over_white(region)
 
     def close(self) -> None:
         self._slide.close()
@@ -201,7 +211,7 @@ READERS: Mapping[str, Kind] = MappingProxyType(
 
 
 def open_reader(path: str | PathLike[str]) -> Reader:
-    """The reader of a file, by its ending.
+    """The reader of a file, by its ending. What is transparent, or has a GeoTIFF's value of no data, is white.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -218,6 +228,8 @@ def open_reader(path: str | PathLike[str]) -> Reader:
         raise ValueError(f"{printable(str(file))}: is none of the kinds that are read a region at a time ({endings})")
     try:
         return kind.open(file)
+    except BadImage:
+        raise
     except (ValueError, EOFError) as error:
         raise BadImage(f"{printable(str(file))}: cannot be read as {kind.name} ({_line(error)})") from None
 
@@ -248,10 +260,10 @@ def _plane(shape: tuple[int, ...], axes: str) -> tuple[int, int]:
     return shape[axes.index("Y")], shape[axes.index("X")]
 
 
-def _checked(array: Any, path: Path, axes: str = "") -> Any:
-    """Raises BadImage where an array holds anything but one plane of 8 bits, grey or of three colours."""
+def _checked(array: Any, path: Path, axes: str = "", alpha: bool = False) -> Any:
+    """Raises BadImage where an array holds anything but one plane of 8 bits, grey or of three colours; with alpha beside them."""
     axes = axes or "YXS"[: array.ndim]
-    colours = array.shape[axes.index("S")] if "S" in axes else 1
+    colours = (array.shape[axes.index("S")] if "S" in axes else 1) - alpha
     if array.ndim not in (2, 3) or colours not in (1, 3) or array.dtype != np.uint8:
         raise BadImage(
             f"{printable(str(path))}: holds {' x '.join(map(str, array.shape))} values of {array.dtype}, not (height, width) "
@@ -264,6 +276,35 @@ def _colours(pixels: NDArray[Any]) -> Pixels:
     """(h, w), (h, w, 1) or (h, w, 3) -> (h, w, 3)."""
     planes = pixels[..., None] if pixels.ndim == 2 else pixels
     return np.array(np.broadcast_to(planes, (*planes.shape[:2], 3)))  # a copy, as what is mapped must not be written to
+
+
+def _over_white(pixels: NDArray[Any]) -> Pixels:
+    """(h, w, 2 or 4) with alpha -> (h, w, 3): what was not scanned is transparent, and white here."""
+    share = pixels[..., -1:] / 255.0
+    return _colours(np.rint(pixels[..., :-1] * share + 255 * (1 - share)).astype(np.uint8))
+
+
+def _check_compression(page: Any, path: Path) -> None:
+    """BadImage: the tiles of a page are compressed as nothing here reads."""
+    tifffile = needs("tifffile", "slides")
+    try:
+        tifffile.TIFF.DECOMPRESSORS[page.compression]
+    except KeyError:
+        name = getattr(page.compression, "name", f"number {page.compression}")
+        remedy = "convert it first (gdal_translate, vips)"
+        if find_spec("imagecodecs") is None:
+            remedy = "the package imagecodecs may: pip install 'bagnet[slides]'"
+        raise BadImage(
+            f"{printable(str(path))}: its tiles are compressed as {name}, which nothing here reads; {remedy}"
+        ) from None
+
+
+def _ome_microns(description: str | None) -> float | None:
+    """What the OME-XML of a TIFF says of the size of its pixels."""
+    image = needs("tifffile", "slides").xml2dict(description)["OME"].get("Image") if description else None
+    pixels = (image[0] if isinstance(image, list) else image or {}).get("Pixels", {})
+    unit = _MICRONS.get(pixels.get("PhysicalSizeXUnit", "µm"))
+    return float(pixels["PhysicalSizeX"]) * unit if unit and "PhysicalSizeX" in pixels else None
 
 
 def _microns(page: Any) -> float | None:

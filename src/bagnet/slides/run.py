@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.decode import BadImage
+from ..data.decode import BadImage, printable
 from ..data.names import ClassNames
 from ..engine.classifier import Classifier, model_name
 from ..engine.inference import exact, like_weights
@@ -129,7 +129,10 @@ def slide(
         raise ValueError(f"there is no part {shard[0]} of {shard[1]}: the first of four is 1/4, the last 4/4")
     reader = open_reader(image)
     try:
-        number = level_of(reader, level, microns)
+        try:
+            number = level_of(reader, level, microns)
+        except ValueError as error:
+            raise ValueError(f"{printable(fspath(image))}: {error}") from None
         seen = reader.levels[number]
         plan = Plan(model.geometry, seen.height, seen.width, tile_pixels)
         settings = _settings(model, Path(fspath(image)), plan, wanted, number, skip_white)
@@ -227,16 +230,7 @@ class _Work:
         start, done = time.perf_counter(), len(parts) - len(todo)
         with exact(self.model), torch.inference_mode():
             for part, pixels in self._read(todo, readers):
-                row: dict[str, Any] = {"cells": 0}
-                if isinstance(pixels, BadImage):
-                    row["error"] = str(pixels)
-                    _log.warning("%s", pixels)
-                elif self.skip_white and bool((pixels >= WHITE).all()):
-                    row["skipped"] = True
-                else:
-                    self._compute(part, pixels)
-                    row["cells"] = part.fresh.area
-                rows.append([(str(part.number), row)])
+                rows.append([(str(part.number), self._row(part, pixels))])
                 done += 1
                 progress(Progress("computing the evidence", done, len(parts), "tiles"))
             if todo:
@@ -267,12 +261,38 @@ class _Work:
                 for _, future in waiting:
                     future.cancel()
 
-    def _compute(self, part: Part, pixels: Pixels) -> None:
+    def _row(self, part: Part, pixels: Pixels | BadImage) -> dict[str, Any]:
+        """What is kept of a tile beside its evidence: how many cells it has, and why it lacks some."""
+        if isinstance(pixels, BadImage):
+            cells = self._rescue(part)
+            reason = f"{pixels}: {part.fresh.area - cells:,} of its {part.fresh.area:,} windows are missing"
+            _log.warning("%s", reason)
+            return {"cells": cells, "error": reason}
+        if self.skip_white and bool((pixels >= WHITE).all()):
+            return {"cells": 0, "skipped": True}
+        self._write(SUMS, part.number, self._compute(part, pixels))
+        return {"cells": part.fresh.area}
+
+    def _rescue(self, part: Part) -> int:
+        """Compute what can be read of a tile that cannot be read whole, in small pieces; their cells."""
+        sums, cells = torch.zeros(self.model.num_features, dtype=torch.float64), 0
+        for piece in self.plan.pieces(part):
+            try:
+                sums += self._compute(piece, self.reader.read(self.level, piece.tile.crop)).cpu()
+                cells += piece.fresh.area
+            except BadImage:
+                continue
+        self._write(SUMS, part.number, sums)
+        return cells
+
+    def _compute(self, part: Part, pixels: Pixels) -> Tensor:
+        """Write the evidence of the fresh cells of a tile; (C,) the sum of their features."""
         x = self.model.transform.normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None])
         features = self.model.features(like_weights(x.contiguous(), self.model))[(..., *part.inside.slices)]
         evidence = self.model.head(features, self.wanted)[0]
         self._write(EVIDENCE, (slice(None), *part.fresh.slices), evidence.float())
-        self._write(SUMS, part.number, features[0].sum((1, 2), dtype=torch.float64))
+        total: Tensor = features[0].sum((1, 2), dtype=torch.float64)
+        return total
 
     def _write(self, name: str, where: Any, values: Tensor) -> None:
         """Into an array that is mapped for so long alone: what stays mapped counts as memory."""
