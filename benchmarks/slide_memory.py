@@ -3,8 +3,8 @@
 python benchmarks/slide_memory.py 10000 40000                               # sides of square images, in pixels
 python benchmarks/slide_memory.py 10000 --model bagnet9s4.tiny_in200 --runtime openvino
 
-Each image is a pyramidal BigTIFF of JPEG tiles with noise in them, written a tile at a time, and seen by a process of its own. Without
---model the network is a narrow BagNet with random weights, so that 1.6 gigapixels take minutes.
+Each image is a pyramidal BigTIFF of JPEG tiles with noise in them, written a tile at a time, and seen by a process of its own.
+Without --model the network is a narrow BagNet with random weights, so that 1.6 gigapixels take minutes.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def _common(
 
 _WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]  # of typer's errors of this kind it exports that one alone
 _INTERRUPTED = 130
-_TALKATIVE = ("matplotlib", "torch.utils.cpp_extension")
+_TALKATIVE = ("matplotlib", "tifffile", "torch.utils.cpp_extension")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 

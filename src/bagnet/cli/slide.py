@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -17,6 +18,18 @@ from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..slides.run import Slide
+
+
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--also",
+        metavar="NAME",
+        help="Write the maps for other programs, too: geojson | ome-tiff | cog. Repeat it for several.",
+        autocompletion=among("geojson", "ome-tiff", "cog"),
+        show_default=False,
+    ),
+]
 
 
 def slide(
@@ -48,15 +61,7 @@ def slide(
             metavar="I/N", help="Compute the I-th of N parts, for machines that share the work: bagnet merge joins them."
         ),
     ] = "1/1",
-    also: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Write the maps for other programs, too: geojson | ome-tiff. Repeat it for several.",
-            autocompletion=among("geojson", "ome-tiff"),
-            show_default=False,
-        ),
-    ] = None,
+    also: Also = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
@@ -68,7 +73,7 @@ def slide(
 
     Example: `bagnet slide scan.svs --class tumor --model mine.safetensors --runtime openvino --out scan/`
     """
-    from ..slides.outputs import OUTPUTS
+    from ..slides.outputs import check_outputs, stem_of, write_outputs
     from ..slides.overview import overview
     from ..slides.readers import open_reader
     from ..slides.run import slide as run
@@ -76,9 +81,8 @@ def slide(
     if not target:
         raise ValueError("say which classes: --class NAME, once for each; bagnet models info MODEL --classes lists them")
     part = _part(shard)
-    for kind in also or ():
-        if kind not in OUTPUTS:
-            raise ValueError(f"there is no output {kind!r}: there are {', '.join(OUTPUTS)}")
+    with closing(open_reader(data)) as reader:
+        check_outputs(also or (), reader)
     ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
     with progress_bar() as progress:
         result = run(
@@ -97,15 +101,11 @@ def slide(
         typer.echo(f"part {shard} -> {out}: bagnet merge joins all parts")
         print_problems(reason for _, reason in result.bad)
         return
-    pictures = []
-    reader = open_reader(data)
-    for name in result.classes:
-        stem = str(name).replace("/", "-")
-        pictures.append(str(out / f"{stem}.png"))
-        overview(result, reader, str(name)).save(pictures[-1])
-        for ending, write in (OUTPUTS[kind] for kind in also or ()):
-            write(result, str(name), out / f"{stem}{ending}")
-    reader.close()
+    pictures = [str(out / f"{stem_of(str(name))}.png") for name in result.classes]
+    with closing(open_reader(data)) as reader:
+        for name, picture in zip(result.classes, pictures, strict=True):
+            overview(result, reader, str(name)).save(picture)
+    write_outputs(result, also or ())
     _show(result, pictures, as_json)
     print_problems(reason for _, reason in result.bad)
     if result.bad:
@@ -115,6 +115,7 @@ def slide(
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDERS", help="Of all parts.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the whole goes.")] = Path("slide"),
+    also: Also = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -122,9 +123,11 @@ def merge(
 
     Example: `bagnet merge part1/ part2/ --out scan/`
     """
+    from ..slides.outputs import write_outputs
     from ..slides.run import merge_slides
 
     result = merge_slides(folders, out, overwrite=overwrite)
+    write_outputs(result, also or ())
     _show(result, [""] * len(result.classes), as_json)
     print_problems(reason for _, reason in result.bad)
     if result.bad:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from os import PathLike, fspath
 from pathlib import Path
+from threading import get_ident
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -17,9 +18,10 @@ from ..data.decode import BadImage, decode, printable
 from ..files import missing_hint
 from ..geometry import Box
 from ..missing import needs
+from .georeference import Georeference, georeference_of, in_words
 
 Pixels = NDArray[np.uint8]
-_GDAL_NODATA = 42113  # tag of a GeoTIFF: the value of pixels that show nothing
+_GDAL_NODATA, _GEO_KEYS = 42113, 34735  # tags of a GeoTIFF: the value of pixels that show nothing; its coordinate system
 _MICRONS = {"nm": 1e-3, "µm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}  # units of OME
 
 
@@ -49,6 +51,10 @@ class Reader(Protocol):
     def microns_per_pixel(self) -> float | None:
         """Of the largest level; None where the file does not say it."""
 
+    @property
+    def georeference(self) -> Georeference | None:
+        """Where the pixels of the largest level lie on the ground; None where the file does not say it."""
+
     def read(self, level: int, box: Box) -> Pixels:
         """(height, width, 3) pixels of a box inside a level; called by several threads. BadImage: they cannot be read."""
 
@@ -74,6 +80,8 @@ class Kind:
 class ArrayReader:
     """A `.npy` file of (H, W) or (H, W, 3) uint8; mapped for each region anew, as what stays mapped counts as memory."""
 
+    georeference: Georeference | None = None
+
     def __init__(self, path: Path) -> None:
         self._path = path
         array = _checked(self._mapped(), path)
@@ -93,6 +101,8 @@ class ArrayReader:
 
 class ZarrReader:
     """A zarr array of (H, W) or (H, W, 3) uint8, or a group of several, the largest first."""
+
+    georeference: Georeference | None = None
 
     def __init__(self, path: Path) -> None:
         zarr = needs("zarr", "slides")
@@ -120,7 +130,9 @@ class TiffReader:
             self._file = tifffile.TiffFile(path)
             series = self._file.series[0]
             arrays = [zarr.open(series.aszarr(level=level), mode="r") for level in range(len(series.levels))]
-        except (tifffile.TiffFileError, IndexError, ValueError, OSError) as error:
+        except IndexError:
+            raise BadImage(f"{printable(str(path))}: ends before its first page; save or copy it again") from None
+        except (tifffile.TiffFileError, ValueError, OSError) as error:
             raise BadImage(f"{printable(str(path))}: cannot be read as TIFF ({_line(error)})") from None
         page = series.keyframe
         self._path, self._axes = path, series.axes
@@ -132,6 +144,7 @@ class TiffReader:
         self._arrays = [_checked(array, path, self._axes, self._alpha) for array in arrays]
         self.levels = _levels([_plane(array.shape, self._axes) for array in arrays])
         self.microns_per_pixel = _ome_microns(self._file.ome_metadata) or _microns(page)
+        self.georeference = None if page.tags.get(_GEO_KEYS) is None else georeference_of(path)
 
     def read(self, level: int, box: Box) -> Pixels:
         where = (slice(None), *box.slices) if self._axes == "SYX" else box.slices
@@ -151,8 +164,59 @@ class TiffReader:
         self._file.close()
 
 
+class RasterReader:
+    """What GDAL reads of scenes and of mosaics of many files, by rasterio: its first three bands; a handle for each thread."""
+
+    microns_per_pixel: float | None = None
+
+    def __init__(self, path: Path) -> None:
+        self._rasterio, self._path = needs("rasterio", "slides"), path
+        self._handles: dict[tuple[int, int], Any] = {}
+        try:
+            with self._rasterio.open(path) as file:
+                self.georeference = in_words(file)
+                alpha = "alpha" in (band.name for band in file.colorinterp)
+                if file.count - alpha not in (1, 3) or set(file.dtypes) != {"uint8"}:
+                    held = f"{file.count} bands of {file.dtypes[0]}"
+                    raise BadImage(f"{printable(str(path))}: holds {held}, not one or three of uint8; convert it first")
+                self._bands = list(range(1, file.count - alpha + 1))
+                shapes = [file.shape]
+                count = len(file.overviews(1))
+            for level in range(count):
+                with self._rasterio.open(path, overview_level=level) as file:
+                    shapes.append(file.shape)
+        except self._rasterio.errors.RasterioError as error:
+            raise BadImage(f"{printable(str(path))}: cannot be read by GDAL ({_line(error)})") from None
+        self.levels = _levels(shapes)
+
+    def read(self, level: int, box: Box) -> Pixels:
+        window = self._rasterio.windows.Window(box.left, box.top, box.width, box.height)
+        try:
+            handle = self._handle(level)
+            pixels = handle.read(self._bands, window=window)
+            shown = handle.dataset_mask(window=window)
+        except self._rasterio.errors.RasterioError as error:
+            raise BadImage(f"{printable(str(self._path))}: {_words(box)} cannot be read ({_line(error)})") from None
+        return _colours(np.where(shown[..., None] > 0, np.moveaxis(pixels, 0, 2), np.uint8(255)))
+
+    def close(self) -> None:
+        for handle in self._handles.values():
+            handle.close()
+        self._handles = {}
+
+    def _handle(self, level: int) -> Any:
+        """Of this thread, as GDAL's must not be shared."""
+        key = get_ident(), level
+        if key not in self._handles:
+            options = {} if level == 0 else {"overview_level": level - 1}
+            self._handles[key] = self._rasterio.open(self._path, **options)
+        return self._handles[key]
+
+
 class OpenSlideReader:
     """The formats of whole-slide scanners, by OpenSlide."""
+
+    georeference: Georeference | None = None
 
     def __init__(self, path: Path) -> None:
         openslide = needs("openslide", "slides")
@@ -184,6 +248,8 @@ class OpenSlideReader:
 class PhotographReader:
     """A photograph, decoded whole: what Pillow reads, upright."""
 
+    georeference: Georeference | None = None
+
     def __init__(self, path: Path) -> None:
         self._pixels = np.asarray(decode(path).image.convert("RGB"))
         self.levels = (Level(self._pixels.shape[0], self._pixels.shape[1], 1.0),)
@@ -204,6 +270,7 @@ READERS: Mapping[str, Kind] = MappingProxyType(
             Kind("zarr", (".zarr",), ZarrReader),
             Kind("openslide", (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"), OpenSlideReader),
             Kind("tiff", (".tif", ".tiff", ".btf", ".qptiff"), TiffReader),
+            Kind("raster", (".vrt", ".jp2"), RasterReader),
             Kind("photograph", (".jpg", ".jpeg", ".png", ".bmp", ".webp"), PhotographReader),
         )
     }
@@ -221,7 +288,7 @@ def open_reader(path: str | PathLike[str]) -> Reader:
     """
     file = Path(fspath(path))
     if not file.exists():
-        raise FileNotFoundError(f"{printable(str(file))}: there is no such file{missing_hint(str(file))}")
+        raise FileNotFoundError(f"{printable(str(file))}: there is no such file; {missing_hint(str(file))}")
     kind = next((kind for kind in READERS.values() if file.suffix.lower() in kind.endings), None)
     if kind is None:
         endings = ", ".join(ending for kind in READERS.values() for ending in kind.endings)

@@ -24,6 +24,7 @@ from ..engine.inference import exact, like_weights
 from ..geometry import Geometry
 from ..progress import Listener, Progress, unheard
 from ..runs.store import Rows, Store, claim, differences, held_settings
+from .georeference import Georeference
 from .plan import TILE_PIXELS, Part, Plan
 from .readers import Pixels, Reader, level_of, open_reader
 
@@ -48,6 +49,7 @@ class Slide:
         downsample: pixels of the largest level that one of this level stands for.
         microns_per_pixel: of the level; None where the file does not say it.
         size: (height, width) of the level in pixels.
+        georeference: of the level; None where the file does not say it.
         evidence: (T, h, w) float32, mapped from the disk; NaN where a tile was skipped or could not be read.
         logits: (K,) of all classes: the mean over all windows that were computed.
         all_classes: K, the model's.
@@ -63,6 +65,7 @@ class Slide:
     downsample: float
     microns_per_pixel: float | None
     size: tuple[int, int]
+    georeference: Georeference | None
     evidence: NDArray[np.float32]
     logits: NDArray[np.float32]
     all_classes: ClassNames
@@ -137,6 +140,7 @@ def slide(
         plan = Plan(model.geometry, seen.height, seen.width, tile_pixels)
         settings = _settings(model, Path(fspath(image)), plan, wanted, number, skip_white)
         settings |= {"shard": list(shard), "downsample": seen.downsample, "microns per pixel": _microns(reader, seen.downsample)}
+        settings["georeference"] = _on_the_ground(reader, number)
         with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
             _Work(model, reader, store, plan, wanted, number, skip_white, shard).run(readers, progress)
     finally:
@@ -168,6 +172,7 @@ def open_slide(folder: str | PathLike[str]) -> Slide:
         settings["downsample"],
         settings["microns per pixel"],
         (settings["height"], settings["width"]),
+        _georeference(settings["georeference"]),
         np.load(path / f"{EVIDENCE}.npy", mmap_mode="r"),
         logits,
         names,
@@ -200,6 +205,18 @@ def _settings(model: Classifier, image: Path, plan: Plan, wanted: list[int], lev
 
 def _microns(reader: Reader, downsample: float) -> float | None:
     return None if reader.microns_per_pixel is None else reader.microns_per_pixel * downsample
+
+
+def _on_the_ground(reader: Reader, level: int) -> dict[str, Any] | None:
+    """Where the pixels of a level lie, as JSON can hold it."""
+    largest, seen = reader.levels[0], reader.levels[level]
+    if reader.georeference is None:
+        return None
+    return asdict(reader.georeference.grid(0, 0, largest.width / seen.width, largest.height / seen.height))
+
+
+def _georeference(kept: dict[str, Any] | None) -> Georeference | None:
+    return None if kept is None else Georeference(kept["crs"], tuple(kept["transform"]))
 
 
 class _Work:
