@@ -48,6 +48,10 @@ def test_parts_are_merged(run: Run, weights: Path, tmp_path: Path) -> None:
     merged = run("merge", tmp_path / "2", tmp_path / "1", "--out", tmp_path / "out", "--json")
     assert merged.code == 0, merged.err
     assert json.loads(merged.out)["classes"][0]["class"] == "dog"
+    again = run("merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "out", "--also", "geojson")
+    assert again.code == 0, again.err
+    assert (tmp_path / "out" / "dog.geojson").exists()
+    assert_refused(run("merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "out", "--also", "cog"), "not georeferenced")
     assert not np.isnan(np.load(tmp_path / "out" / "evidence.npy")).any()
     assert_refused(run("merge", tmp_path / "1", "--out", tmp_path / "other"), "1/2 to 2/2, each once")
     assert_refused(run(*words, "--shard", "half", "--out", tmp_path / "other"), "is no part; the first of four is 1/4")

@@ -20,12 +20,13 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
 from .export import export
+from .merge import merge
 from .models import models
 from .paper import paper
 from .predict import predict
 from .progress import lines_on_stderr
 from .serve import serve
-from .slide import merge, slide
+from .slide import slide
 from .train import train
 
 app = typer.Typer(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +13,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .classifiers import classifiers, preprocessing
-from .options import AsJson, BatchSize, Calibration, Data, Models, Precision, Runtime, Split, Trust, WholeSize, Workers
-from .output import print_problems, print_table
+from .options import (
+    AsJson,
+    BatchSize,
+    Calibration,
+    Data,
+    Models,
+    Overwrite,
+    Precision,
+    Runtime,
+    Shard,
+    Split,
+    Trust,
+    WholeSize,
+    Workers,
+    part,
+)
+from .output import print_part, print_problems, print_table
 from .progress import progress_bar
 from .recalls import print_recalls
 
@@ -46,6 +62,8 @@ def evaluate(
     trust: Trust = None,
     batch_size: BatchSize = 64,
     workers: Workers = None,
+    shard: Shard = "",
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure classifiers on labelled images: accuracy, calibration, speed, and what is taken for what.
@@ -54,14 +72,30 @@ def evaluate(
     """
     from ..engine.classifier import has_evidence
     from ..evaluation.evaluate import evaluate as measure
-    from ..evaluation.report import record, write_comparison, write_model
+    from ..evaluation.report import write_model
+    from ..evaluation.shards import evaluate_part
     from ..evaluation.sparseness import sparseness as measure_maps
-    from ..runs.store import alone
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise ValueError(f"{out}: is a file; name a folder for the report")
-    if out is not None:
-        context.with_resource(alone(out))
+    if part(shard) != (1, 1):
+        if out is None or sparseness or len(model or ()) > 1:
+            raise ValueError("--shard keeps the logits of one model in --out FOLDER: name it, and leave other measures out")
+        ((_, ready),) = classifiers(model, runtime, precision, calibration, trust)
+        with progress_bar() as progress:
+            count = evaluate_part(
+                ready,
+                data,
+                part(shard),
+                out,
+                split,
+                batch_size=batch_size,
+                workers=workers,
+                transform=preprocessing(ready, size),
+                overwrite=overwrite,
+                progress=progress,
+            )
+        print_part(shard, out, f"{count:,} images", as_json)
+        return
+    context.with_resource(report_in(out))
     compared = classifiers(model, runtime, precision, calibration, trust)
     if sparseness and not any(has_evidence(ready) for _, ready in compared):
         names = ", ".join(name for name, _ in compared)
@@ -88,7 +122,25 @@ def evaluate(
             maps = replace(maps, model=name)
         measured.append((evaluation, maps))
         if out is not None:
-            write_model(out, evaluation, maps)
+            write_model(out, evaluation, maps)  # at once: of several models the first are there, whatever becomes of the others
+    report(measured, out, as_json)
+
+
+@contextmanager
+def report_in(out: Path | None) -> Iterator[None]:
+    """Inside, a folder is there for one report. ValueError, Busy: it is a file, or there for another."""
+    from ..runs.store import alone
+
+    if out is not None and out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: is a file; name a folder for the report")
+    with nullcontext() if out is None else alone(out):
+        yield
+
+
+def report(measured: Sequence[Measured], out: Path | None, as_json: bool) -> None:
+    """Print evaluations, write what compares them, and exit with 2 where some images are bad."""
+    from ..evaluation.report import record, write_comparison
+
     if out is not None:
         write_comparison(out, [evaluation for evaluation, _ in measured])
     bad = dict(pair for evaluation, _ in measured for pair in evaluation.bad)

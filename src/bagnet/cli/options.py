@@ -106,8 +106,25 @@ BatchSizes = Annotated[
 Workers = Annotated[int | None, _workers("cores - 2; 0 below 4,000 images")]
 TrainingWorkers = Annotated[int | None, _workers("cores - 1")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything that is drawn at random.")]
+Shard = Annotated[
+    str,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do the I-th of N parts, into a folder, for machines that share the work: bagnet merge joins them.",
+        show_default="all",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another run left there, finished or not.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def part(shard: str) -> tuple[int, int]:
+    """What `--shard` says, (1, 1) for "". ValueError: it is no part."""
+    number, _, count = (shard or "1/1").partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise ValueError(f"--shard {shard}: is no part; the first of four is 1/4")
+    return int(number), int(count)
 
 
 def four_numbers(text: str) -> tuple[int, int, int, int]:

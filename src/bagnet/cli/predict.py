@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .classifiers import digest_of, network, preprocessing
-from .options import AsJson, BatchSize, Calibration, Model, Overwrite, Precision, Runtime, Trust, WholeSize, Workers
-from .output import print_problems
+from .options import AsJson, BatchSize, Calibration, Model, Overwrite, Precision, Runtime, Shard, Trust, WholeSize, Workers, part
+from .output import print_part, print_problems
 from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..data.sources import ImageSource
+    from ..runs.predict import Summary
 
 
 def predict(
@@ -31,9 +32,9 @@ def predict(
         ),
     ],
     model: Model = "",
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write: .csv, .jsonl or .parquet.")] = Path(
-        "predictions.csv"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The table to write: .csv, .jsonl or .parquet; with --shard a folder.")
+    ] = Path("predictions.csv"),
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many of the best classes.")] = 5,
     maps: Annotated[
         Path | None,
@@ -46,6 +47,7 @@ def predict(
     calibration: Calibration = None,
     batch_size: BatchSize = 16,
     workers: Workers = None,
+    shard: Shard = "",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -72,9 +74,18 @@ def predict(
             workers=workers,
             transform=preprocessing(ready, size),
             calibration=digest_of(calibration),
+            shard=part(shard),
             overwrite=overwrite,
             progress=progress,
         )
+    if part(shard) != (1, 1) and not summary.bad:
+        print_part(shard, out, f"{summary.images:,} images", as_json)
+    else:
+        show(summary, out, as_json)
+
+
+def show(summary: Summary, out: Path, as_json: bool) -> None:
+    """Print how a run went, and exit with 2 where some images are bad."""
     print_problems(reason for _, reason in summary.bad)
     if as_json:
         typer.echo(json.dumps({"table": str(out), **asdict(summary)}))

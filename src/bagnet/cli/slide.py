@@ -12,8 +12,8 @@ import typer
 
 from .classifiers import network
 from .completion import among
-from .options import AsJson, Calibration, Model, Overwrite, Precision, Runtime, Trust
-from .output import print_problems, print_table
+from .options import AsJson, Calibration, Model, Overwrite, Precision, Runtime, Shard, Trust, part
+from .output import print_part, print_problems, print_table
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -55,12 +55,7 @@ def slide(
     skip_white: Annotated[
         bool, typer.Option("--skip-white", help="Leave out tiles that are white all over: they count in nothing.")
     ] = False,
-    shard: Annotated[
-        str,
-        typer.Option(
-            metavar="I/N", help="Compute the I-th of N parts, for machines that share the work: bagnet merge joins them."
-        ),
-    ] = "1/1",
+    shard: Shard = "",
     also: Also = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
@@ -80,9 +75,8 @@ def slide(
 
     if not target:
         raise ValueError("say which classes: --class NAME, once for each; bagnet models info MODEL --classes lists them")
-    part = _part(shard)
     with closing(open_reader(data)) as reader:
-        check_outputs(also or (), reader)
+        check_outputs(also or (), reader.georeference)
     ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
     with progress_bar() as progress:
         result = run(
@@ -93,12 +87,13 @@ def slide(
             level=level,
             microns=mpp,
             skip_white=skip_white,
-            shard=part,
+            shard=part(shard),
             overwrite=overwrite,
             progress=progress,
         )
-    if part != (1, 1):
-        typer.echo(f"part {shard} -> {out}: bagnet merge joins all parts")
+    if part(shard) != (1, 1):
+        rows = f"{result.evidence.shape[1]:,} rows of windows"
+        print_part(shard, out, rows, as_json)
         print_problems(reason for _, reason in result.bad)
         return
     pictures = [str(out / f"{stem_of(str(name))}.png") for name in result.classes]
@@ -106,42 +101,14 @@ def slide(
         for name, picture in zip(result.classes, pictures, strict=True):
             overview(result, reader, str(name)).save(picture)
     write_outputs(result, also or ())
-    _show(result, pictures, as_json)
+    show(result, pictures, as_json)
     print_problems(reason for _, reason in result.bad)
     if result.bad:
         sys.exit(1)
 
 
-def merge(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDERS", help="Of all parts.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the whole goes.")] = Path("slide"),
-    also: Also = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """Join the parts of a slide that several machines computed.
-
-    Example: `bagnet merge part1/ part2/ --out scan/`
-    """
-    from ..slides.outputs import write_outputs
-    from ..slides.run import merge_slides
-
-    result = merge_slides(folders, out, overwrite=overwrite)
-    write_outputs(result, also or ())
-    _show(result, [""] * len(result.classes), as_json)
-    print_problems(reason for _, reason in result.bad)
-    if result.bad:
-        sys.exit(1)
-
-
-def _part(shard: str) -> tuple[int, int]:
-    first, _, count = shard.partition("/")
-    if not (first.isdecimal() and count.isdecimal()):
-        raise ValueError(f"--shard {shard}: is no part; the first of four is 1/4")
-    return int(first), int(count)
-
-
-def _show(result: Slide, pictures: list[str], as_json: bool) -> None:
+def show(result: Slide, pictures: list[str], as_json: bool) -> None:
+    """Print what a slide shows."""
     strongest = [_strongest(result, number) for number in range(len(result.classes))]
     logits = [float(result.logits[result.all_classes.find(str(name))]) for name in result.classes]
     if as_json:

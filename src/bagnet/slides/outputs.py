@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ..files import NotWritten, replacing
 from ..missing import needs
 from .georeference import Georeference
-from .readers import Reader
 from .run import Slide
 
 QUANTILE = 0.99  # of a map's logits, from which on a window is one of the strongest
@@ -148,12 +147,12 @@ OUTPUTS: Mapping[str, tuple[str, Output]] = MappingProxyType(  # name -> (ending
 )
 
 
-def check_outputs(names: Iterable[str], reader: Reader) -> None:
-    """See that outputs can be written of an image, before there is any work. ValueError: one cannot; the message says why."""
+def check_outputs(names: Iterable[str], georeference: Georeference | None) -> None:
+    """See that outputs can be written of an image that lies there, before any work. ValueError: one cannot; it says why."""
     for name in names:
         if name not in OUTPUTS:
             raise ValueError(f"there is no output {name!r}: there are {', '.join(OUTPUTS)}")
-        if name == "cog" and reader.georeference is None:
+        if name == "cog" and georeference is None:
             raise ValueError("the image is not georeferenced, and so its map cannot be: ask for ome-tiff instead of cog")
 
 
