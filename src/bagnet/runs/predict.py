@@ -125,7 +125,7 @@ def predict(
     with ExitStack() as claims:
         store = claims.enter_context(claim(home, settings, overwrite=overwrite))
         if shard == WHOLE and not store.resumed:
-            _check_free(table, overwrite)
+            check_output(table, overwrite)
         writer = None
         if folder is not None:
             writer = MapWriter(_claim_maps(claims, folder, table), model, transform, source)
@@ -168,9 +168,8 @@ def merge_predictions(folders: Sequence[str | PathLike[str]], out: str | PathLik
         OSError: the output cannot be written, or the table is there already (FileExistsError).
     """
     table = Path(fspath(out))
-    check_table(table)
     parts = all_parts(folders, WORK, free={"images"})
-    _check_free(table, overwrite)
+    check_output(table, overwrite)
     names: list[str] = []
     kept = []
     for part in parts:
@@ -191,7 +190,9 @@ def _unfinished(table: Path) -> Path:
     return table.with_name(f"{table.name}.unfinished")
 
 
-def _check_free(table: Path, overwrite: bool) -> None:
+def check_output(table: Path, overwrite: bool) -> None:
+    """See that a table may be written. ValueError: its name ends in something else; FileExistsError: it is there already."""
+    check_table(table)
     if table.exists() and not overwrite:
         raise FileExistsError(f"{table}: is there already; choose another output, or replace it (--overwrite)")
 

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -133,12 +134,7 @@ def slide(
     if not wanted:
         raise ValueError("name the classes whose evidence is wanted: maps of all would not fit")
     check_shard(shard)
-    reader = open_reader(image)
-    try:
-        try:
-            number = level_of(reader, level, microns)
-        except ValueError as error:
-            raise ValueError(f"{printable(fspath(image))}: {error}") from None
+    with _opened(image, level, microns) as (reader, number):
         seen = reader.levels[number]
         plan = Plan(model.geometry, seen.height, seen.width, tile_pixels)
         settings = _settings(model, Path(fspath(image)), plan, wanted, number, skip_white)
@@ -148,9 +144,29 @@ def slide(
         settings["georeference"] = _on_the_ground(reader, number)
         with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
             _Work(model, reader, store, plan, wanted, number, skip_white, shard).run(readers, progress)
-    finally:
-        reader.close()
     return open_slide(out)
+
+
+def tile_rows(model: Classifier, image: str | PathLike[str], level: int | None = None, microns: float | None = None) -> int:
+    """How many rows of tiles `slide` makes of an image: parts of which none reads what another reads, but for the overlap.
+
+    Raises:
+        FileNotFoundError, BadImage, ValueError: as `slide`.
+    """
+    with _opened(image, level, microns) as (reader, number):
+        seen = reader.levels[number]
+        return len({part.tile.cells.top for part in Plan(model.geometry, seen.height, seen.width).parts()})
+
+
+@contextmanager
+def _opened(image: str | PathLike[str], level: int | None, microns: float | None) -> Iterator[tuple[Reader, int]]:
+    """A reader of an image, and the number of the level that is meant."""
+    with closing(open_reader(image)) as reader:
+        try:
+            number = level_of(reader, level, microns)
+        except ValueError as error:
+            raise ValueError(f"{printable(fspath(image))}: {error}") from None
+        yield reader, number
 
 
 def open_slide(folder: str | PathLike[str]) -> Slide:
