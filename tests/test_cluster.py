@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import socket
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -79,10 +81,22 @@ def test_what_is_wrong_is_said_before_a_cluster_is_asked(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="tables end in"):
         predict_on("nowhere", small_bagnet, tmp_path, tmp_path / "out.txt")
     (tmp_path / "out.csv").touch()
-    with pytest.raises(FileExistsError, match="out.csv: is there already"):
+    with pytest.raises(FileExistsError, match=r"out\.csv: is there already"):
         predict_on("nowhere", small_bagnet, tmp_path, tmp_path / "out.csv")
     with pytest.raises(FileNotFoundError):
         evaluate_on("nowhere", small_bagnet, tmp_path / "none", tmp_path / "report")
+
+
+def test_nobody_listens_there() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        for asked in (address, f"ray://{address}"):
+            with pytest.raises(NoCluster, match=rf"{asked}: no Ray cluster answers there \(.*; start it with ray start --head"):
+                cluster._check_answer(asked)
+        free.listen()
+        cluster._check_answer(address)
+    cluster._check_answer("auto")
 
 
 @pytest.fixture
@@ -113,6 +127,12 @@ def test_a_node_is_killed_and_the_numbers_are_those_of_one_process(nodes: Any, b
 
     def kill(progress: Progress) -> None:
         if progress.done and len(victims) == 2:
+            import ray
+
+            end = time.monotonic() + 10
+            while ray.available_resources().get("CPU", 0) > 0 and time.monotonic() < end:
+                time.sleep(0.05)
+            assert ray.available_resources().get("CPU", 0) == 0, "all nodes are at work"
             nodes.remove_node(victims.pop(), allow_graceful=False)
         parts.append(progress.total or 0)
 
@@ -139,8 +159,8 @@ def test_a_node_is_killed_and_the_numbers_are_those_of_one_process(nodes: Any, b
     alone = bagnet.evaluate(build(), photos, **options)
     assert np.array_equal(evaluation.scores, alone.scores)
     assert evaluation.bad == alone.bad
+    np.save(tmp_path / "small.npy", np.zeros((5, 5, 3), np.uint8))
     with pytest.raises(ValueError, match="too small"):
-        np.save(tmp_path / "small.npy", np.zeros((5, 5, 3), np.uint8))
         slide_on(nodes.address, build, tmp_path / "small.npy", ["dog"], tmp_path / "other")
 
 

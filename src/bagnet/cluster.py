@@ -1,14 +1,15 @@
 """The same work on a Ray cluster: its nodes do parts of it, as `--shard` would, and the parts are joined.
 
-All nodes see the same files under the same paths, and have this package. A worker builds the model once. Work whose worker or node
-is killed is done again by Ray elsewhere: it goes on from what the part's folder holds. The parts lie beside the output, in a
-folder called OUTPUT.parts, until they are joined; where the caller itself is killed, the same call goes on from there.
+All nodes see the same files under the same paths, and have this package. A worker builds the model once. Where a worker or
+node is killed, Ray does its part again elsewhere, which goes on from what the part's folder holds. The parts lie beside the
+output, in a folder called OUTPUT.parts, until they are joined: where the caller itself is killed, the same call goes on there.
 """
 
 from __future__ import annotations
 
 import pickle
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from .slides.run import Slide, merge_slides, slide, tile_rows
 IMAGES = 256  # of a part, about
 MOST = 128  # parts
 PATIENCE = 120.0  # seconds until a worker that is dead has given up the lock of its part
+_ANSWER = 10.0  # seconds until somebody who listens has answered
 _PAUSE = 1.0  # seconds between two looks at a lock, or at the cluster
 
 Prepare = Callable[[Predictor], Preprocessing]
@@ -195,6 +197,7 @@ def _on_cluster(
 ) -> list[Path]:
     """Do all parts of some work, and where they lie."""
     ray = needs("ray", "cluster")
+    _check_answer(address)
     folders = {(number, count): home / f"{number}-of-{count}" for number in range(1, count + 1)}
     joined = not ray.is_initialized()
     if joined:
@@ -216,6 +219,17 @@ def _on_cluster(
         if joined:
             ray.shutdown()
     return list(folders.values())
+
+
+def _check_answer(address: str) -> None:
+    """See that somebody listens there, if it says where: Ray would try for minutes. NoCluster: nobody does."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
+    except OSError as error:
+        raise NoCluster(f"{address}: no Ray cluster answers there ({error}); start it with ray start --head") from None
 
 
 def _raise_causes(ray: Any, done: Sequence[Any]) -> None:

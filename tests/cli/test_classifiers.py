@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from bagnet.cli.classifiers import classifiers, digest_of, network, preprocessing
+from bagnet.cli.classifiers import classifiers, digest_of, network, preprocessing, recipe
 from bagnet.data.sources import open_images
 from bagnet.data.transforms import Preprocessing
 from bagnet.engine.classifier import model_name
@@ -37,6 +38,15 @@ def test_names(weights: Path, tmp_path: Path) -> None:
     assert [name for name, _ in classifiers([str(weights), str(twin)])] == [str(weights), str(twin)]
     with pytest.raises(ValueError, match=r"--model .*twin\.safetensors is given twice"):
         classifiers([str(twin), str(twin)])
+
+
+def test_a_recipe_means_the_same_on_another_machine(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(weights.parent)
+    build = pickle.loads(pickle.dumps(recipe(weights.name)))
+    monkeypatch.chdir(weights.parent.parent)
+    assert model_name(build()) == "bagnet17.test"
+    assert build().weights_digest == network(str(weights), prepared=True).weights_digest
+    assert model_name(recipe("")()) == DEFAULT
 
 
 def test_prepared_where_many_images_are_worth_it(weights: Path) -> None:

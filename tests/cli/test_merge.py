@@ -59,3 +59,13 @@ def test_an_evaluation(run: Run, weights: Path, photos: Path, tmp_path: Path) ->
     assert run("merge", tmp_path / "part1", tmp_path / "part2").out.startswith("photos val: 5 images of 3 classes")
     assert_refused(run("merge", tmp_path / "part2"), "there are the parts 2/2")
     assert_refused(run(*words, "--shard", "1/2"), "--out FOLDER: name it")
+
+
+def test_work_is_shared_in_one_way(run: Run, weights: Path, photos: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.zeros((120, 200, 3), np.uint8))
+    shared = ("--model", weights, "--out", tmp_path / "out", "--ray", "auto", "--shard", "1/2")
+    for words in (("slide", tmp_path / "scan.npy", "--class", "dog"), ("predict", photos), ("evaluate", photos)):
+        assert_refused(run(*words, *shared), "--ray makes parts of its own: leave --shard out")
+    assert_refused(run("predict", photos, "--model", weights, "--ray", "auto", "--maps", tmp_path), "--maps is for one machine")
+    assert_refused(run("evaluate", photos, "--model", weights, "--ray", "auto"), "--out FOLDER: name it")
+    assert not (tmp_path / "out").exists()

@@ -274,6 +274,9 @@ def test_parts_are_one_table_to_the_byte(model: BagNet, folder: Path, tmp_path: 
     merged = merge_predictions(parts[::-1], tmp_path / "merged.csv")
     assert (merged.images, merged.predicted, merged.bad) == (whole.images, whole.predicted, whole.bad)
     assert (tmp_path / "merged.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    predict(model, folder, tmp_path / "all", shard=(1, 1), batch_size=1)
+    merge_predictions([tmp_path / "all"], tmp_path / "merged of one.csv")
+    assert (tmp_path / "merged of one.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     with pytest.raises(FileExistsError, match=r"merged\.csv: is there already"):
         merge_predictions(parts, tmp_path / "merged.csv")
     with pytest.raises(OtherRun, match="top 5 instead of 1"):

@@ -220,6 +220,9 @@ def test_parts_merge_into_what_one_run_gives(image: Path, tmp_path: Path) -> Non
     merged = merge_slides(folders[::-1], tmp_path / "out")
     assert (tmp_path / "out" / "evidence.npy").read_bytes() == (tmp_path / "whole" / "evidence.npy").read_bytes()
     assert merged.logits == pytest.approx(whole_run.logits, abs=1e-5 * float(np.abs(whole_run.logits).max()))
+    slide(model, image, [2, 0], tmp_path / "all", shard=(1, 1), tile_pixels=SMALL)
+    merge_slides([tmp_path / "all"], tmp_path / "merged of one")
+    assert (tmp_path / "merged of one" / "evidence.npy").read_bytes() == (tmp_path / "whole" / "evidence.npy").read_bytes()
     with pytest.raises(ValueError, match=r"there are the parts 1/3, 3/3: to be merged there must be 1/3 to 3/3, each once"):
         merge_slides(folders[::2], tmp_path / "other")
     slide(model, image, [1], folders[1], shard=(2, 3), tile_pixels=SMALL, overwrite=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,20 @@ def network(
     if _runs_itself(model, runtime, precision) or ((runtime, precision) == ("torch", "float32") and not prepared):
         return model
     return _on_runtime(model, runtime, precision, calibration)
+
+
+def recipe(
+    name: str,
+    runtime: str = "torch",
+    precision: str = "float32",
+    calibration: Path | None = None,
+    trust: Sequence[str] | None = None,
+) -> Callable[[], Classifier]:
+    """What makes a `network` on another machine, which sees the same files but may stand in another folder."""
+    file = Path(name)
+    whole = str(file.absolute()) if name and file.exists() else name
+    images = None if calibration is None else calibration.absolute()
+    return partial(network, whole, runtime, precision, images, prepared=True, trust=trust)
 
 
 def classifiers(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,12 +22,14 @@ from .options import (
     Models,
     Overwrite,
     Precision,
+    Ray,
     Runtime,
     Shard,
     Split,
     Trust,
     WholeSize,
     Workers,
+    check_alone,
     part,
 )
 from .output import print_part, print_problems, print_table
@@ -34,6 +37,8 @@ from .progress import progress_bar
 from .recalls import print_recalls
 
 if TYPE_CHECKING:
+    from ..data.transforms import Preprocessing
+    from ..engine.classifier import Predictor
     from ..evaluation.evaluate import Evaluation
     from ..evaluation.sparseness import Sparseness
 
@@ -63,6 +68,7 @@ def evaluate(
     batch_size: BatchSize = 64,
     workers: Workers = None,
     shard: Shard = "",
+    ray: Ray = "",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -73,27 +79,19 @@ def evaluate(
     from ..engine.classifier import has_evidence
     from ..evaluation.evaluate import evaluate as measure
     from ..evaluation.report import write_model
-    from ..evaluation.shards import evaluate_part
     from ..evaluation.sparseness import sparseness as measure_maps
 
-    if part(shard) != (1, 1):
+    check_alone(ray, shard)
+    if ray or shard:
         if out is None or sparseness or len(model or ()) > 1:
-            raise ValueError("--shard keeps the logits of one model in --out FOLDER: name it, and leave other measures out")
-        ((_, ready),) = classifiers(model, runtime, precision, calibration, trust)
-        with progress_bar() as progress:
-            count = evaluate_part(
-                ready,
-                data,
-                part(shard),
-                out,
-                split,
-                batch_size=batch_size,
-                workers=workers,
-                transform=preprocessing(ready, size),
-                overwrite=overwrite,
-                progress=progress,
-            )
-        print_part(shard, out, f"{count:,} images", as_json)
+            raise ValueError("parts are the logits of one model, kept at --out FOLDER: name it, and leave other measures out")
+        build = partial(_single, model, runtime, precision, calibration, trust)
+        options = {"batch_size": batch_size, "workers": workers}
+        prepare = partial(preprocessing, size=size)
+        if ray:
+            _on_cluster(ray, build, data, split, out, prepare, options, as_json)
+        else:
+            _keep_part(shard, build(), data, split, out, prepare, {**options, "overwrite": overwrite}, as_json)
         return
     context.with_resource(report_in(out))
     compared = classifiers(model, runtime, precision, calibration, trust)
@@ -124,6 +122,55 @@ def evaluate(
         if out is not None:
             write_model(out, evaluation, maps)  # at once: of several models the first are there, whatever becomes of the others
     report(measured, out, as_json)
+
+
+def _keep_part(
+    shard: str,
+    ready: Predictor,
+    data: str,
+    split: str,
+    out: Path,
+    prepare: Callable[[Predictor], Preprocessing],
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """Keep what `bagnet merge` makes a report of."""
+    from ..evaluation.shards import evaluate_part
+
+    with progress_bar() as progress:
+        count = evaluate_part(
+            ready, data, part(shard) or (1, 1), out, split, transform=prepare(ready), progress=progress, **options
+        )
+    print_part(shard, out, f"{count:,} images", as_json)
+
+
+def _on_cluster(
+    address: str,
+    build: Callable[[], Predictor],
+    data: str,
+    split: str,
+    out: Path,
+    prepare: Callable[[Predictor], Preprocessing],
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """The report of a model that is asked on a cluster."""
+    from ..cluster import evaluate_on
+    from ..evaluation.report import write_model
+
+    with report_in(out):
+        with progress_bar() as progress:
+            evaluation = evaluate_on(address, build, data, out, split, prepare=prepare, progress=progress, **options)
+        write_model(out, evaluation)
+        report([(evaluation, None)], out, as_json)
+
+
+def _single(
+    model: Sequence[str] | None, runtime: str, precision: str, calibration: Path | None, trust: Sequence[str] | None
+) -> Predictor:
+    """The model of a part; to be called on another machine."""
+    ((_, ready),) = classifiers(model, runtime, precision, calibration, trust)
+    return ready
 
 
 @contextmanager

@@ -115,16 +115,33 @@ Shard = Annotated[
         show_default="all",
     ),
 ]
+Ray = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Work on this Ray cluster, whose nodes see the same files; auto: the one that this machine belongs to.",
+        show_default="this machine alone",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another run left there, finished or not.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def part(shard: str) -> tuple[int, int]:
-    """What `--shard` says, (1, 1) for "". ValueError: it is no part."""
-    number, _, count = (shard or "1/1").partition("/")
+def part(shard: str) -> tuple[int, int] | None:
+    """What `--shard` says, None for "". ValueError: it is no part."""
+    if not shard:
+        return None
+    number, _, count = shard.partition("/")
     if not (number.isdecimal() and count.isdecimal()):
         raise ValueError(f"--shard {shard}: is no part; the first of four is 1/4")
     return int(number), int(count)
+
+
+def check_alone(ray: str, shard: str) -> None:
+    """See that work is shared in one way alone. ValueError: a part is to be done on a cluster."""
+    if ray and shard:
+        raise ValueError("--ray makes parts of its own: leave --shard out")
 
 
 def four_numbers(text: str) -> tuple[int, int, int, int]:

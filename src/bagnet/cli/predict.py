@@ -6,13 +6,29 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .classifiers import digest_of, network, preprocessing
-from .options import AsJson, BatchSize, Calibration, Model, Overwrite, Precision, Runtime, Shard, Trust, WholeSize, Workers, part
+from .classifiers import digest_of, preprocessing, recipe
+from .options import (
+    AsJson,
+    BatchSize,
+    Calibration,
+    Model,
+    Overwrite,
+    Precision,
+    Ray,
+    Runtime,
+    Shard,
+    Trust,
+    WholeSize,
+    Workers,
+    check_alone,
+    part,
+)
 from .output import print_part, print_problems
 from .progress import progress_bar
 
@@ -48,6 +64,7 @@ def predict(
     batch_size: BatchSize = 16,
     workers: Workers = None,
     shard: Shard = "",
+    ray: Ray = "",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -62,23 +79,22 @@ def predict(
     from ..runs.predict import predict as run
 
     source = _source(images)
-    ready = network(model, runtime, precision, calibration, trust=trust, prepared=True)
+    check_alone(ray, shard)
+    if ray and maps is not None:
+        raise ValueError("--maps is for one machine: leave it out, or leave --ray out")
+    build = recipe(model, runtime, precision, calibration, trust)
+    ready = None if ray else build()
+    words: dict[str, Any] = {"top": top, "batch_size": batch_size, "workers": workers, "overwrite": overwrite}
+    words["calibration"] = digest_of(calibration)
     with progress_bar() as progress:
-        summary = run(
-            ready,
-            source,
-            out,
-            top=top,
-            maps=maps,
-            batch_size=batch_size,
-            workers=workers,
-            transform=preprocessing(ready, size),
-            calibration=digest_of(calibration),
-            shard=part(shard),
-            overwrite=overwrite,
-            progress=progress,
-        )
-    if part(shard) != (1, 1) and not summary.bad:
+        if ready is None:
+            from ..cluster import predict_on
+
+            summary = predict_on(ray, build, source, out, prepare=partial(preprocessing, size=size), progress=progress, **words)
+        else:
+            transform = preprocessing(ready, size)
+            summary = run(ready, source, out, maps=maps, transform=transform, shard=part(shard), progress=progress, **words)
+    if shard and not summary.bad:
         print_part(shard, out, f"{summary.images:,} images", as_json)
     else:
         show(summary, out, as_json)

@@ -6,13 +6,13 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from .classifiers import network
+from .classifiers import recipe
 from .completion import among
-from .options import AsJson, Calibration, Model, Overwrite, Precision, Runtime, Shard, Trust, part
+from .options import AsJson, Calibration, Model, Overwrite, Precision, Ray, Runtime, Shard, Trust, check_alone, part
 from .output import print_part, print_problems, print_table
 from .progress import progress_bar
 
@@ -56,6 +56,7 @@ def slide(
         bool, typer.Option("--skip-white", help="Leave out tiles that are white all over: they count in nothing.")
     ] = False,
     shard: Shard = "",
+    ray: Ray = "",
     also: Also = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
@@ -77,21 +78,24 @@ def slide(
         raise ValueError("say which classes: --class NAME, once for each; bagnet models info MODEL --classes lists them")
     with closing(open_reader(data)) as reader:
         check_outputs(also or (), reader.georeference)
-    ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
+    check_alone(ray, shard)
+    build = recipe(model, runtime, precision, calibration, trust)
+    ready = None if ray else build()
     with progress_bar() as progress:
-        result = run(
-            ready,
-            data,
-            target,
-            out,
-            level=level,
-            microns=mpp,
-            skip_white=skip_white,
-            shard=part(shard),
-            overwrite=overwrite,
-            progress=progress,
-        )
-    if part(shard) != (1, 1):
+        options: dict[str, Any] = {
+            "level": level,
+            "microns": mpp,
+            "skip_white": skip_white,
+            "overwrite": overwrite,
+            "progress": progress,
+        }
+        if ready is None:
+            from ..cluster import slide_on
+
+            result = slide_on(ray, build, data, target, out, **options)
+        else:
+            result = run(ready, data, target, out, shard=part(shard), **options)
+    if shard:
         rows = f"{result.evidence.shape[1]:,} rows of windows"
         print_part(shard, out, rows, as_json)
         print_problems(reason for _, reason in result.bad)

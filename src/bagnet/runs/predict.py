@@ -20,7 +20,7 @@ from ..engine.classifier import Classifier, model_name
 from ..files import naming
 from ..progress import Listener
 from .maps import MapWriter
-from .shards import WHOLE, Shard, all_parts, check_shard, shard_of, shard_settings
+from .shards import Shard, all_parts, check_shard, shard_of, shard_settings
 from .store import FINISHED, OtherRun, Rows, Store, alone, claim
 from .sweep import Batch, check_input, sweep
 from .table import Row, check_table, write_table
@@ -57,7 +57,7 @@ def predict(
     workers: int | None = None,
     transform: Preprocessing | None = None,
     calibration: str = "",
-    shard: Shard = WHOLE,
+    shard: Shard | None = None,
     overwrite: bool = False,
     progress: Listener | None = None,
 ) -> Summary:
@@ -98,11 +98,11 @@ def predict(
     transform = transform or model.transform
     top = min(top, len(model.classes))
     check_shard(shard)
-    if shard != WHOLE and maps is not None:
+    if shard is not None and maps is not None:
         raise ValueError("maps are of whole runs: leave them out, or classify all images at once")
     folder = None if maps is None else Path(fspath(maps)).resolve()
     table = Path(fspath(out))
-    if shard == WHOLE:
+    if shard is None:
         check_table(table)
     check_input(model, transform)
     settings = {
@@ -116,15 +116,15 @@ def predict(
         "top": top,
         "maps": None if folder is None else str(folder),
     }
-    home = table if shard != WHOLE else _unfinished(table)
-    if shard != WHOLE:
+    home = table if shard is not None else _unfinished(table)
+    if shard is not None:
         settings |= shard_settings(WORK, shard, images.names)
     numbers = shard_of(len(images.names), shard)
-    images = images if shard == WHOLE else Subset(images, numbers)
+    images = images if shard is None else Subset(images, numbers)
     names = images.names
     with ExitStack() as claims:
         store = claims.enter_context(claim(home, settings, overwrite=overwrite))
-        if shard == WHOLE and not store.resumed:
+        if shard is None and not store.resumed:
             check_output(table, overwrite)
         writer = None
         if folder is not None:
@@ -146,7 +146,7 @@ def predict(
             rows.append((names[row], prediction) for row, prediction in predictions)
             rows.append((names[row], {"error": reason}) for row, reason in batch.bad)
         summary = _summary(rows, names, resumed)
-        if shard != WHOLE:
+        if shard is not None:
             store.keep(FINISHED, names=np.array(names, np.str_))
         else:
             _write(table, settings, rows.of(names))
@@ -177,7 +177,7 @@ def merge_predictions(folders: Sequence[str | PathLike[str]], out: str | PathLik
             of_part = [str(name) for name in about["names"]]
         names += of_part
         kept.append((Rows(part.folder / f"{ROWS}.jsonl", lambda: None, resumed=True), of_part))
-    settings = {name: value for name, value in parts[0].settings.items() if name not in shard_settings(WORK, WHOLE, ())}
+    settings = {name: value for name, value in parts[0].settings.items() if name not in shard_settings(WORK, (1, 1), ())}
     with alone(_unfinished(table)):
         _write(table, settings, (row for rows, of_part in kept for row in rows.of(of_part)))
     summaries = [_summary(rows, of_part, 0) for rows, of_part in kept]

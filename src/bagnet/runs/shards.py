@@ -15,7 +15,6 @@ from typing import Any
 from .store import FINISHED, differences, held_settings
 
 Shard = tuple[int, int]
-WHOLE: Shard = (1, 1)
 BLOCK = 64  # images: parts of many begin where a batch of 1, 2, 4 ... 64 would, so that a batch is the same in all runs
 
 
@@ -32,21 +31,21 @@ class Part:
     settings: Mapping[str, Any]
 
 
-def check_shard(shard: Shard) -> None:
-    """See that there is such a part. ValueError: there is not."""
-    if not 1 <= shard[0] <= shard[1]:
+def check_shard(shard: Shard | None) -> None:
+    """See that there is such a part; None is the whole. ValueError: there is not."""
+    if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"there is no part {shard[0]} of {shard[1]}: the first of four is 1/4, the last 4/4")
 
 
-def shard_of(total: int, shard: Shard, block: int = BLOCK) -> range:
+def shard_of(total: int, shard: Shard | None, block: int = BLOCK) -> range:
     """Which of so many things a part has: neighbours, as files are read from front to back; of all parts about as many.
 
     Args:
         total: of all parts.
-        shard: which part.
+        shard: which part; None is the whole.
         block: where there are many, each part begins at a multiple of this.
     """
-    number, count = shard
+    number, count = shard or (1, 1)
     block = block if total >= block * count else 1
     first, end = (round(total * edge / count / block) * block for edge in (number - 1, number))
     return range(first, total if number == count else end)

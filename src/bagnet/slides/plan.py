@@ -67,8 +67,8 @@ class Plan:
             yield Part(number, tile, Box(max(cells.left, left), max(cells.top, above), cells.right, cells.bottom))
             left, bottom = cells.right, cells.bottom
 
-    def shard(self, shard: Shard) -> list[Part]:
-        """The tiles of a part of the work."""
+    def shard(self, shard: Shard | None) -> list[Part]:
+        """The tiles of a part of the work; all where None."""
         every = list(self.parts())
         return [every[number] for number in shard_of(len(every), shard, block=1)]
 

@@ -24,7 +24,7 @@ from ..engine.classifier import Classifier, model_name
 from ..engine.inference import exact, like_weights
 from ..geometry import Geometry
 from ..progress import Listener, Progress, unheard
-from ..runs.shards import WHOLE, Shard, all_parts, check_shard
+from ..runs.shards import Shard, all_parts, check_shard
 from ..runs.store import FINISHED, Rows, Store, claim, held_settings
 from .georeference import Georeference
 from .plan import TILE_PIXELS, Part, Plan
@@ -96,7 +96,7 @@ def slide(
     level: int | None = None,
     microns: float | None = None,
     skip_white: bool = False,
-    shard: Shard = WHOLE,
+    shard: Shard | None = None,
     tile_pixels: int = TILE_PIXELS,
     readers: int = 2,
     overwrite: bool = False,
@@ -139,7 +139,7 @@ def slide(
         plan = Plan(model.geometry, seen.height, seen.width, tile_pixels)
         settings = _settings(model, Path(fspath(image)), plan, wanted, number, skip_white)
         settings |= {"downsample": seen.downsample, "microns per pixel": _microns(reader, seen.downsample)}
-        if shard != WHOLE:
+        if shard is not None:
             settings |= {"work": WORK, "shard": list(shard)}
         settings["georeference"] = _on_the_ground(reader, number)
         with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
@@ -253,7 +253,7 @@ class _Work:
         wanted: list[int],
         level: int,
         skip_white: bool,
-        shard: Shard,
+        shard: Shard | None,
     ) -> None:
         self.model, self.reader, self.store, self.plan = model, reader, store, plan
         self.wanted, self.level, self.skip_white, self.shard = wanted, level, skip_white, shard
@@ -345,7 +345,7 @@ class _Work:
 
     def _finish(self, tiles: dict[str, Any]) -> None:
         cells = sum(int(row["cells"]) for row in tiles.values())
-        if not cells and self.shard == WHOLE:
+        if not cells and self.shard is None:
             self.store.discard()
             reasons = [str(row["error"]) for row in tiles.values() if "error" in row]
             raise BadImage(reasons[0] if reasons else "every tile is white, and white tiles are skipped: there is nothing to see")
