@@ -25,10 +25,16 @@ def test_the_bundled_one_where_none_is_named() -> None:
 
 def test_a_size_is_that_of_the_whole_image_where_windows_take_any(weights: Path) -> None:
     model = network(str(weights))
-    assert preprocessing(model, None) == model.transform == Preprocessing(64, 64)
-    assert preprocessing(model, 100) == Preprocessing(100, None)
+    assert preprocessing(model, "") == model.transform == Preprocessing(64, 64)
+    assert preprocessing(model, "100") == Preprocessing(100, None)
+    assert preprocessing(model, "native") == Preprocessing(None, None)
     external = reader()
-    assert preprocessing(external, 10) == external.transform.with_crop(10)
+    assert preprocessing(external, "10") == external.transform.with_crop(10)
+    with pytest.raises(ValueError, match="at one size: leave --size native out"):
+        preprocessing(external, "native")
+    for wrong in ("0", "-5", "big"):
+        with pytest.raises(ValueError, match=f"--size {wrong}: is neither"):
+            preprocessing(model, wrong)
 
 
 def test_names(weights: Path, tmp_path: Path) -> None:

@@ -108,13 +108,26 @@ def _runs_itself(model: Predictor, runtime: str, precision: str) -> bool:
     return model.runtime != "torch" and runtime in ("torch", model.runtime) and precision == model.precision
 
 
-def preprocessing(model: Predictor, size: int | None) -> Preprocessing:
-    """How a model's images are prepared; where `--size` is given, whole by whatever takes any size, as windows do."""
-    from ..engine.classifier import has_evidence
+NATIVE = "native"  # for --size
 
-    if size is None:
+
+def preprocessing(model: Predictor, size: str) -> Preprocessing:
+    """How a model's images are prepared; where `--size` is given, whole by whatever takes any size, as windows do.
+
+    Raises:
+        ValueError: the size is neither a number of pixels nor native, or a model that sees the whole image at once has no size.
+    """
+    from ..engine.classifier import has_evidence, model_name
+
+    if not size:
         return model.transform
-    return model.transform.whole(size) if has_evidence(model) else model.transform.with_crop(size)
+    if size != NATIVE and not (size.isdecimal() and int(size)):
+        raise ValueError(f"--size {size}: is neither a number of pixels nor native")
+    if has_evidence(model):
+        return model.transform.whole(None if size == NATIVE else int(size))
+    if size == NATIVE:
+        raise ValueError(f"{model_name(model)} sees the whole image at once, at one size: leave --size native out")
+    return model.transform.with_crop(int(size))
 
 
 def digest_of(calibration: Path | None) -> str:

@@ -60,7 +60,7 @@ def evaluate(
     ] = None,
     split: Split = "val",
     sparseness: Annotated[bool, typer.Option("--sparseness", help="Also measure how clean the maps of BagNets are.")] = False,
-    size: WholeSize = None,
+    size: WholeSize = "",
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,

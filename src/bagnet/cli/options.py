@@ -97,7 +97,15 @@ Split = Annotated[
     ),
 ]
 Size = Annotated[int | None, size("the model's")]
-WholeSize = Annotated[int | None, size("the model's", ": the shorter side of the whole image, where the model takes any size")]
+WholeSize = Annotated[
+    str,
+    typer.Option(
+        "--size",
+        metavar="PIXELS",
+        help="Input size: the shorter side of the whole image, where the model takes any size; native: its own.",
+        show_default="the model's",
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Images at a time.")]
 BatchSizes = Annotated[
     list[int] | None,

@@ -56,7 +56,7 @@ def predict(
         Path | None,
         typer.Option(metavar="FOLDER", help="Where the evidence of these classes goes, as .npz.", show_default=False),
     ] = None,
-    size: WholeSize = None,
+    size: WholeSize = "",
     trust: Trust = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",

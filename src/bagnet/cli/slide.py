@@ -113,7 +113,7 @@ def slide(
 
 def show(result: Slide, pictures: list[str], as_json: bool) -> None:
     """Print what a slide shows."""
-    strongest = [_strongest(result, number) for number in range(len(result.classes))]
+    strongest = [strongest_window(result, number) for number in range(len(result.classes))]
     logits = [float(result.logits[result.all_classes.find(str(name))]) for name in result.classes]
     if as_json:
         classes = [
@@ -141,11 +141,16 @@ class Strongest(NamedTuple):
     box: tuple[int, ...]
 
 
-def _strongest(result: Slide, number: int) -> Strongest:
+def strongest_window(result: Slide, number: int) -> Strongest:
+    """That of a class, by its number among those of the slide; a row of the map at a time, as it may be larger than memory."""
     import numpy as np
 
-    values = result.evidence[number]
-    row, column = np.unravel_index(int(np.nanargmax(values)), values.shape)
-    box = result.geometry.window(int(row), int(column))
+    best = (-np.inf, 0, 0)
+    for row, line in enumerate(result.evidence[number]):
+        if np.isfinite(line).any():
+            column = int(np.nanargmax(line))
+            best = max(best, (float(line[column]), -row, -column))
+    row, column = -best[1], -best[2]
+    box = result.geometry.window(row, column)
     pixels = (box.width, box.height, box.left, box.top)
-    return Strongest(float(values[row, column]), tuple(round(each * result.downsample) for each in pixels))
+    return Strongest(best[0], tuple(round(each * result.downsample) for each in pixels))

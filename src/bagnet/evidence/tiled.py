@@ -15,7 +15,7 @@ from ..engine.classifier import Classifier
 from ..engine.cost import peak_memory
 from ..engine.inference import like_weights
 from ..geometry import Box, Geometry, Tile, cells_within, tiles_of
-from ..progress import Listener, Progress, unheard
+from ..progress import Listener, Progress, duration, unheard
 from .dense import TILE, dense
 
 PIXELS = 1 << 18  # of a tile, at most: maps of the first layers then take some hundred megabytes
@@ -164,14 +164,10 @@ def _cost(name: str, x: Tensor, kept: _Kept, seconds: float) -> str:
     """What is to be expected, as far as the first tile tells."""
     rows, columns = kept.grid
     size = f"an input of {x.shape[3]} x {x.shape[2]} pixels, {rows * columns:,} windows"
-    line = f"{name + ': ' if name else ''}{size}; about {_duration(seconds)}"
+    line = f"{name + ': ' if name else ''}{size}; about {duration(seconds)}"
     if (peak := peak_memory()) is not None:
         held = 2 * 4 * kept.count * rows * columns  # while they are put together
         line += f" and {(peak + held) / 1e9:.1f} GB of memory"
     if kept.count < len(kept.all):
         line += f"; of {len(kept.all):,} classes the maps of {kept.count:,} are kept, the strongest"
     return line
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.decode import BadImage, decode, printable
+from ..data.decode import LARGEST, BadImage, decode_large, printable
+from ..engine.cost import available_memory
 from ..files import missing_hint
 from ..geometry import Box
 from ..missing import needs
@@ -22,6 +23,7 @@ from .georeference import Georeference, georeference_of, in_words
 
 Pixels = NDArray[np.uint8]
 _GDAL_NODATA, _GEO_KEYS = 42113, 34735  # tags of a GeoTIFF: the value of pixels that show nothing; its coordinate system
+_DECODED = 12  # bytes of a pixel while a photograph is decoded and turned: 3 for each picture of it, and some to spare
 _MICRONS = {"nm": 1e-3, "µm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}  # units of OME
 
 
@@ -246,12 +248,13 @@ class OpenSlideReader:
 
 
 class PhotographReader:
-    """A photograph, decoded whole: what Pillow reads, upright."""
+    """A photograph, decoded whole: what Pillow reads, upright; up to the size that memory has room for."""
 
     georeference: Georeference | None = None
 
     def __init__(self, path: Path) -> None:
-        self._pixels = np.asarray(decode(path).image.convert("RGB"))
+        largest = max(LARGEST, (available_memory() or 0) // _DECODED)
+        self._pixels = np.asarray(decode_large(path, largest).image)
         self.levels = (Level(self._pixels.shape[0], self._pixels.shape[1], 1.0),)
         self.microns_per_pixel: float | None = None
 

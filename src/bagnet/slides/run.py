@@ -21,9 +21,10 @@ from torch import Tensor
 from ..data.decode import BadImage, printable
 from ..data.names import ClassNames
 from ..engine.classifier import Classifier, model_name
+from ..engine.cost import peak_memory
 from ..engine.inference import exact, like_weights
 from ..geometry import Geometry
-from ..progress import Listener, Progress, unheard
+from ..progress import Listener, Progress, duration, unheard
 from ..runs.shards import Shard, all_parts, check_shard
 from ..runs.store import FINISHED, Rows, Store, claim, held_settings
 from .georeference import Georeference
@@ -33,6 +34,7 @@ from .readers import Pixels, Reader, level_of, open_reader
 WORK = "slide"  # what a folder is a part of
 EVIDENCE, SUMS, TILES = "evidence", "sums", "tiles"
 WHITE = 230  # of 255: all three colours of a background pixel are at least so bright
+_WORTH_SAYING = 10.0  # seconds, from which on people like to know how long it takes
 _AHEAD = 2  # tiles that each reader holds beside the one at work
 
 _log = logging.getLogger(__name__)
@@ -270,6 +272,8 @@ class _Work:
         start, done = time.perf_counter(), len(parts) - len(todo)
         with exact(self.model), torch.inference_mode():
             for part, pixels in self._read(todo, readers):
+                if done == len(parts) - len(todo) + 1:
+                    self._say_cost(len(todo), time.perf_counter() - start)
                 rows.append([(str(part.number), self._row(part, pixels))])
                 done += 1
                 progress(Progress("computing the evidence", done, len(parts), "tiles"))
@@ -277,6 +281,12 @@ class _Work:
                 share = self.waited / (time.perf_counter() - start)
                 _log.info("%d tiles; the network waited %.0f %% of the time for pixels", len(todo), 100 * share)
             self._finish(dict(rows))
+
+    def _say_cost(self, tiles: int, seconds: float) -> None:
+        """What is to be expected, as far as the first tile tells; nothing where it is soon over."""
+        if tiles * seconds > _WORTH_SAYING and (peak := peak_memory()) is not None:
+            size = f"{self.plan.width:,} x {self.plan.height:,} pixels, {self.plan.grid[0] * self.plan.grid[1]:,} windows"
+            _log.info("%s: %d tiles, about %s and %.1f GB of memory", size, tiles, duration(tiles * seconds), peak / 1e9)
 
     def _read(self, todo: Sequence[Part], readers: int) -> Iterator[tuple[Part, Pixels | BadImage]]:
         """The pixels of each tile, read ahead of whoever takes them, or why they cannot be read."""
