@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bagnet.files import NotWritten
 from bagnet.slides.georeference import Georeference
 from bagnet.slides.outputs import check_outputs, write_cog, write_geojson, write_ome_tiff
 from bagnet.slides.run import Slide, slide
@@ -82,6 +83,21 @@ def test_a_geotiff_lies_where_the_windows_lie(result: Slide, tmp_path: Path) -> 
             ground.at(square.left + 0.5, square.top + 0.5)
         )
     assert list(tmp_path.glob(".*")) == [], "nothing is left behind"
+
+
+def test_a_full_disk_leaves_no_half_a_geotiff(result: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = pytest.importorskip("rasterio.shutil")
+
+    def full(source: Path, target: Path, **options: object) -> None:
+        target.write_bytes(b"half")
+        raise RuntimeError("TIFFAppendToStrip: Write error")
+
+    monkeypatch.setattr(copy, "copy", full)
+    ground = Georeference("", (10.0, 0.0, 0.0, 0.0, -10.0, 0.0))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(NotWritten, match=r"map\.tif: cannot be written \(TIFFAppendToStrip: Write error\)"):
+        write_cog(replace(result, georeference=ground), 0, tmp_path / "map.tif")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_what_is_not_georeferenced_has_no_geotiff(result: Slide, tmp_path: Path) -> None:

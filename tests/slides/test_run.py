@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -19,6 +25,7 @@ from bagnet.runs.store import OtherRun
 from bagnet.slides import run as module
 from bagnet.slides.readers import ArrayReader
 from bagnet.slides.run import merge_slides, open_slide, slide
+from bagnet.weights import storable, write
 
 from ..engine.classifiers import small_bagnet, small_windowed
 
@@ -86,6 +93,70 @@ def test_a_killed_run_goes_on_to_the_same_numbers(image: Path, tmp_path: Path, m
     assert np.array_equal(result.logits, undisturbed.logits)
     monkeypatch.setattr(module._Work, "_compute", lambda *_: pytest.fail("all was computed already"))
     slide(model, image, [0, 1], tmp_path / "out", tile_pixels=SMALL)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_killed_five_times_at_random_the_store_is_the_same_to_the_byte(tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", np.random.default_rng(1).integers(0, 256, (2000, 3000, 3), np.uint8))
+    write(tmp_path / "model.safetensors", *storable(small_bagnet()))
+    program = (
+        "import bagnet, sys, torch; torch.set_num_threads(1); "
+        f"bagnet.slide(bagnet.load({str(tmp_path / 'model.safetensors')!r}), {str(tmp_path / 'image.npy')!r}, ['dog', 'cow'], "
+        "sys.argv[1], tile_pixels=100 * 100)"
+    )
+    random, killed, rows = Random(0), 0, tmp_path / "killed" / "tiles.jsonl"
+    while killed < 5:
+        before = rows.stat().st_size if rows.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", program, tmp_path / "killed"])
+        while process.poll() is None and (rows.stat().st_size if rows.exists() else 0) == before:
+            time.sleep(0.01)
+        time.sleep(random.random() / 2)
+        assert process.poll() is None, "it is at work"
+        process.kill()
+        process.wait()
+        killed += 1
+        assert not (tmp_path / "killed" / "finished.npz").exists()
+    for folder in ("killed", "undisturbed"):
+        subprocess.run([sys.executable, "-c", program, tmp_path / folder], check=True)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
+
+
+def test_a_full_disk_is_said_and_costs_a_tile_at_most(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_bagnet()
+    slide(model, image, [0, 1], tmp_path / "undisturbed", tile_pixels=SMALL)
+    sync, calls = os.fsync, list[int]()
+
+    def full(file: int) -> None:
+        calls.append(file)
+        if len(calls) % 4 == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(file)
+
+    for _ in range(2):
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"tiles\.jsonl: cannot be written \(No space left on device\)"):
+            slide(model, image, [0, 1], tmp_path / "out", tile_pixels=SMALL)
+        with pytest.raises(ValueError, match="a slide that is not finished"):
+            open_slide(tmp_path / "out")
+    monkeypatch.setattr(os, "fsync", sync)
+    slide(model, image, [0, 1], tmp_path / "out", tile_pixels=SMALL)
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def test_a_disk_too_small_for_the_map_is_said_before_any_work(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    monkeypatch.setattr(module._Work, "_compute", lambda *_: pytest.fail("there is no room for what is computed"))
+    with pytest.raises(OSError, match=r"evidence\.npy: cannot be written \(No space left on device\)"):
+        slide(small_bagnet(), image, [0], tmp_path / "out")
 
 
 def test_another_model_or_image_is_refused_with_what_differs(image: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def slide(
     Example: `bagnet slide scan.svs --class tumor --model mine.safetensors --runtime openvino --out scan/`
     """
     from ..slides.outputs import check_outputs, stem_of, write_outputs
-    from ..slides.overview import overview
+    from ..slides.overview import write_overview
     from ..slides.readers import open_reader
     from ..slides.run import slide as run
 
@@ -103,7 +103,7 @@ def slide(
     pictures = [str(out / f"{stem_of(str(name))}.png") for name in result.classes]
     with closing(open_reader(data)) as reader:
         for name, picture in zip(result.classes, pictures, strict=True):
-            overview(result, reader, str(name)).save(picture)
+            write_overview(result, reader, str(name), Path(picture))
     write_outputs(result, also or ())
     show(result, pictures, as_json)
     print_problems(reason for _, reason in result.bad)

@@ -17,7 +17,7 @@ from ..engine.cost import available_memory
 from ..evidence import Prediction
 from ..progress import Listener, unheard
 from .outputs import stem_of
-from .overview import overview
+from .overview import write_overview
 from .readers import READERS, open_reader
 from .run import Slide, slide
 
@@ -94,7 +94,7 @@ def explain_large(
     with closing(open_reader(image)) as reader:
         for name in result.classes:
             pictures.append(result.folder / f"{stem_of(str(name))}.png")
-            overview(result, reader, str(name)).save(pictures[-1])
+            write_overview(result, reader, str(name), pictures[-1])
     return Large(result, predictions(model, result), pictures)
 
 

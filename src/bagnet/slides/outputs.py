@@ -129,7 +129,7 @@ def write_cog(slide: Slide, target: int | str, path: str | PathLike[str]) -> Non
             copy(
                 plain, part, driver="COG", compress="deflate", blocksize=_TILE, bigtiff="if_safer", overview_resampling="average"
             )
-        except rasterio.errors.RasterioError as error:
+        except Exception as error:  # GDAL's come in several families, that of a full disk among the private ones
             raise NotWritten(f"{path}: cannot be written ({' '.join(str(error).split())})") from None
 
 
