@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from .engine.export import export
     from .engine.prepare import prepare
     from .evaluation.evaluate import evaluate
+    from .evaluation.shards import evaluate_part, merge_evaluations
     from .evidence import Evidence, explain
     from .evidence.dense import dense
     from .evidence.edits import change, occlude
     from .geometry import Box, Geometry, Placement
     from .model import BagNet
     from .runs.maps import open_maps
-    from .runs.predict import predict
+    from .runs.predict import merge_predictions, predict
     from .runs.vectors import embed
     from .slides.run import Slide, merge_slides, open_slide, slide
     from .studies.audit.run import audit
@@ -51,11 +52,14 @@ __all__ = [
     "dense",
     "embed",
     "evaluate",
+    "evaluate_part",
     "explain",
     "export",
     "finetune",
     "from_linear",
     "load",
+    "merge_evaluations",
+    "merge_predictions",
     "merge_slides",
     "occlude",
     "open_maps",
@@ -91,11 +95,14 @@ _ROOMS = {
     "dense": "evidence.dense",
     "embed": "runs.vectors",
     "evaluate": "evaluation.evaluate",
+    "evaluate_part": "evaluation.shards",
     "explain": "evidence",
     "export": "engine.export",
     "finetune": "training.run",
     "from_linear": "zoo.linear",
     "load": "zoo.load",
+    "merge_evaluations": "evaluation.shards",
+    "merge_predictions": "runs.predict",
     "merge_slides": "slides.run",
     "occlude": "evidence.edits",
     "open_maps": "runs.maps",
