@@ -11,7 +11,6 @@ import argparse
 import csv
 import os
 import time
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,18 +19,19 @@ import torch
 from ray.cluster_utils import Cluster
 
 import bagnet
+from bagnet.cli.classifiers import recipe
 from bagnet.cluster import slide_on
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--side", type=int, default=6000, help="of the image, in pixels")
+    parser.add_argument("--side", type=int, default=4000, help="of the image, in pixels")
     parser.add_argument("--model", default="bagnet9s4.tiny_in200")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    build = partial(bagnet.load, options.model)
+    build = recipe(options.model)
     rows = []
     with TemporaryDirectory() as folder:
         image = Path(folder) / "image.npy"

@@ -53,13 +53,13 @@ def test_a_map_without_evidence_for_the_class_has_no_regions(result: Slide, tmp_
 def test_a_pyramid_has_the_logits_and_their_place(result: Slide, tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     pytest.importorskip("imagecodecs")
-    values = np.random.default_rng(0).normal(size=(1, 300, 700)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(1, 1101, 700)).astype(np.float32)
     write_ome_tiff(replace(result, evidence=values), 0, tmp_path / "map.ome.tif")
     with tifffile.TiffFile(tmp_path / "map.ome.tif") as file:
         (series,) = file.series
-        assert [level.shape for level in series.levels] == [(300, 700), (150, 350), (75, 175)]
+        assert [level.shape for level in series.levels] == [(1101, 700), (550, 350), (275, 175), (137, 87)]
         assert np.array_equal(series.asarray(), values[0])
-        assert np.allclose(series.levels[1].asarray(), values[0].reshape(150, 2, 350, 2).mean((1, 3)), atol=1e-6)
+        assert np.allclose(series.levels[1].asarray(), values[0, :1100].reshape(550, 2, 350, 2).mean((1, 3)), atol=1e-6)
         assert 'PhysicalSizeX="4.0"' in file.ome_metadata
 
 

@@ -146,6 +146,29 @@ def test_what_shows_nothing_is_white(tmp_path: Path) -> None:
         open_reader(tmp_path / "infrared.tif")
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_zarr(version: str, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "image.ome.zarr", mode="w", zarr_format=2 if version == "0.4" else 3)
+    for level, step in enumerate((1, 2)):
+        planes = np.moveaxis(PIXELS[::step, ::step], 2, 0)[None, :, None]
+        group.create_array(f"s{level}", data=planes, chunks=(1, 1, 1, 128, 128))
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} if name in "zyx" else {"name": name} for name in "tczyx"]
+    scale = [{"type": "scale", "scale": [1, 1, 1, 0.25, 0.25]}]
+    about = [{"axes": axes, "datasets": [{"path": f"s{level}", "coordinateTransformations": scale} for level in (0, 1)]}]
+    group.attrs.update({"multiscales": about} if version == "0.4" else {"ome": {"version": "0.5", "multiscales": about}})
+    reader = open_reader(tmp_path / "image.ome.zarr")
+    assert reader.levels == (Level(300, 420, 1.0), Level(150, 210, 2.0))
+    assert reader.microns_per_pixel == 0.25
+    assert np.array_equal(reader.read(0, BOX), PIXELS[BOX.slices])
+    assert np.array_equal(reader.read(1, Box(10, 20, 60, 50)), PIXELS[::2, ::2][20:50, 10:60])
+    group.create_array("deep", data=np.zeros((1, 3, 2, 40, 40), np.uint8))
+    about[0]["datasets"] = [{"path": "deep"}]
+    group.attrs.update({"multiscales": about} if version == "0.4" else {"ome": {"version": "0.5", "multiscales": about}})
+    with pytest.raises(BadImage, match="holds 1 x 3 x 2 x 40 x 40 values along tczyx, not one plane"):
+        open_reader(tmp_path / "image.ome.zarr")
+
+
 def test_ome_says_how_large_its_pixels_are(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     about = {"axes": "YXS", "PhysicalSizeX": 250.0, "PhysicalSizeXUnit": "nm"}

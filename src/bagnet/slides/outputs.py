@@ -79,14 +79,16 @@ def write_ome_tiff(slide: Slide, target: int | str, path: str | PathLike[str]) -
     if slide.microns_per_pixel is not None:
         microns = slide.microns_per_pixel * slide.geometry.stride
         about |= {f"PhysicalSize{axis}": microns for axis in "XY"} | {f"PhysicalSize{axis}Unit": "µm" for axis in "XY"}
-    levels = [values]
-    while max(levels[-1].shape) > _TILE:
-        levels.append(_halved(levels[-1]))
     options = {"tile": (_TILE, _TILE), "photometric": "minisblack", "compression": "zlib"}
-    with replacing(Path(fspath(path))) as part, tifffile.TiffWriter(part, ome=True, bigtiff=values.nbytes > 1 << 31) as file:
-        file.write(levels[0], subifds=len(levels) - 1, metadata=about, **options)
-        for level in levels[1:]:
-            file.write(level, subfiletype=1, **options)
+    with replacing(Path(fspath(path))) as part, TemporaryDirectory(dir=part.parent, prefix=".ome") as folder:
+        levels = [values]
+        while max(levels[-1].shape) > _TILE:
+            levels.append(_halved(levels[-1], Path(folder) / f"{len(levels)}.npy"))
+        with tifffile.TiffWriter(part, ome=True, bigtiff=values.nbytes > 1 << 31) as file:
+            file.write(levels[0], subifds=len(levels) - 1, metadata=about, **options)
+            for level in levels[1:]:
+                file.write(level, subfiletype=1, **options)
+        del levels  # before the folder goes
 
 
 def write_cog(slide: Slide, target: int | str, path: str | PathLike[str]) -> None:
@@ -192,12 +194,14 @@ def _ring(slide: Slide, row: int, first: int, end: int) -> list[list[float]]:
     return [[x, y], [far, y], [far, low], [x, low], [x, y]]
 
 
-def _halved(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of 2 x 2 cells; of those that are numbers."""
-    rows, columns = (size // 2 * 2 for size in values.shape)
-    blocks = np.asarray(values[:rows, :columns]).reshape(rows // 2, 2, columns // 2, 2)
-    known = np.isfinite(blocks)
-    with np.errstate(invalid="ignore"):
-        means = np.where(known, blocks, 0).sum((1, 3), dtype=np.float64) / known.sum((1, 3))
-    halved: NDArray[np.float32] = means.astype(np.float32)
+def _halved(values: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
+    """Means of 2 x 2 cells, of those that are numbers; in a file, as a map may be larger than memory, a strip at a time."""
+    rows, columns = (size // 2 for size in values.shape)
+    halved = np.lib.format.open_memmap(path, "w+", np.float32, (rows, columns))
+    for top in range(0, rows, _TILE):
+        strip = np.asarray(values[2 * top : 2 * min(top + _TILE, rows), : 2 * columns])
+        blocks = strip.reshape(-1, 2, columns, 2)
+        known = np.isfinite(blocks)
+        with np.errstate(invalid="ignore"):
+            halved[top : top + _TILE] = np.where(known, blocks, 0).sum((1, 3), dtype=np.float64) / known.sum((1, 3))
     return halved

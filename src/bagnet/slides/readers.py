@@ -102,25 +102,47 @@ class ArrayReader:
 
 
 class ZarrReader:
-    """A zarr array of (H, W) or (H, W, 3) uint8, or a group of several, the largest first."""
+    """A zarr array of (H, W) or (H, W, 3) uint8, a group of several, the largest first, or OME-Zarr of one plane."""
 
     georeference: Georeference | None = None
 
     def __init__(self, path: Path) -> None:
         zarr = needs("zarr", "slides")
         opened = zarr.open(path, mode="r")
-        arrays = [opened] if hasattr(opened, "shape") else [array for _, array in sorted(opened.arrays())]
+        ome = dict(opened.attrs).get("ome", opened.attrs).get("multiscales")
+        self._axes, self.microns_per_pixel = ("yxc", None) if ome is None else _ome_zarr(ome[0])
+        if hasattr(opened, "shape"):
+            arrays = [opened]
+        elif ome is None:
+            arrays = [array for _, array in sorted(opened.arrays())]
+        else:
+            arrays = [opened[level["path"]] for level in ome[0]["datasets"]]
         if not arrays:
             raise BadImage(f"{printable(str(path))}: holds no arrays")
-        self._arrays = [_checked(array, path) for array in arrays]
-        self.levels = _levels([array.shape[:2] for array in arrays])
-        self.microns_per_pixel: float | None = None
+        self._axes = self._axes[: arrays[0].ndim]
+        for array in arrays:
+            self._check(array, path)
+        self._arrays = arrays
+        self.levels = _levels([(array.shape[self._axes.index("y")], array.shape[self._axes.index("x")]) for array in arrays])
 
     def read(self, level: int, box: Box) -> Pixels:
-        return _colours(np.asarray(self._arrays[level][box.slices]))
+        rows, columns = box.slices
+        where = tuple({"y": rows, "x": columns, "c": slice(None)}.get(axis, 0) for axis in self._axes)
+        part = np.asarray(self._arrays[level][where])
+        kept = [axis for axis in self._axes if axis in "yxc"]
+        return _colours(np.moveaxis(part, kept.index("c"), 2) if "c" in kept else part)
 
     def close(self) -> None:
         self._arrays = []
+
+    def _check(self, array: Any, path: Path) -> None:
+        """BadImage: an array is not one plane of 8 bits, grey or of three colours."""
+        sizes = dict(zip(self._axes, array.shape, strict=False))
+        one_plane = all(size == 1 for axis, size in sizes.items() if axis not in "yxc")
+        if array.ndim != len(self._axes) or not {"y", "x"} <= set(sizes) or not one_plane:
+            held = " x ".join(map(str, array.shape))
+            raise BadImage(f"{printable(str(path))}: holds {held} values along {self._axes}, not one plane; convert it first")
+        _checked_values(array, sizes.get("c", 1), path)
 
 
 class TiffReader:
@@ -333,13 +355,25 @@ def _plane(shape: tuple[int, ...], axes: str) -> tuple[int, int]:
 def _checked(array: Any, path: Path, axes: str = "", alpha: bool = False) -> Any:
     """Raises BadImage where an array holds anything but one plane of 8 bits, grey or of three colours; with alpha beside them."""
     axes = axes or "YXS"[: array.ndim]
-    colours = (array.shape[axes.index("S")] if "S" in axes else 1) - alpha
-    if array.ndim not in (2, 3) or colours not in (1, 3) or array.dtype != np.uint8:
+    _checked_values(array, (array.shape[axes.index("S")] if "S" in axes else 1) - alpha if array.ndim in (2, 3) else 0, path)
+    return array
+
+
+def _checked_values(array: Any, colours: int, path: Path) -> None:
+    if colours not in (1, 3) or array.dtype != np.uint8:
         raise BadImage(
             f"{printable(str(path))}: holds {' x '.join(map(str, array.shape))} values of {array.dtype}, not (height, width) "
             "or (height, width, 3) of uint8; convert it first"
         )
-    return array
+
+
+def _ome_zarr(multiscale: Mapping[str, Any]) -> tuple[str, float | None]:
+    """The axes of OME-Zarr, a letter each, and microns per pixel of the largest level."""
+    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in multiscale.get("axes", "tczyx")]
+    names = "".join(str(axis["name"])[0].lower() for axis in axes)
+    unit = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3}.get(axes[names.index("x")].get("unit", ""))
+    scales = [way["scale"] for way in multiscale["datasets"][0].get("coordinateTransformations", ()) if way["type"] == "scale"]
+    return names, scales[0][names.index("x")] * unit if unit and scales else None
 
 
 def _colours(pixels: NDArray[Any]) -> Pixels:
