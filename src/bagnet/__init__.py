@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .runs.maps import open_maps
     from .runs.predict import merge_predictions, predict
     from .runs.vectors import embed
+    from .slides.embed import embed_slides
     from .slides.run import Slide, merge_slides, open_slide, slide
     from .studies.audit.run import audit
     from .training.probe import probe
@@ -51,6 +52,7 @@ __all__ = [
     "create",
     "dense",
     "embed",
+    "embed_slides",
     "evaluate",
     "evaluate_part",
     "explain",
@@ -94,6 +96,7 @@ _ROOMS = {
     "create": "zoo.load",
     "dense": "evidence.dense",
     "embed": "runs.vectors",
+    "embed_slides": "slides.embed",
     "evaluate": "evaluation.evaluate",
     "evaluate_part": "evaluation.shards",
     "explain": "evidence",

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..engine.classifier import Classifier
 from ..engine.cost import peak_memory
 from ..engine.inference import like_weights
-from ..geometry import Box, Geometry, Tile, cells_within, tiles_of
+from ..geometry import Box, Geometry, Tile, all_over, cells_within, tiles_of
 from ..progress import Listener, Progress, duration, unheard
 from .dense import TILE, dense
 
@@ -74,7 +74,7 @@ def bag_of(
     rows, columns = model.geometry.grid(x.shape[2], x.shape[3])
     pooled, kept = _Pooled(model, rows, columns), _Kept(model.num_classes, rows, columns, keep, maps or MAPS)
     start = time.perf_counter()
-    for done, tile in enumerate(_from_all_over(tiles), 1):
+    for done, tile in enumerate((tiles[number] for number in all_over(len(tiles))), 1):
         part = model.features(like_weights(x[(..., *tile.crop.slices)].contiguous(), model))
         features = part[(..., *tile.inside.slices)]
         pooled.add(tile.cells, features)
@@ -140,12 +140,6 @@ class _Kept:
         others = [index for index in logits.argsort(descending=True).tolist() if index not in self.keep]
         self.chosen = sorted(self.keep + others[: max(0, self.count - len(self.keep))])
         self.parts = [(cells, part[self.chosen]) for cells, part in self.parts]
-
-
-def _from_all_over(tiles: Sequence[Tile]) -> list[Tile]:
-    """Tiles in an order of which any beginning is spread over the image: steps of the golden section, around."""
-    order = sorted(range(len(tiles)), key=lambda number: number * 0.6180339887498949 % 1)
-    return [tiles[number] for number in order]
 
 
 def _with_strongest(model: Classifier, x: Tensor, bag: Bag, progress: Listener) -> Bag:

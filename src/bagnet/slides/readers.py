@@ -22,6 +22,7 @@ from ..missing import needs
 from .georeference import Georeference, georeference_of, in_words
 
 Pixels = NDArray[np.uint8]
+WHITE = 230  # of 255: all three colours of a background pixel are at least so bright
 _GDAL_NODATA, _GEO_KEYS = 42113, 34735  # tags of a GeoTIFF: the value of pixels that show nothing; its coordinate system
 _DECODED = 12  # bytes of a pixel while a photograph is decoded and turned: 3 for each picture of it, and some to spare
 _MICRONS = {"nm": 1e-3, "µm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}  # units of OME

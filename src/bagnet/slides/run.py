@@ -29,11 +29,10 @@ from ..runs.shards import Shard, all_parts, check_shard
 from ..runs.store import FINISHED, Rows, Store, claim, held_settings
 from .georeference import Georeference
 from .plan import TILE_PIXELS, Part, Plan
-from .readers import Pixels, Reader, level_of, open_reader
+from .readers import WHITE, Pixels, Reader, level_of, open_reader
 
 WORK = "slide"  # what a folder is a part of
 EVIDENCE, SUMS, TILES = "evidence", "sums", "tiles"
-WHITE = 230  # of 255: all three colours of a background pixel are at least so bright
 _WORTH_SAYING = 10.0  # seconds, from which on people like to know how long it takes
 _AHEAD = 2  # tiles that each reader holds beside the one at work
 
@@ -136,7 +135,7 @@ def slide(
     if not wanted:
         raise ValueError("name the classes whose evidence is wanted: maps of all would not fit")
     check_shard(shard)
-    with _opened(image, level, microns) as (reader, number):
+    with opened(image, level, microns) as (reader, number):
         seen = reader.levels[number]
         plan = Plan(model.geometry, seen.height, seen.width, tile_pixels)
         settings = _settings(model, Path(fspath(image)), plan, wanted, number, skip_white)
@@ -155,13 +154,19 @@ def tile_rows(model: Classifier, image: str | PathLike[str], level: int | None =
     Raises:
         FileNotFoundError, BadImage, ValueError: as `slide`.
     """
-    with _opened(image, level, microns) as (reader, number):
+    with opened(image, level, microns) as (reader, number):
         seen = reader.levels[number]
         return len({part.tile.cells.top for part in Plan(model.geometry, seen.height, seen.width).parts()})
 
 
+def input_of(pixels: Pixels, model: Classifier) -> Tensor:
+    """(h, w, 3) pixels -> (1, 3, h, w) as the network takes them."""
+    x = model.transform.normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    return like_weights(x.contiguous(), model)
+
+
 @contextmanager
-def _opened(image: str | PathLike[str], level: int | None, microns: float | None) -> Iterator[tuple[Reader, int]]:
+def opened(image: str | PathLike[str], level: int | None, microns: float | None) -> Iterator[tuple[Reader, int]]:
     """A reader of an image, and the number of the level that is meant."""
     with closing(open_reader(image)) as reader:
         try:
@@ -337,8 +342,7 @@ class _Work:
 
     def _compute(self, part: Part, pixels: Pixels) -> Tensor:
         """Write the evidence of the fresh cells of a tile; (C,) the sum of their features."""
-        x = self.model.transform.normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None])
-        features = self.model.features(like_weights(x.contiguous(), self.model))[(..., *part.inside.slices)]
+        features = self.model.features(input_of(pixels, self.model))[(..., *part.inside.slices)]
         evidence = self.model.head(features, self.wanted)[0]
         self._write(EVIDENCE, (slice(None), *part.fresh.shift(0, -self.rows.start).slices), evidence.float())
         total: Tensor = features[0].sum((1, 2), dtype=torch.float64)
