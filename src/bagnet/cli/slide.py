@@ -99,7 +99,7 @@ def slide(
         rows = f"{result.evidence.shape[1]:,} rows of windows"
         print_part(shard, out, rows, as_json)
         print_problems(reason for _, reason in result.bad)
-        return
+        sys.exit(1 if result.bad else 0)
     pictures = [str(out / f"{stem_of(str(name))}.png") for name in result.classes]
     with closing(open_reader(data)) as reader:
         for name, picture in zip(result.classes, pictures, strict=True):
