@@ -147,6 +147,29 @@ def test_a_full_disk_is_said_and_costs_a_tile_at_most(image: Path, tmp_path: Pat
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
+def test_what_it_takes_and_how_long_the_network_waited_is_said(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bagnet")
+    monkeypatch.setattr(module, "_WORTH_SAYING", 0.0)
+    slide(small_bagnet(), image, [0], tmp_path / "out", tile_pixels=SMALL)
+    expected, waited = (record.getMessage() for record in caplog.records)
+    assert re.fullmatch(r"233 x 150 pixels, 476 windows: \d+ tiles, about \d+ s and \d+\.\d GB of memory", expected)
+    assert re.fullmatch(r"\d+ tiles; the network waited \d+ % of the time for pixels", waited)
+
+    def slow(self: ArrayReader, level: int, box: Box) -> Any:
+        time.sleep(0.05)
+        return read(self, level, box)
+
+    read = ArrayReader.read
+    monkeypatch.setattr(ArrayReader, "read", slow)
+    caplog.clear()
+    slide(small_bagnet(), image, [0], tmp_path / "slow", tile_pixels=SMALL, readers=1)
+    share = re.search(r"waited (\d+) %", caplog.text)
+    assert share is not None
+    assert int(share[1]) > 50
+
+
 def test_a_disk_too_small_for_the_map_is_said_before_any_work(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

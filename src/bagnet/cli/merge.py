@@ -70,7 +70,7 @@ def _slide(folders: Sequence[Path], out: Path, also: Sequence[str], overwrite: b
     from ..slides.outputs import check_outputs, write_outputs
     from ..slides.run import merge_slides, open_slide
 
-    check_outputs(also, open_slide(folders[0]).georeference)
+    check_outputs(also, str(folders[0]), open_slide(folders[0]).georeference)
     result = merge_slides(folders, out, overwrite=overwrite)
     write_outputs(result, also)
     show_slide(result, [""] * len(result.classes), as_json)

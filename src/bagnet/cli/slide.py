@@ -77,7 +77,7 @@ def slide(
     if not target:
         raise ValueError("say which classes: --class NAME, once for each; bagnet models info MODEL --classes lists them")
     with closing(open_reader(data)) as reader:
-        check_outputs(also or (), reader.georeference)
+        check_outputs(also or (), data, reader.georeference)
     check_alone(ray, shard)
     build = recipe(model, runtime, precision, calibration, trust)
     ready = None if ray else build()

@@ -149,13 +149,22 @@ OUTPUTS: Mapping[str, tuple[str, Output]] = MappingProxyType(  # name -> (ending
 )
 
 
-def check_outputs(names: Iterable[str], georeference: Georeference | None) -> None:
-    """See that outputs can be written of an image that lies there, before any work. ValueError: one cannot; it says why."""
+def check_outputs(names: Iterable[str], image: str, georeference: Georeference | None) -> None:
+    """See that outputs can be written of an image, before there is any work.
+
+    Args:
+        names: of the outputs.
+        image: its name, or that of the folder that holds a part of it.
+        georeference: of the image.
+
+    Raises:
+        ValueError: one cannot be written; the message says why.
+    """
     for name in names:
         if name not in OUTPUTS:
             raise ValueError(f"there is no output {name!r}: there are {', '.join(OUTPUTS)}")
         if name == "cog" and georeference is None:
-            raise ValueError("the image is not georeferenced, and so its map cannot be: ask for ome-tiff instead of cog")
+            raise ValueError(f"{image}: is not georeferenced, and so its map cannot be: ask for ome-tiff instead of cog")
 
 
 def write_outputs(slide: Slide, names: Iterable[str]) -> None:
