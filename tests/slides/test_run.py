@@ -114,7 +114,7 @@ def test_killed_five_times_at_random_the_store_is_the_same_to_the_byte(tmp_path:
         process = subprocess.Popen([sys.executable, "-c", program, tmp_path / "killed"])
         while process.poll() is None and (rows.stat().st_size if rows.exists() else 0) == before:
             time.sleep(0.01)
-        time.sleep(random.random() / 2)
+        time.sleep(random.random() / 4)
         assert process.poll() is None, "it is at work"
         process.kill()
         process.wait()

@@ -58,12 +58,32 @@ def recipe(
     precision: str = "float32",
     calibration: Path | None = None,
     trust: Sequence[str] | None = None,
+    stride: int | None = None,
 ) -> Callable[[], Classifier]:
-    """What makes a `network` on another machine, which sees the same files but may stand in another folder."""
+    """What makes a `network` on another machine, which sees the same files but may stand in another folder.
+
+    Args:
+        name: as for `network`.
+        runtime: as for `network`.
+        precision: as for `network`.
+        calibration: as for `network`.
+        trust: as for `network`.
+        stride: of the windows; the model's where None.
+    """
     file = Path(name)
     whole = str(file.absolute()) if name and file.exists() else name
     images = None if calibration is None else calibration.absolute()
-    return partial(network, whole, runtime, precision, images, prepared=True, trust=trust)
+    build = partial(network, whole, runtime, precision, images, prepared=True, trust=trust)
+    return build if stride is None else partial(_at_stride, build, stride)
+
+
+def _at_stride(build: Callable[[], Classifier], stride: int) -> Classifier:
+    model = build()
+    finer = model.at_stride(stride)
+    if finer.geometry.stride != stride:
+        has, possible = model.geometry.stride, finer.geometry.stride
+        raise ValueError(f"--stride {stride}: windows {has} px apart can be closer together, {possible} px say, but not so")
+    return finer
 
 
 def classifiers(

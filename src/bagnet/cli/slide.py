@@ -52,6 +52,15 @@ def slide(
         float | None,
         typer.Option("--microns", metavar="X", help="Per pixel: the level that is nearest.", show_default=False),
     ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            min=1,
+            help="Distance of neighbouring windows: of all; logits are means over these then, not the model's.",
+            show_default="the model's",
+        ),
+    ] = None,
     skip_white: Annotated[
         bool, typer.Option("--skip-white", help="Leave out tiles that are white all over: they count in nothing.")
     ] = False,
@@ -79,7 +88,7 @@ def slide(
     with closing(open_reader(data)) as reader:
         check_outputs(also or (), data, reader.georeference)
     check_alone(ray, shard)
-    build = recipe(model, runtime, precision, calibration, trust)
+    build = recipe(model, runtime, precision, calibration, trust, stride)
     ready = None if ray else build()
     with progress_bar() as progress:
         options: dict[str, Any] = {
