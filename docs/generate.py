@@ -141,6 +141,21 @@ TABLES = [
     Result("Speed of full-resolution maps", "maps", "published.py", PER_SECOND, {}),
     Result("Speed of the default", "windowed", "windows.py", PER_SECOND, {}),
     Result(
+        "What a megapixel of a slide costs",
+        "slide-cost",
+        "slide_cost.py",
+        {"work": "work", "what": "of", "how": "by", "core_seconds_per_megapixel": "core seconds per megapixel"},
+        {},
+    ),
+    Result(
+        "A slide on a Ray cluster",
+        "cluster",
+        "cluster.py",
+        {"nodes": "nodes (0: one process)", "cores": "cores of the machine", "megapixels": "megapixels", "seconds": "seconds"}
+        | {"megapixels_per_second": "megapixels a second"},
+        {},
+    ),
+    Result(
         "Certified photographs",
         "certificates",
         "certificates.py",

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from .engine.prepare import prepare
     from .evaluation.evaluate import evaluate
     from .evaluation.faithfulness import faithfulness
+    from .evaluation.shards import evaluate_part, merge_evaluations
     from .evidence import Evidence, explain
     from .evidence.dense import dense
     from .evidence.edits import change, occlude
     from .geometry import Box, Geometry, Placement
     from .model import BagNet
     from .runs.maps import open_maps
-    from .runs.predict import predict
+    from .runs.predict import merge_predictions, predict
     from .runs.vectors import embed
+    from .slides.embed import embed_slides
     from .slides.run import Slide, merge_slides, open_slide, slide
     from .studies.audit.run import audit
     from .training.probe import probe
@@ -51,13 +53,17 @@ __all__ = [
     "create",
     "dense",
     "embed",
+    "embed_slides",
     "evaluate",
+    "evaluate_part",
     "explain",
     "export",
     "faithfulness",
     "finetune",
     "from_linear",
     "load",
+    "merge_evaluations",
+    "merge_predictions",
     "merge_slides",
     "occlude",
     "open_maps",
@@ -92,13 +98,17 @@ _ROOMS = {
     "create": "zoo.load",
     "dense": "evidence.dense",
     "embed": "runs.vectors",
+    "embed_slides": "slides.embed",
     "evaluate": "evaluation.evaluate",
+    "evaluate_part": "evaluation.shards",
     "explain": "evidence",
     "export": "engine.export",
     "faithfulness": "evaluation.faithfulness",
     "finetune": "training.run",
     "from_linear": "zoo.linear",
     "load": "zoo.load",
+    "merge_evaluations": "evaluation.shards",
+    "merge_predictions": "runs.predict",
     "merge_slides": "slides.run",
     "occlude": "evidence.edits",
     "open_maps": "runs.maps",

@@ -26,5 +26,10 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
+def duration(seconds: float) -> str:
+    """How long something takes, for people."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def unheard(_: Progress) -> None:
     """The listener where nobody listens."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from bagnet.cli.classifiers import classifiers, digest_of, network, preprocessing
+from bagnet.cli.classifiers import classifiers, digest_of, network, preprocessing, recipe
 from bagnet.data.sources import open_images
 from bagnet.data.transforms import Preprocessing
 from bagnet.engine.classifier import model_name
@@ -24,10 +25,16 @@ def test_the_bundled_one_where_none_is_named() -> None:
 
 def test_a_size_is_that_of_the_whole_image_where_windows_take_any(weights: Path) -> None:
     model = network(str(weights))
-    assert preprocessing(model, None) == model.transform == Preprocessing(64, 64)
-    assert preprocessing(model, 100) == Preprocessing(100, None)
+    assert preprocessing(model, "") == model.transform == Preprocessing(64, 64)
+    assert preprocessing(model, "100") == Preprocessing(100, None)
+    assert preprocessing(model, "native") == Preprocessing(None, None)
     external = reader()
-    assert preprocessing(external, 10) == external.transform.with_crop(10)
+    assert preprocessing(external, "10") == external.transform.with_crop(10)
+    with pytest.raises(ValueError, match="at one size: leave --size native out"):
+        preprocessing(external, "native")
+    for wrong in ("0", "-5", "big"):
+        with pytest.raises(ValueError, match=f"--size {wrong}: is neither"):
+            preprocessing(model, wrong)
 
 
 def test_names(weights: Path, tmp_path: Path) -> None:
@@ -37,6 +44,15 @@ def test_names(weights: Path, tmp_path: Path) -> None:
     assert [name for name, _ in classifiers([str(weights), str(twin)])] == [str(weights), str(twin)]
     with pytest.raises(ValueError, match=r"--model .*twin\.safetensors is given twice"):
         classifiers([str(twin), str(twin)])
+
+
+def test_a_recipe_means_the_same_on_another_machine(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(weights.parent)
+    build = pickle.loads(pickle.dumps(recipe(weights.name)))
+    monkeypatch.chdir(weights.parent.parent)
+    assert model_name(build()) == "bagnet17.test"
+    assert build().weights_digest == network(str(weights), prepared=True).weights_digest
+    assert model_name(recipe("")()) == DEFAULT
 
 
 def test_prepared_where_many_images_are_worth_it(weights: Path) -> None:

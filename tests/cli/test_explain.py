@@ -253,3 +253,23 @@ def test_a_network_of_somebody_is_trusted_by_name(
     assert run("explain", photograph, *words, "--trust", builder).code == 0
     assert run("predict", photograph, "--model", path, "--out", tmp_path / "table.csv", "--trust", builder).code == 0
     assert run("models", "convert", path, "--out", tmp_path / "copy.safetensors", "--trust", builder).code == 0
+
+
+def test_what_does_not_fit_goes_through_tiles(
+    run: Run, weights: Path, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("explain", photograph, "--model", weights, "--class", "dog", "--size", "native", "--json")
+    whole = json.loads(run(*words, "--out", tmp_path / "whole").out)["images"][0]
+    monkeypatch.setattr("bagnet.slides.large.available_memory", lambda: 1000)
+    result = run(*words, "--out", tmp_path / "tiles")
+    assert result.code == 0, result.err
+    assert "in one piece" in result.err
+    tiled = json.loads(result.out)["images"][0]
+    assert tiled["picture"] == str(tmp_path / "tiles" / "photograph.slide" / "dog.png")
+    assert Path(tiled["picture"]).exists()
+    assert [answer["name"] for answer in tiled["top"]] == [answer["name"] for answer in whole["top"]]
+    assert tiled["shown"]["logit"] == pytest.approx(whole["shown"]["logit"], abs=1e-4)
+    assert tiled["windows"][0]["box"] == whole["windows"][0]["box"]
+    assert tiled["grid"] == whole["grid"]
+    assert_refused(run("explain", photograph, "--model", weights, "--size", "native", "--out", tmp_path / "o"), "needs --class")
+    assert_refused(run("explain", photograph, "--model", weights, "--size", "large"), "--size large: is neither a number")

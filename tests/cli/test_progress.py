@@ -25,6 +25,20 @@ def test_a_pipe_gets_no_bar(capfd: pytest.CaptureFixture[str], monkeypatch: pyte
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_bar_inside_another_is_not_shown(terminal: None, capfd: pytest.CaptureFixture[str]) -> None:
+    with progress_bar() as tell:
+        tell(Progress("computing", 1, 20))
+        with progress_bar() as inner:
+            inner(Progress("fetching", 1, 20))
+        tell(Progress("computing", 20, 20))
+    shown = capfd.readouterr().err
+    assert "computing" in shown
+    assert "fetching" not in shown
+    with progress_bar() as tell:
+        tell(Progress("fetching", 1, 20))
+    assert "fetching" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("steps", "texts"),
     [

@@ -30,6 +30,16 @@ def test_a_slide_has_maps_a_picture_and_its_strongest_window(run: Run, weights: 
     assert again.out.splitlines()[-1] == f"-> {tmp_path / 'out'}"
 
 
+def test_a_finer_stride(run: Run, weights: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.random.default_rng(0).integers(0, 256, (120, 200, 3), np.uint8))
+    words = ("slide", tmp_path / "scan.npy", "--model", weights, "--class", "dog")
+    for stride in (8, 4):
+        assert run(*words, "--stride", stride, "--out", tmp_path / str(stride)).code == 0
+    coarse, fine = (np.load(tmp_path / str(stride) / "evidence.npy")[0] for stride in (8, 4))
+    assert np.abs(fine[::2, ::2] - coarse).max() < 1e-4
+    assert_refused(run(*words, "--stride", 12, "--out", tmp_path / "12"), "--stride 12: windows 8 px apart", "4 px say")
+
+
 def test_wrong_words(run: Run, weights: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "scan.npy", np.zeros((120, 200, 3), np.uint8))
     assert_refused(run("slide", tmp_path / "scan.npy", "--model", weights, "--out", tmp_path / "out"), "say which classes")
@@ -48,6 +58,10 @@ def test_parts_are_merged(run: Run, weights: Path, tmp_path: Path) -> None:
     merged = run("merge", tmp_path / "2", tmp_path / "1", "--out", tmp_path / "out", "--json")
     assert merged.code == 0, merged.err
     assert json.loads(merged.out)["classes"][0]["class"] == "dog"
+    again = run("merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "out", "--also", "geojson")
+    assert again.code == 0, again.err
+    assert (tmp_path / "out" / "dog.geojson").exists()
+    assert_refused(run("merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "out", "--also", "cog"), "not georeferenced")
     assert not np.isnan(np.load(tmp_path / "out" / "evidence.npy")).any()
     assert_refused(run("merge", tmp_path / "1", "--out", tmp_path / "other"), "1/2 to 2/2, each once")
     assert_refused(run(*words, "--shard", "half", "--out", tmp_path / "other"), "is no part; the first of four is 1/4")

@@ -373,7 +373,11 @@ def test_the_limit_is_in_pixels(save: Callable[..., Path], monkeypatch: pytest.M
     path = save(noise(40, 50), "png")
     assert decode(path).image.size == (50, 40)
     monkeypatch.setattr(module, "LARGEST", 50 * 40 - 1)
-    refused(path, f"{path}: 50 x 40 pixels is more than the 1,999 that are read in one piece; scale it down first")
+    refused(
+        path,
+        f"{path}: 50 x 40 pixels is more than the 1,999 that are read in one piece; scale it down first, "
+        "or make it a tiled TIFF for bagnet slide",
+    )
     refused(noise(40, 50), "image: 50 x 40 pixels is more than")
     refused(np.asarray(noise(40, 50)), "array: 50 x 40 pixels is more than")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
 from bagnet.architecture import Architecture
-from bagnet.engine.cost import multiply_adds, peak_memory
+from bagnet.engine.cost import available_memory, multiply_adds, peak_memory
 from bagnet.model import BagNet
 
 
@@ -41,3 +43,11 @@ def test_the_peak_of_memory_is_at_least_what_was_just_held() -> None:
     held = torch.ones(25_000_000)
     peak = peak_memory()
     assert peak is None or peak > held.nbytes
+
+
+def test_what_is_free_is_less_than_there_is() -> None:
+    free = available_memory()
+    if free is None:
+        pytest.skip("this system does not say")
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < free <= total

@@ -105,12 +105,6 @@ def test_no_tile_is_large(small: Callable[..., BagNet]) -> None:
     assert len(tiles_for(small().geometry, 256, 340)) == 1, "of usual size: in one piece"
 
 
-def test_tiles_are_visited_from_all_over() -> None:
-    numbers = tiled._from_all_over(list(range(100)))  # type: ignore[arg-type]
-    assert sorted(numbers) == list(range(100))  # type: ignore[type-var]
-    assert {int(number) // 20 for number in numbers[:8]} == {0, 1, 2, 3, 4}  # type: ignore[call-overload]
-
-
 def test_explain_in_tiles(
     small: Callable[..., BagNet], photograph: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

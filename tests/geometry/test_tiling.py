@@ -13,6 +13,7 @@ from bagnet.geometry import (
     Box,
     Geometry,
     Tile,
+    all_over,
     batches_of,
     cells_within,
     covering_tiles,
@@ -123,3 +124,9 @@ def test_cells_of_a_crop_of_some_pixels() -> None:
     for geometry in (Geometry(33, 8), Geometry(25, 4), Geometry(17, 1)):
         side = math.isqrt(cells_within(geometry, 10_000))
         assert (side - 1) * geometry.stride + geometry.size <= 100 < side * geometry.stride + geometry.size
+
+
+def test_any_beginning_is_from_all_over() -> None:
+    numbers = all_over(100)
+    assert sorted(numbers) == list(range(100))
+    assert {number // 20 for number in numbers[:8]} == {0, 1, 2, 3, 4}

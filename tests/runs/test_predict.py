@@ -20,7 +20,7 @@ from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
 from bagnet.progress import Progress
 from bagnet.runs import loader
-from bagnet.runs.predict import predict
+from bagnet.runs.predict import merge_predictions, predict
 from bagnet.runs.store import OtherRun
 
 
@@ -262,3 +262,26 @@ def test_bad_requests(model: BagNet, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the list of image files is empty"):
         predict(model, [], tmp_path / "o.csv")
     assert not list(tmp_path.glob("*o.csv*"))
+
+
+def test_parts_are_one_table_to_the_byte(model: BagNet, folder: Path, tmp_path: Path) -> None:
+    """Parts of many images begin where batches do; here the batches are of one image."""
+    whole = predict(model, folder, tmp_path / "whole.csv", batch_size=1)
+    parts = [tmp_path / f"part{number}" for number in (1, 2, 3)]
+    counts = [predict(model, folder, part, shard=(number, 3), batch_size=1).images for number, part in enumerate(parts, 1)]
+    assert sum(counts) == whole.images == 8
+    assert predict(model, folder, parts[0], shard=(1, 3), batch_size=1).resumed == counts[0]
+    merged = merge_predictions(parts[::-1], tmp_path / "merged.csv")
+    assert (merged.images, merged.predicted, merged.bad) == (whole.images, whole.predicted, whole.bad)
+    assert (tmp_path / "merged.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    predict(model, folder, tmp_path / "all", shard=(1, 1), batch_size=1)
+    merge_predictions([tmp_path / "all"], tmp_path / "merged of one.csv")
+    assert (tmp_path / "merged of one.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    with pytest.raises(FileExistsError, match=r"merged\.csv: is there already"):
+        merge_predictions(parts, tmp_path / "merged.csv")
+    with pytest.raises(OtherRun, match="top 5 instead of 1"):
+        predict(model, folder, parts[0], shard=(1, 3), top=1)
+    (folder / "class 0" / "9.png").write_bytes((folder / "class 0" / "0.png").read_bytes())
+    predict(model, folder, parts[2], shard=(3, 3), overwrite=True)
+    with pytest.raises(ValueError, match="part3: is of another run"):
+        merge_predictions(parts, tmp_path / "other.csv")

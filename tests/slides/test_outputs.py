@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bagnet.slides.outputs import write_geojson, write_ome_tiff
+from bagnet.files import NotWritten
+from bagnet.slides.georeference import Georeference
+from bagnet.slides.outputs import check_outputs, write_cog, write_geojson, write_ome_tiff
 from bagnet.slides.run import Slide, slide
 
 from ..engine.classifiers import small_bagnet
@@ -51,11 +53,59 @@ def test_a_map_without_evidence_for_the_class_has_no_regions(result: Slide, tmp_
 def test_a_pyramid_has_the_logits_and_their_place(result: Slide, tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     pytest.importorskip("imagecodecs")
-    values = np.random.default_rng(0).normal(size=(1, 300, 700)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(1, 1101, 700)).astype(np.float32)
     write_ome_tiff(replace(result, evidence=values), 0, tmp_path / "map.ome.tif")
     with tifffile.TiffFile(tmp_path / "map.ome.tif") as file:
         (series,) = file.series
-        assert [level.shape for level in series.levels] == [(300, 700), (150, 350), (75, 175)]
+        assert [level.shape for level in series.levels] == [(1101, 700), (550, 350), (275, 175), (137, 87)]
         assert np.array_equal(series.asarray(), values[0])
-        assert np.allclose(series.levels[1].asarray(), values[0].reshape(150, 2, 350, 2).mean((1, 3)), atol=1e-6)
+        assert np.allclose(series.levels[1].asarray(), values[0, :1100].reshape(550, 2, 350, 2).mean((1, 3)), atol=1e-6)
         assert 'PhysicalSizeX="4.0"' in file.ome_metadata
+
+
+def test_a_geotiff_lies_where_the_windows_lie(result: Slide, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    values = np.random.default_rng(0).normal(size=(1, 300, 700)).astype(np.float32)
+    values[0, 7, 9] = np.nan
+    ground = Georeference(rasterio.CRS.from_epsg(32632).to_wkt(), (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0))
+    write_cog(replace(result, evidence=values, georeference=ground), 0, tmp_path / "map.tif")
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.crs.to_epsg() == 32632
+        assert np.array_equal(file.read(1), values[0], equal_nan=True)
+        assert np.isnan(file.nodata)
+        assert file.overviews(1) == [2, 4]
+        assert file.descriptions == (str(result.classes[0]),)
+        # Windows of 17 px every 8: the square about the centre of the first begins at (17 - 8) / 2 = 4.5 px, 45 m.
+        assert file.transform == rasterio.Affine(80.0, 0.0, 500_045.0, 0.0, -80.0, 4_999_955.0)
+        square = result.geometry.centre_square(2, 3)
+        assert Georeference("", tuple(file.transform)[:6]).at(3, 2) == pytest.approx(
+            ground.at(square.left + 0.5, square.top + 0.5)
+        )
+    assert list(tmp_path.glob(".*")) == [], "nothing is left behind"
+
+
+def test_a_full_disk_leaves_no_half_a_geotiff(result: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = pytest.importorskip("rasterio.shutil")
+
+    def full(source: Path, target: Path, **options: object) -> None:
+        target.write_bytes(b"half")
+        raise RuntimeError("TIFFAppendToStrip: Write error")
+
+    monkeypatch.setattr(copy, "copy", full)
+    ground = Georeference("", (10.0, 0.0, 0.0, 0.0, -10.0, 0.0))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(NotWritten, match=r"map\.tif: cannot be written \(TIFFAppendToStrip: Write error\)"):
+        write_cog(replace(result, georeference=ground), 0, tmp_path / "map.tif")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_not_georeferenced_has_no_geotiff(result: Slide, tmp_path: Path) -> None:
+    pytest.importorskip("rasterio")
+    with pytest.raises(ValueError, match="out: its image is not georeferenced"):
+        write_cog(result, 0, tmp_path / "map.tif")
+    with pytest.raises(ValueError, match=r"scan\.svs: is not georeferenced"):
+        check_outputs(["cog"], "scan.svs", None)
+    with pytest.raises(ValueError, match="no output 'pdf': there are geojson, ome-tiff, cog"):
+        check_outputs(["pdf"], "scan.svs", None)
+    check_outputs(["geojson", "ome-tiff"], "scan.svs", None)

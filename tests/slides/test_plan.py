@@ -61,3 +61,39 @@ def test_tiled_is_whole_in_double_precision(kind: str, stride: int, height: int,
             values = model.evidence(x[(..., *part.tile.crop.slices)].contiguous())
             tiled[(..., *part.fresh.slices)] = values[(..., *part.inside.slices)]
     assert float((tiled - whole).abs().max()) <= 1e-9 * float(whole.abs().max())
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_pieces_of_a_tile_are_its_cells_each_once_and_exact(kind: str) -> None:
+    model: BagOfFeatures = deepcopy(MODELS[kind]()).double()  # type: ignore[no-untyped-call]
+    x = torch.randn(1, 3, 300, 410, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plan = Plan(model.geometry, 300, 410, 200 * 200)
+    with torch.inference_mode():
+        whole = model.evidence(x)
+        for part in plan.parts():
+            tiled, counts = torch.zeros_like(whole), np.zeros(plan.grid, int)
+            pieces = list(plan.pieces(part))
+            assert len(pieces) > 1
+            for piece in pieces:
+                assert piece.number == part.number
+                counts[piece.fresh.slices] += 1
+                values = model.evidence(x[(..., *piece.tile.crop.slices)].contiguous())
+                tiled[(..., *piece.fresh.slices)] = values[(..., *piece.inside.slices)]
+            assert (counts[part.fresh.slices] == 1).all()
+            assert counts.sum() == part.fresh.area
+            where = (..., *part.fresh.slices)
+            assert float((tiled[where] - whole[where]).abs().max()) <= 1e-9 * float(whole.abs().max())
+
+
+def test_parts_of_the_work_are_rows_of_tiles() -> None:
+    plan = Plan(Geometry(33, 8), 1000, 1000, 300 * 300)
+    every = list(plan.parts())
+    shards = [plan.shard((number, 3)) for number in (1, 2, 3)]
+    assert [part.number for shard in shards for part in shard] == [part.number for part in every] == list(range(16))
+    assert [part.number for part in plan.shard(None)] == list(range(16))
+    rows = [plan.rows_of(shard) for shard in shards]
+    assert rows[0].start == 0
+    assert rows[-1].stop == plan.grid[0]
+    for shard, of_shard in zip(shards, rows, strict=True):
+        assert {row for part in shard for row in range(part.fresh.top, part.fresh.bottom)} == set(of_shard)
+    assert plan.rows_of([]) == range(0)

@@ -21,12 +21,13 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
 from .export import export
+from .merge import merge
 from .models import models
 from .paper import paper
 from .predict import predict
 from .progress import lines_on_stderr
 from .serve import serve
-from .slide import merge, slide
+from .slide import slide
 from .train import train
 
 app = typer.Typer(
@@ -72,7 +73,7 @@ def _common(
 
 _WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]  # of typer's errors of this kind it exports that one alone
 _INTERRUPTED = 130
-_TALKATIVE = ("matplotlib", "torch.utils.cpp_extension")
+_TALKATIVE = ("matplotlib", "tifffile", "torch.utils.cpp_extension")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 

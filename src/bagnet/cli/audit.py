@@ -40,7 +40,7 @@ def audit(
     windows: Annotated[int, typer.Option(metavar="N", min=1, help="How many windows decide an image, at most.")] = 3,
     confusions: Annotated[int, typer.Option(metavar="N", min=0, help="How many of the most common kinds of mistake.")] = 10,
     seed: Seed = 0,
-    size: WholeSize = None,
+    size: WholeSize = "",
     trust: Trust = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",

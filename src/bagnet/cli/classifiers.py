@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,40 @@ def network(
     return _on_runtime(model, runtime, precision, calibration)
 
 
+def recipe(
+    name: str,
+    runtime: str = "torch",
+    precision: str = "float32",
+    calibration: Path | None = None,
+    trust: Sequence[str] | None = None,
+    stride: int | None = None,
+) -> Callable[[], Classifier]:
+    """What makes a `network` on another machine, which sees the same files but may stand in another folder.
+
+    Args:
+        name: as for `network`.
+        runtime: as for `network`.
+        precision: as for `network`.
+        calibration: as for `network`.
+        trust: as for `network`.
+        stride: of the windows; the model's where None.
+    """
+    file = Path(name)
+    whole = str(file.absolute()) if name and file.exists() else name
+    images = None if calibration is None else calibration.absolute()
+    build = partial(network, whole, runtime, precision, images, prepared=True, trust=trust)
+    return build if stride is None else partial(_at_stride, build, stride)
+
+
+def _at_stride(build: Callable[[], Classifier], stride: int) -> Classifier:
+    model = build()
+    finer = model.at_stride(stride)
+    if finer.geometry.stride != stride:
+        has, possible = model.geometry.stride, finer.geometry.stride
+        raise ValueError(f"--stride {stride}: windows {has} px apart can be closer together, {possible} px say, but not so")
+    return finer
+
+
 def classifiers(
     names: Sequence[str] | None,
     runtime: str = "torch",
@@ -93,13 +128,26 @@ def _runs_itself(model: Predictor, runtime: str, precision: str) -> bool:
     return model.runtime != "torch" and runtime in ("torch", model.runtime) and precision == model.precision
 
 
-def preprocessing(model: Predictor, size: int | None) -> Preprocessing:
-    """How a model's images are prepared; where `--size` is given, whole by whatever takes any size, as windows do."""
-    from ..engine.classifier import has_evidence
+NATIVE = "native"  # for --size
 
-    if size is None:
+
+def preprocessing(model: Predictor, size: str) -> Preprocessing:
+    """How a model's images are prepared; where `--size` is given, whole by whatever takes any size, as windows do.
+
+    Raises:
+        ValueError: the size is neither a number of pixels nor native, or a model that sees the whole image at once has no size.
+    """
+    from ..engine.classifier import has_evidence, model_name
+
+    if not size:
         return model.transform
-    return model.transform.whole(size) if has_evidence(model) else model.transform.with_crop(size)
+    if size != NATIVE and not (size.isdecimal() and int(size)):
+        raise ValueError(f"--size {size}: is neither a number of pixels nor native")
+    if has_evidence(model):
+        return model.transform.whole(None if size == NATIVE else int(size))
+    if size == NATIVE:
+        raise ValueError(f"{model_name(model)} sees the whole image at once, at one size: leave --size native out")
+    return model.transform.with_crop(int(size))
 
 
 def digest_of(calibration: Path | None) -> str:

@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .classifiers import classifiers, preprocessing
-from .options import AsJson, BatchSize, Calibration, Data, Models, Precision, Runtime, Split, Trust, WholeSize, Workers
-from .output import print_problems, print_table
+from .options import (
+    AsJson,
+    BatchSize,
+    Calibration,
+    Data,
+    Models,
+    Overwrite,
+    Precision,
+    Ray,
+    Runtime,
+    Shard,
+    Split,
+    Trust,
+    WholeSize,
+    Workers,
+    check_alone,
+    part,
+)
+from .output import print_part, print_problems, print_table
 from .progress import progress_bar
 from .recalls import print_recalls
 
 if TYPE_CHECKING:
+    from ..data.transforms import Preprocessing
+    from ..engine.classifier import Predictor
     from ..evaluation.evaluate import Evaluation
     from ..evaluation.sparseness import Sparseness
 
@@ -39,13 +60,16 @@ def evaluate(
     ] = None,
     split: Split = "val",
     sparseness: Annotated[bool, typer.Option("--sparseness", help="Also measure how clean the maps of BagNets are.")] = False,
-    size: WholeSize = None,
+    size: WholeSize = "",
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
     trust: Trust = None,
     batch_size: BatchSize = 64,
     workers: Workers = None,
+    shard: Shard = "",
+    ray: Ray = "",
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure classifiers on labelled images: accuracy, calibration, speed, and what is taken for what.
@@ -54,14 +78,22 @@ def evaluate(
     """
     from ..engine.classifier import has_evidence
     from ..evaluation.evaluate import evaluate as measure
-    from ..evaluation.report import record, write_comparison, write_model
+    from ..evaluation.report import write_model
     from ..evaluation.sparseness import sparseness as measure_maps
-    from ..runs.store import alone
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise ValueError(f"{out}: is a file; name a folder for the report")
-    if out is not None:
-        context.with_resource(alone(out))
+    check_alone(ray, shard)
+    if ray or shard:
+        if out is None or sparseness or len(model or ()) > 1:
+            raise ValueError("parts are the logits of one model, kept at --out FOLDER: name it, and leave other measures out")
+        build = partial(_single, model, runtime, precision, calibration, trust)
+        options = {"batch_size": batch_size, "workers": workers}
+        prepare = partial(preprocessing, size=size)
+        if ray:
+            _on_cluster(ray, build, data, split, out, prepare, options, as_json)
+        else:
+            _keep_part(shard, build(), data, split, out, prepare, {**options, "overwrite": overwrite}, as_json)
+        return
+    context.with_resource(report_in(out))
     compared = classifiers(model, runtime, precision, calibration, trust)
     if sparseness and not any(has_evidence(ready) for _, ready in compared):
         names = ", ".join(name for name, _ in compared)
@@ -88,7 +120,74 @@ def evaluate(
             maps = replace(maps, model=name)
         measured.append((evaluation, maps))
         if out is not None:
-            write_model(out, evaluation, maps)
+            write_model(out, evaluation, maps)  # at once: of several models the first are there, whatever becomes of the others
+    report(measured, out, as_json)
+
+
+def _keep_part(
+    shard: str,
+    ready: Predictor,
+    data: str,
+    split: str,
+    out: Path,
+    prepare: Callable[[Predictor], Preprocessing],
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """Keep what `bagnet merge` makes a report of."""
+    from ..evaluation.shards import evaluate_part
+
+    with progress_bar() as progress:
+        count = evaluate_part(
+            ready, data, part(shard) or (1, 1), out, split, transform=prepare(ready), progress=progress, **options
+        )
+    print_part(shard, out, f"{count:,} images", as_json)
+
+
+def _on_cluster(
+    address: str,
+    build: Callable[[], Predictor],
+    data: str,
+    split: str,
+    out: Path,
+    prepare: Callable[[Predictor], Preprocessing],
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """The report of a model that is asked on a cluster."""
+    from ..cluster import evaluate_on
+    from ..evaluation.report import write_model
+
+    with report_in(out):
+        with progress_bar() as progress:
+            evaluation = evaluate_on(address, build, data, out, split, prepare=prepare, progress=progress, **options)
+        write_model(out, evaluation)
+        report([(evaluation, None)], out, as_json)
+
+
+def _single(
+    model: Sequence[str] | None, runtime: str, precision: str, calibration: Path | None, trust: Sequence[str] | None
+) -> Predictor:
+    """The model of a part; to be called on another machine."""
+    ((_, ready),) = classifiers(model, runtime, precision, calibration, trust)
+    return ready
+
+
+@contextmanager
+def report_in(out: Path | None) -> Iterator[None]:
+    """Inside, a folder is there for one report. ValueError, Busy: it is a file, or there for another."""
+    from ..runs.store import alone
+
+    if out is not None and out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: is a file; name a folder for the report")
+    with nullcontext() if out is None else alone(out):
+        yield
+
+
+def report(measured: Sequence[Measured], out: Path | None, as_json: bool) -> None:
+    """Print evaluations, write what compares them, and exit with 2 where some images are bad."""
+    from ..evaluation.report import record, write_comparison
+
     if out is not None:
         write_comparison(out, [evaluation for evaluation, _ in measured])
     bad = dict(pair for evaluation, _ in measured for pair in evaluation.bad)

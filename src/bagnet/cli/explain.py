@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .classifiers import network, preprocessing
+from .classifiers import NATIVE, network, preprocessing
 from .completion import among
 from .options import AsJson, Calibration, Model, Precision, Runtime, Trust, WholeSize
 from .output import print_problems
@@ -45,7 +45,7 @@ def explain(
     out: Annotated[
         Path, typer.Option(metavar="PATH", help="A folder for the pictures, or with one image a picture file.")
     ] = Path(),
-    size: WholeSize = None,
+    size: WholeSize = "",
     style: Annotated[
         str, typer.Option(metavar="NAME", help="evidence | paper.", autocompletion=among("evidence", "paper"))
     ] = "evidence",
@@ -73,6 +73,7 @@ def explain(
     """
     from ..evidence import explain as explain_image
     from ..files import naming
+    from ..slides.large import why_in_tiles
 
     ready = network(model, runtime, precision, calibration, trust=trust)
     transform = preprocessing(ready, size)
@@ -89,6 +90,14 @@ def explain(
     for image in images:
         records: list[dict[str, Any]] = []
         try:
+            if size == NATIVE and (why := why_in_tiles(image)):
+                if not wanted or as_file or (versus, stride, style) != (None, None, "evidence"):
+                    raise ValueError(f"{image}: {why}: in tiles it needs --class, --out is a folder, and nothing else changes it")
+                records = _in_tiles(ready, image, wanted, out, why)
+                if not as_json:
+                    _print(records)
+                done += records
+                continue
             with progress_bar() as progress:
                 keep = wanted if rival is None else [*wanted, rival]
                 evidence = explain_image(ready, image, transform=transform, keep=keep, progress=progress)
@@ -124,6 +133,33 @@ def explain(
         _open_page(ready, list(dict.fromkeys(record["image"] for record in done)))
     if failed:
         sys.exit(2)
+
+
+def _in_tiles(model: Classifier, image: str, classes: Sequence[int], out: Path, why: str) -> list[dict[str, Any]]:
+    """What `--json` has of an image that is explained from the disk, for each class."""
+    from ..slides.large import explain_large
+    from .slide import strongest_window
+
+    folder = out / f"{Path(image).stem}.slide"
+    typer.echo(f"{image}: {why}; in tiles, kept in {folder}", err=True)
+    with progress_bar() as progress:
+        large = explain_large(model, image, classes, folder, progress=progress)
+    records = []
+    for number, (index, picture) in enumerate(zip(classes, large.pictures, strict=True)):
+        window = strongest_window(large.slide, number)
+        width, height, left, top = window.box
+        records.append(
+            {
+                "image": image,
+                "picture": str(picture),
+                "top": [asdict(answer) for answer in large.top()],
+                "shown": asdict(large.answers[index]),
+                "windows": [{"box": [left, top, left + width, top + height], "logit": window.logit}],
+                "grid": list(large.slide.evidence.shape[1:]),
+            }
+        )
+    print_problems(reason for _, reason in large.slide.bad)
+    return records
 
 
 def _open_page(model: Classifier, images: Sequence[str]) -> None:

@@ -97,7 +97,15 @@ Split = Annotated[
     ),
 ]
 Size = Annotated[int | None, size("the model's")]
-WholeSize = Annotated[int | None, size("the model's", ": the shorter side of the whole image, where the model takes any size")]
+WholeSize = Annotated[
+    str,
+    typer.Option(
+        "--size",
+        metavar="PIXELS",
+        help="Input size: the shorter side of the whole image, where the model takes any size; native: its own.",
+        show_default="the model's",
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Images at a time.")]
 BatchSizes = Annotated[
     list[int] | None,
@@ -106,8 +114,42 @@ BatchSizes = Annotated[
 Workers = Annotated[int | None, _workers("cores - 2; 0 below 4,000 images")]
 TrainingWorkers = Annotated[int | None, _workers("cores - 1")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything that is drawn at random.")]
+Shard = Annotated[
+    str,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do the I-th of N parts, into a folder, for machines that share the work: bagnet merge joins them.",
+        show_default="all",
+    ),
+]
+Ray = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Work on this Ray cluster, whose nodes see the same files; auto: the one that this machine belongs to.",
+        show_default="this machine alone",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another run left there, finished or not.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def part(shard: str) -> tuple[int, int] | None:
+    """What `--shard` says, None for "". ValueError: it is no part."""
+    if not shard:
+        return None
+    number, _, count = shard.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise ValueError(f"--shard {shard}: is no part; the first of four is 1/4")
+    return int(number), int(count)
+
+
+def check_alone(ray: str, shard: str) -> None:
+    """See that work is shared in one way alone. ValueError: a part is to be done on a cluster."""
+    if ray and shard:
+        raise ValueError("--ray makes parts of its own: leave --shard out")
 
 
 def four_numbers(text: str) -> tuple[int, int, int, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
 
@@ -70,6 +72,14 @@ def print_fields(fields: Mapping[str, str], *, whole: Collection[str] = ()) -> N
             line = fill(line, width, subsequent_indent=" " * _TITLE, break_long_words=False, break_on_hyphens=False)
         if text:
             typer.echo(line)
+
+
+def print_part(shard: str, folder: Path, what: str, as_json: bool) -> None:
+    """Say where a part of some work lies, and how it becomes the whole."""
+    if as_json:
+        typer.echo(json.dumps({"shard": shard, "folder": str(folder)}))
+    else:
+        typer.echo(f"part {shard}, {what} -> {folder}; bagnet merge joins all parts")
 
 
 def print_problems(reasons: Iterable[str]) -> None:

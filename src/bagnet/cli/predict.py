@@ -6,18 +6,35 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .classifiers import digest_of, network, preprocessing
-from .options import AsJson, BatchSize, Calibration, Model, Overwrite, Precision, Runtime, Trust, WholeSize, Workers
-from .output import print_problems
+from .classifiers import digest_of, preprocessing, recipe
+from .options import (
+    AsJson,
+    BatchSize,
+    Calibration,
+    Model,
+    Overwrite,
+    Precision,
+    Ray,
+    Runtime,
+    Shard,
+    Trust,
+    WholeSize,
+    Workers,
+    check_alone,
+    part,
+)
+from .output import print_part, print_problems
 from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..data.sources import ImageSource
+    from ..runs.predict import Summary
 
 
 def predict(
@@ -31,21 +48,23 @@ def predict(
         ),
     ],
     model: Model = "",
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write: .csv, .jsonl or .parquet.")] = Path(
-        "predictions.csv"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The table to write: .csv, .jsonl or .parquet; with --shard a folder.")
+    ] = Path("predictions.csv"),
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many of the best classes.")] = 5,
     maps: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where the evidence of these classes goes, as .npz.", show_default=False),
     ] = None,
-    size: WholeSize = None,
+    size: WholeSize = "",
     trust: Trust = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
     batch_size: BatchSize = 16,
     workers: Workers = None,
+    shard: Shard = "",
+    ray: Ray = "",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -60,21 +79,29 @@ def predict(
     from ..runs.predict import predict as run
 
     source = _source(images)
-    ready = network(model, runtime, precision, calibration, trust=trust, prepared=True)
+    check_alone(ray, shard)
+    if ray and maps is not None:
+        raise ValueError("--maps is for one machine: leave it out, or leave --ray out")
+    build = recipe(model, runtime, precision, calibration, trust)
+    ready = None if ray else build()
+    words: dict[str, Any] = {"top": top, "batch_size": batch_size, "workers": workers, "overwrite": overwrite}
+    words["calibration"] = digest_of(calibration)
     with progress_bar() as progress:
-        summary = run(
-            ready,
-            source,
-            out,
-            top=top,
-            maps=maps,
-            batch_size=batch_size,
-            workers=workers,
-            transform=preprocessing(ready, size),
-            calibration=digest_of(calibration),
-            overwrite=overwrite,
-            progress=progress,
-        )
+        if ready is None:
+            from ..cluster import predict_on
+
+            summary = predict_on(ray, build, source, out, prepare=partial(preprocessing, size=size), progress=progress, **words)
+        else:
+            transform = preprocessing(ready, size)
+            summary = run(ready, source, out, maps=maps, transform=transform, shard=part(shard), progress=progress, **words)
+    if shard and not summary.bad:
+        print_part(shard, out, f"{summary.images:,} images", as_json)
+    else:
+        show(summary, out, as_json)
+
+
+def show(summary: Summary, out: Path, as_json: bool) -> None:
+    """Print how a run went, and exit with 2 where some images are bad."""
     print_problems(reason for _, reason in summary.bad)
     if as_json:
         typer.echo(json.dumps({"table": str(out), **asdict(summary)}))

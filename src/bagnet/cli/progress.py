@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """A bar of what is being done now, from the first that is told of it; it grows with each stage."""
+    """A bar of what is being done now, from the first that is told of it; it grows with each stage.
+
+    Inside another one nothing is shown: a terminal has room for one.
+    """
     from rich.console import Console
     from rich.progress import Progress as Bar
 
     from ..progress import unheard
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_terminal or _shown:
         yield unheard
         return
-    with Bar(*_columns(), console=console, transient=True) as bar:
+    with Bar(*_columns(), console=console, transient=True) as bar, _showing():
         stage, task = "", None
 
         def show(progress: Progress) -> None:
@@ -38,6 +41,18 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
             bar.update(task, completed=progress.done, total=progress.total)
 
         yield show
+
+
+_shown: list[bool] = []  # True, while there is a bar
+
+
+@contextmanager
+def _showing() -> Iterator[None]:
+    _shown.append(True)
+    try:
+        yield
+    finally:
+        _shown.pop()
 
 
 @contextmanager

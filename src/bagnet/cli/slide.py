@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from .classifiers import network
+from .classifiers import recipe
 from .completion import among
-from .options import AsJson, Calibration, Model, Overwrite, Precision, Runtime, Trust
-from .output import print_problems, print_table
+from .options import AsJson, Calibration, Model, Overwrite, Precision, Ray, Runtime, Shard, Trust, check_alone, part
+from .output import print_part, print_problems, print_table
 from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..slides.run import Slide
+
+
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--also",
+        metavar="NAME",
+        help="Write the maps for other programs, too: geojson | ome-tiff | cog. Repeat it for several.",
+        autocompletion=among("geojson", "ome-tiff", "cog"),
+        show_default=False,
+    ),
+]
 
 
 def slide(
@@ -39,24 +52,21 @@ def slide(
         float | None,
         typer.Option("--microns", metavar="X", help="Per pixel: the level that is nearest.", show_default=False),
     ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            min=1,
+            help="Distance of neighbouring windows: of all; logits are means over these then, not the model's.",
+            show_default="the model's",
+        ),
+    ] = None,
     skip_white: Annotated[
         bool, typer.Option("--skip-white", help="Leave out tiles that are white all over: they count in nothing.")
     ] = False,
-    shard: Annotated[
-        str,
-        typer.Option(
-            metavar="I/N", help="Compute the I-th of N parts, for machines that share the work: bagnet merge joins them."
-        ),
-    ] = "1/1",
-    also: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Write the maps for other programs, too: geojson | ome-tiff. Repeat it for several.",
-            autocompletion=among("geojson", "ome-tiff"),
-            show_default=False,
-        ),
-    ] = None,
+    shard: Shard = "",
+    ray: Ray = "",
+    also: Also = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
@@ -68,78 +78,51 @@ def slide(
 
     Example: `bagnet slide scan.svs --class tumor --model mine.safetensors --runtime openvino --out scan/`
     """
-    from ..slides.outputs import OUTPUTS
-    from ..slides.overview import overview
+    from ..slides.outputs import check_outputs, stem_of, write_outputs
+    from ..slides.overview import write_overview
     from ..slides.readers import open_reader
     from ..slides.run import slide as run
 
     if not target:
         raise ValueError("say which classes: --class NAME, once for each; bagnet models info MODEL --classes lists them")
-    part = _part(shard)
-    for kind in also or ():
-        if kind not in OUTPUTS:
-            raise ValueError(f"there is no output {kind!r}: there are {', '.join(OUTPUTS)}")
-    ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
+    with closing(open_reader(data)) as reader:
+        check_outputs(also or (), data, reader.georeference)
+    check_alone(ray, shard)
+    build = recipe(model, runtime, precision, calibration, trust, stride)
+    ready = None if ray else build()
     with progress_bar() as progress:
-        result = run(
-            ready,
-            data,
-            target,
-            out,
-            level=level,
-            microns=mpp,
-            skip_white=skip_white,
-            shard=part,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    if part != (1, 1):
-        typer.echo(f"part {shard} -> {out}: bagnet merge joins all parts")
+        options: dict[str, Any] = {
+            "level": level,
+            "microns": mpp,
+            "skip_white": skip_white,
+            "overwrite": overwrite,
+            "progress": progress,
+        }
+        if ready is None:
+            from ..cluster import slide_on
+
+            result = slide_on(ray, build, data, target, out, **options)
+        else:
+            result = run(ready, data, target, out, shard=part(shard), **options)
+    if shard:
+        rows = f"{result.evidence.shape[1]:,} rows of windows"
+        print_part(shard, out, rows, as_json)
         print_problems(reason for _, reason in result.bad)
-        return
-    pictures = []
-    reader = open_reader(data)
-    for name in result.classes:
-        stem = str(name).replace("/", "-")
-        pictures.append(str(out / f"{stem}.png"))
-        overview(result, reader, str(name)).save(pictures[-1])
-        for ending, write in (OUTPUTS[kind] for kind in also or ()):
-            write(result, str(name), out / f"{stem}{ending}")
-    reader.close()
-    _show(result, pictures, as_json)
+        sys.exit(1 if result.bad else 0)
+    pictures = [str(out / f"{stem_of(str(name))}.png") for name in result.classes]
+    with closing(open_reader(data)) as reader:
+        for name, picture in zip(result.classes, pictures, strict=True):
+            write_overview(result, reader, str(name), Path(picture))
+    write_outputs(result, also or ())
+    show(result, pictures, as_json)
     print_problems(reason for _, reason in result.bad)
     if result.bad:
         sys.exit(1)
 
 
-def merge(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDERS", help="Of all parts.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the whole goes.")] = Path("slide"),
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """Join the parts of a slide that several machines computed.
-
-    Example: `bagnet merge part1/ part2/ --out scan/`
-    """
-    from ..slides.run import merge_slides
-
-    result = merge_slides(folders, out, overwrite=overwrite)
-    _show(result, [""] * len(result.classes), as_json)
-    print_problems(reason for _, reason in result.bad)
-    if result.bad:
-        sys.exit(1)
-
-
-def _part(shard: str) -> tuple[int, int]:
-    first, _, count = shard.partition("/")
-    if not (first.isdecimal() and count.isdecimal()):
-        raise ValueError(f"--shard {shard}: is no part; the first of four is 1/4")
-    return int(first), int(count)
-
-
-def _show(result: Slide, pictures: list[str], as_json: bool) -> None:
-    strongest = [_strongest(result, number) for number in range(len(result.classes))]
+def show(result: Slide, pictures: list[str], as_json: bool) -> None:
+    """Print what a slide shows."""
+    strongest = [strongest_window(result, number) for number in range(len(result.classes))]
     logits = [float(result.logits[result.all_classes.find(str(name))]) for name in result.classes]
     if as_json:
         classes = [
@@ -167,11 +150,16 @@ class Strongest(NamedTuple):
     box: tuple[int, ...]
 
 
-def _strongest(result: Slide, number: int) -> Strongest:
+def strongest_window(result: Slide, number: int) -> Strongest:
+    """That of a class, by its number among those of the slide; a row of the map at a time, as it may be larger than memory."""
     import numpy as np
 
-    values = result.evidence[number]
-    row, column = np.unravel_index(int(np.nanargmax(values)), values.shape)
-    box = result.geometry.window(int(row), int(column))
+    best = (-np.inf, 0, 0)
+    for row, line in enumerate(result.evidence[number]):
+        if np.isfinite(line).any():
+            column = int(np.nanargmax(line))
+            best = max(best, (float(line[column]), -row, -column))
+    row, column = -best[1], -best[2]
+    box = result.geometry.window(row, column)
     pixels = (box.width, box.height, box.left, box.top)
-    return Strongest(float(values[row, column]), tuple(round(each * result.downsample) for each in pixels))
+    return Strongest(best[0], tuple(round(each * result.downsample) for each in pixels))

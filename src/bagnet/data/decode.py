@@ -21,6 +21,7 @@ from ..files import missing_hint
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 LARGEST = 178_956_970  # pixels; where Pillow itself calls an image a decompression bomb
+_SMALLER = "scale it down first, or make it a tiled TIFF for bagnet slide"
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 262, 0
 _BACKGROUND = (255, 255, 255)
@@ -94,6 +95,25 @@ def decode(source: ImageLike) -> Photo:
         return _upright(image, name)
 
 
+def decode_large(path: Path, largest: int) -> Photo:
+    """Read an image file as `decode` does, of which somebody knows that it is large.
+
+    Args:
+        path: of the file.
+        largest: pixels, at most.
+
+    Raises:
+        FileNotFoundError, BadImage: as `decode`.
+    """
+    _check_file(str(path))
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with _reasons(str(path)), Image.open(path, formats=FORMATS) as image:
+            return _upright(image, str(path), largest)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
 def decode_bytes(content: bytes, name: str) -> Photo:
     """Read the bytes of an image file, as `decode` reads the file.
 
@@ -127,10 +147,11 @@ def _check_file(name: str) -> None:
         raise BadImage(f"{printable(name)}: the file is empty; save or copy it again")
 
 
-def _upright(image: Image.Image, name: str) -> Photo:
-    if image.width * image.height > LARGEST:
+def _upright(image: Image.Image, name: str, largest: int | None = None) -> Photo:
+    largest = LARGEST if largest is None else largest
+    if image.width * image.height > largest:
         raise BadImage(
-            f"{image.width} x {image.height} pixels is more than the {LARGEST:,} that are read in one piece; scale it down first"
+            f"{image.width} x {image.height} pixels is more than the {largest:,} that are read in one piece; {_SMALLER}"
         )
     if image.width * image.height == 0:
         raise BadImage(f"{image.width} x {image.height} pixels is no pixel at all; give an image that has some")
@@ -227,7 +248,7 @@ def _reasons(name: str) -> Iterator[None]:
         kinds = "JPEG, PNG, WebP, TIFF, GIF or BMP"
         raise BadImage(f"{name}: not an image of a known kind; save it as {kinds}") from None
     except Image.DecompressionBombError:
-        raise BadImage(f"{name}: has more than the {LARGEST:,} pixels that are read in one piece; scale it down first") from None
+        raise BadImage(f"{name}: has more than the {LARGEST:,} pixels that are read in one piece; {_SMALLER}") from None
     except PermissionError:
         raise BadImage(f"{name}: may not be read; check its permissions") from None
     except Exception as error:  # the readers of damaged files raise whatever they stumble over, struct.error and KeyError too

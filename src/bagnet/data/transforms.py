@@ -78,8 +78,8 @@ class Preprocessing:
             return replace(self, crop=crop)
         return replace(self, resize=max(1, round(self.resize * crop / self.crop)), crop=crop)
 
-    def whole(self, size: int) -> Preprocessing:
-        """The whole image, its shorter side of so many pixels: nothing is cropped."""
+    def whole(self, size: int | None) -> Preprocessing:
+        """The whole image, its shorter side of so many pixels, None for its own: nothing is cropped."""
         return replace(self, resize=size, crop=None)
 
     def with_channels(self, channels: int) -> Preprocessing:

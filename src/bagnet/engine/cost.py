@@ -36,6 +36,21 @@ def multiply_adds(network: nn.Module, channels: int, height: int, width: int) ->
     return total
 
 
+def available_memory() -> int | None:
+    """The memory that this process may still take without swapping, in bytes; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return None
+    group = Path("/sys/fs/cgroup")  # of a container
+    try:
+        limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return free if limit == "max" else min(free, max(0, int(limit) - int(used)))
+    except (OSError, ValueError):
+        return free
+
+
 def peak_memory() -> int | None:
     """The most memory that this process has held, in bytes; None where the system does not say."""
     try:

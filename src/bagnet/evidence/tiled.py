@@ -14,8 +14,8 @@ from torch import Tensor
 from ..engine.classifier import Classifier
 from ..engine.cost import peak_memory
 from ..engine.inference import like_weights
-from ..geometry import Box, Geometry, Tile, cells_within, tiles_of
-from ..progress import Listener, Progress, unheard
+from ..geometry import Box, Geometry, Tile, all_over, cells_within, tiles_of
+from ..progress import Listener, Progress, duration, unheard
 from .dense import TILE, dense
 
 PIXELS = 1 << 18  # of a tile, at most: maps of the first layers then take some hundred megabytes
@@ -74,7 +74,7 @@ def bag_of(
     rows, columns = model.geometry.grid(x.shape[2], x.shape[3])
     pooled, kept = _Pooled(model, rows, columns), _Kept(model.num_classes, rows, columns, keep, maps or MAPS)
     start = time.perf_counter()
-    for done, tile in enumerate(_from_all_over(tiles), 1):
+    for done, tile in enumerate((tiles[number] for number in all_over(len(tiles))), 1):
         part = model.features(like_weights(x[(..., *tile.crop.slices)].contiguous(), model))
         features = part[(..., *tile.inside.slices)]
         pooled.add(tile.cells, features)
@@ -142,12 +142,6 @@ class _Kept:
         self.parts = [(cells, part[self.chosen]) for cells, part in self.parts]
 
 
-def _from_all_over(tiles: Sequence[Tile]) -> list[Tile]:
-    """Tiles in an order of which any beginning is spread over the image: steps of the golden section, around."""
-    order = sorted(range(len(tiles)), key=lambda number: number * 0.6180339887498949 % 1)
-    return [tiles[number] for number in order]
-
-
 def _with_strongest(model: Classifier, x: Tensor, bag: Bag, progress: Listener) -> Bag:
     """With the maps of the strongest classes that were not known to be."""
     strongest = bag.logits.topk(min(STRONGEST, len(bag.logits))).indices.tolist()
@@ -164,14 +158,10 @@ def _cost(name: str, x: Tensor, kept: _Kept, seconds: float) -> str:
     """What is to be expected, as far as the first tile tells."""
     rows, columns = kept.grid
     size = f"an input of {x.shape[3]} x {x.shape[2]} pixels, {rows * columns:,} windows"
-    line = f"{name + ': ' if name else ''}{size}; about {_duration(seconds)}"
+    line = f"{name + ': ' if name else ''}{size}; about {duration(seconds)}"
     if (peak := peak_memory()) is not None:
         held = 2 * 4 * kept.count * rows * columns  # while they are put together
         line += f" and {(peak + held) / 1e9:.1f} GB of memory"
     if kept.count < len(kept.all):
         line += f"; of {len(kept.all):,} classes the maps of {kept.count:,} are kept, the strongest"
     return line
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -8,6 +8,7 @@ from .placement import Axis, Placement
 from .tiling import (
     BATCH_SIZES,
     Tile,
+    all_over,
     batches_of,
     cell_tiles,
     cells_within,
@@ -28,6 +29,7 @@ __all__ = [
     "Placement",
     "Span",
     "Tile",
+    "all_over",
     "batches_of",
     "ceil_div",
     "cell_tiles",

@@ -169,6 +169,14 @@ def batches_of(tiles: Sequence[Tile]) -> Iterator[list[int]]:
                 start += size
 
 
+def all_over(count: int) -> list[int]:
+    """The numbers of so many things that lie side by side, in an order of which any beginning is spread over them.
+
+    Steps of the golden section, around.
+    """
+    return sorted(range(count), key=lambda number: number * 0.6180339887498949 % 1)
+
+
 def squares(side: int, height: int, width: int) -> list[Box]:
     """Boxes of side x side pixels side by side, row by row; those at the right and bottom are smaller where they do not fit."""
     return [

@@ -26,6 +26,7 @@ from ..files import beside, naming, replacing
 from .table import Row
 
 MANIFEST = "run.json"
+FINISHED = "finished"  # by which name whoever `keep`s something says that nothing is left to do
 _BLOCK = 1 << 20  # values that are written at a time
 _LONGEST_VALUE = 60  # letters of a setting that a message repeats
 

@@ -20,12 +20,11 @@ from torch import Tensor
 from ..data.sources import Images, ImageSource, open_images
 from ..engine.classifier import Classifier, Predictor, model_name
 from ..progress import Listener
-from .store import claim
+from .store import FINISHED, claim
 from .sweep import NotANumber, sweep
 
 _log = logging.getLogger(__name__)
 
-FINISHED = "finished"  # kept when no image is left to do
 _BATCH = 8  # whole photographs at a time: few, as each may be of many windows
 
 

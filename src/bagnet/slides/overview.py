@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..figures.colours import coloured
+from ..files import replacing
 from ..geometry import Box
 from .readers import Pixels, Reader
 from .run import Slide
@@ -42,6 +44,13 @@ def overview(slide: Slide, reader: Reader, target: int | str, *, scale: float | 
     layer = cells.resize(picture.size, Image.Resampling.NEAREST)
     picture.paste(layer, (0, 0), layer)
     return picture
+
+
+def write_overview(slide: Slide, reader: Reader, target: int | str, path: Path) -> None:
+    """The overview of a class as a PNG file, wholly or not at all. Raises as `overview`; NotWritten: it cannot be written."""
+    picture = overview(slide, reader, target)
+    with replacing(path) as part:
+        picture.save(part, "PNG")
 
 
 def thumbnail(reader: Reader, level: int, side: int) -> Pixels:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..geometry import Box, Geometry, Tile, cells_within, tiles_of
+from ..geometry import Box, Geometry, Tile, cells_within, squares, tile_of, tiles_of
+from ..runs.shards import Shard, shard_of
 
 TILE_PIXELS = 1 << 20  # of a tile, about: the halo is a few per cent of it
+PIECE = 128  # pixels: about the side of the pieces of a tile that cannot be read whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,22 @@ class Plan:
                 left, above = 0, bottom
             yield Part(number, tile, Box(max(cells.left, left), max(cells.top, above), cells.right, cells.bottom))
             left, bottom = cells.right, cells.bottom
+
+    def shard(self, shard: Shard | None) -> list[Part]:
+        """The tiles of a part of the work; all where None."""
+        every = list(self.parts())
+        return [every[number] for number in shard_of(len(every), shard, block=1)]
+
+    def rows_of(self, parts: Sequence[Part]) -> range:
+        """The rows of cells in which some neighbouring tiles have fresh cells."""
+        return range(min((part.fresh.top for part in parts), default=0), max((part.fresh.bottom for part in parts), default=0))
+
+    def pieces(self, part: Part) -> Iterator[Part]:
+        """The fresh cells of a tile again, in tiles of little more than `PIECE` pixels a side."""
+        geometry, fresh = self.geometry, part.fresh
+        for box in squares(max(1, PIECE // geometry.stride), fresh.height, fresh.width):
+            cells = box.shift(fresh.left, fresh.top)
+            yield Part(part.number, tile_of(geometry, cells, self.height, self.width), cells)
 
     @property
     def halo(self) -> float:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,19 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.decode import BadImage
+from ..data.decode import BadImage, printable
 from ..data.names import ClassNames
 from ..engine.classifier import Classifier, model_name
+from ..engine.cost import peak_memory
 from ..engine.inference import exact, like_weights
 from ..geometry import Geometry
-from ..progress import Listener, Progress, unheard
-from ..runs.store import Rows, Store, claim, differences, held_settings
+from ..progress import Listener, Progress, duration, unheard
+from ..runs.shards import Shard, all_parts, check_shard
+from ..runs.store import FINISHED, Rows, Store, claim, held_settings
+from .georeference import Georeference
 from .plan import TILE_PIXELS, Part, Plan
-from .readers import Pixels, Reader, level_of, open_reader
+from .readers import WHITE, Pixels, Reader, level_of, open_reader
 
-ABOUT = "slide"  # .npz: what is known when all is done
+WORK = "slide"  # what a folder is a part of
 EVIDENCE, SUMS, TILES = "evidence", "sums", "tiles"
-WHITE = 230  # of 255: all three colours of a background pixel are at least so bright
+_WORTH_SAYING = 10.0  # seconds, from which on people like to know how long it takes
 _AHEAD = 2  # tiles that each reader holds beside the one at work
 
 _log = logging.getLogger(__name__)
@@ -48,11 +52,14 @@ class Slide:
         downsample: pixels of the largest level that one of this level stands for.
         microns_per_pixel: of the level; None where the file does not say it.
         size: (height, width) of the level in pixels.
-        evidence: (T, h, w) float32, mapped from the disk; NaN where a tile was skipped or could not be read.
+        georeference: of the level; None where the file does not say it.
+        evidence: (T, h, w) float32, mapped from the disk; NaN where a tile was skipped or could not be read. Of a part of a slide
+            only the rows of cells that it has a share in.
         logits: (K,) of all classes: the mean over all windows that were computed.
         all_classes: K, the model's.
         skipped: tiles that held nothing but background.
         bad: (tile, reason) of those that could not be read.
+        first_row: of the grid that the evidence has; 0 but for a part of a slide.
     """
 
     folder: Path
@@ -63,11 +70,13 @@ class Slide:
     downsample: float
     microns_per_pixel: float | None
     size: tuple[int, int]
+    georeference: Georeference | None
     evidence: NDArray[np.float32]
     logits: NDArray[np.float32]
     all_classes: ClassNames
     skipped: int
     bad: tuple[tuple[int, str], ...]
+    first_row: int = 0
 
     def map(self, target: int | str) -> NDArray[np.float32]:
         """(h, w) logits of every window for a class, by index among `classes`, WordNet id or name; mapped from the disk.
@@ -88,7 +97,7 @@ def slide(
     level: int | None = None,
     microns: float | None = None,
     skip_white: bool = False,
-    shard: tuple[int, int] = (1, 1),
+    shard: Shard | None = None,
     tile_pixels: int = TILE_PIXELS,
     readers: int = 2,
     overwrite: bool = False,
@@ -108,8 +117,8 @@ def slide(
         level: of the image, 0 the largest.
         microns: per pixel: the level that is nearest to it.
         skip_white: leave out tiles whose every pixel is nearly white; their cells stay NaN and do not count in the logits.
-        shard: (2, 4) computes the second of four parts, every fourth tile, for machines that share the work; `merge_slides`
-            makes one result of all parts.
+        shard: (2, 4) computes the second of four parts, neighbouring rows of tiles, for machines that share the work;
+            `merge_slides` makes one result of all parts.
         tile_pixels: of a tile, about.
         readers: threads that read ahead of the network.
         overwrite: begin anew where the folder holds another run.
@@ -125,20 +134,46 @@ def slide(
     wanted = [model.classes.find(name) for name in classes]
     if not wanted:
         raise ValueError("name the classes whose evidence is wanted: maps of all would not fit")
-    if not 1 <= shard[0] <= shard[1]:
-        raise ValueError(f"there is no part {shard[0]} of {shard[1]}: the first of four is 1/4, the last 4/4")
-    reader = open_reader(image)
-    try:
-        number = level_of(reader, level, microns)
+    check_shard(shard)
+    with opened(image, level, microns) as (reader, number):
         seen = reader.levels[number]
         plan = Plan(model.geometry, seen.height, seen.width, tile_pixels)
         settings = _settings(model, Path(fspath(image)), plan, wanted, number, skip_white)
-        settings |= {"shard": list(shard), "downsample": seen.downsample, "microns per pixel": _microns(reader, seen.downsample)}
+        settings |= {"downsample": seen.downsample, "microns per pixel": _microns(reader, seen.downsample)}
+        if shard is not None:
+            settings |= {"work": WORK, "shard": list(shard)}
+        settings["georeference"] = _on_the_ground(reader, number)
         with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
             _Work(model, reader, store, plan, wanted, number, skip_white, shard).run(readers, progress)
-    finally:
-        reader.close()
     return open_slide(out)
+
+
+def tile_rows(model: Classifier, image: str | PathLike[str], level: int | None = None, microns: float | None = None) -> int:
+    """How many rows of tiles `slide` makes of an image: parts of which none reads what another reads, but for the overlap.
+
+    Raises:
+        FileNotFoundError, BadImage, ValueError: as `slide`.
+    """
+    with opened(image, level, microns) as (reader, number):
+        seen = reader.levels[number]
+        return len({part.tile.cells.top for part in Plan(model.geometry, seen.height, seen.width).parts()})
+
+
+def input_of(pixels: Pixels, model: Classifier) -> Tensor:
+    """(h, w, 3) pixels -> (1, 3, h, w) as the network takes them."""
+    x = model.transform.normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    return like_weights(x.contiguous(), model)
+
+
+@contextmanager
+def opened(image: str | PathLike[str], level: int | None, microns: float | None) -> Iterator[tuple[Reader, int]]:
+    """A reader of an image, and the number of the level that is meant."""
+    with closing(open_reader(image)) as reader:
+        try:
+            number = level_of(reader, level, microns)
+        except ValueError as error:
+            raise ValueError(f"{printable(fspath(image))}: {error}") from None
+        yield reader, number
 
 
 def open_slide(folder: str | PathLike[str]) -> Slide:
@@ -149,11 +184,11 @@ def open_slide(folder: str | PathLike[str]) -> Slide:
     """
     path = Path(fspath(folder))
     settings = held_settings(path)
-    if settings is None or not (path / f"{ABOUT}.npz").exists():
+    if settings is None or not (path / f"{FINISHED}.npz").exists():
         held = "nothing of a slide" if settings is None else "a slide that is not finished: give the same command again"
         raise ValueError(f"{path}: holds {held}")
-    with np.load(path / f"{ABOUT}.npz", allow_pickle=False) as kept:
-        logits, skipped = kept["logits"], int(kept["skipped"])
+    with np.load(path / f"{FINISHED}.npz", allow_pickle=False) as kept:
+        logits, skipped, first_row = kept["logits"], int(kept["skipped"]), int(kept["first_row"])
         bad = tuple((int(tile), str(reason)) for tile, reason in zip(kept["bad"], kept["reasons"], strict=True))
     names = ClassNames.from_words(settings["class names"])
     return Slide(
@@ -165,11 +200,13 @@ def open_slide(folder: str | PathLike[str]) -> Slide:
         settings["downsample"],
         settings["microns per pixel"],
         (settings["height"], settings["width"]),
+        _georeference(settings["georeference"]),
         np.load(path / f"{EVIDENCE}.npy", mmap_mode="r"),
         logits,
         names,
         skipped,
         bad,
+        first_row,
     )
 
 
@@ -199,6 +236,18 @@ def _microns(reader: Reader, downsample: float) -> float | None:
     return None if reader.microns_per_pixel is None else reader.microns_per_pixel * downsample
 
 
+def _on_the_ground(reader: Reader, level: int) -> dict[str, Any] | None:
+    """Where the pixels of a level lie, as JSON can hold it."""
+    largest, seen = reader.levels[0], reader.levels[level]
+    if reader.georeference is None:
+        return None
+    return asdict(reader.georeference.grid(0, 0, largest.width / seen.width, largest.height / seen.height))
+
+
+def _georeference(kept: dict[str, Any] | None) -> Georeference | None:
+    return None if kept is None else Georeference(kept["crs"], tuple(kept["transform"]))
+
+
 class _Work:
     """One run over the tiles that are still to do."""
 
@@ -211,38 +260,38 @@ class _Work:
         wanted: list[int],
         level: int,
         skip_white: bool,
-        shard: tuple[int, int],
+        shard: Shard | None,
     ) -> None:
         self.model, self.reader, self.store, self.plan = model, reader, store, plan
         self.wanted, self.level, self.skip_white, self.shard = wanted, level, skip_white, shard
+        self.parts = plan.shard(shard)
+        self.rows = plan.rows_of(self.parts)
         self.waited = 0.0
 
     def run(self, readers: int, progress: Listener) -> None:
-        every = list(self.plan.parts())
-        parts = every[self.shard[0] - 1 :: self.shard[1]]
-        self.store.array(EVIDENCE, (len(self.wanted), *self.plan.grid), np.float32, np.nan)
-        self.store.array(SUMS, (len(every), self.model.num_features), np.float64)
+        parts = self.parts
+        self.store.array(EVIDENCE, (len(self.wanted), len(self.rows), self.plan.grid[1]), np.float32, np.nan)
+        self.store.array(SUMS, (len(parts), self.model.num_features), np.float64)
         rows = self.store.rows(TILES)
         todo = [part for part in parts if str(part.number) not in rows.done]
         start, done = time.perf_counter(), len(parts) - len(todo)
         with exact(self.model), torch.inference_mode():
             for part, pixels in self._read(todo, readers):
-                row: dict[str, Any] = {"cells": 0}
-                if isinstance(pixels, BadImage):
-                    row["error"] = str(pixels)
-                    _log.warning("%s", pixels)
-                elif self.skip_white and bool((pixels >= WHITE).all()):
-                    row["skipped"] = True
-                else:
-                    self._compute(part, pixels)
-                    row["cells"] = part.fresh.area
-                rows.append([(str(part.number), row)])
+                if done == len(parts) - len(todo) + 1:
+                    self._say_cost(len(todo), time.perf_counter() - start)
+                rows.append([(str(part.number), self._row(part, pixels))])
                 done += 1
                 progress(Progress("computing the evidence", done, len(parts), "tiles"))
             if todo:
                 share = self.waited / (time.perf_counter() - start)
                 _log.info("%d tiles; the network waited %.0f %% of the time for pixels", len(todo), 100 * share)
             self._finish(dict(rows))
+
+    def _say_cost(self, tiles: int, seconds: float) -> None:
+        """What is to be expected, as far as the first tile tells; nothing where it is soon over."""
+        if tiles * seconds > _WORTH_SAYING and (peak := peak_memory()) is not None:
+            size = f"{self.plan.width:,} x {self.plan.height:,} pixels, {self.plan.grid[0] * self.plan.grid[1]:,} windows"
+            _log.info("%s: %d tiles, about %s and %.1f GB of memory", size, tiles, duration(tiles * seconds), peak / 1e9)
 
     def _read(self, todo: Sequence[Part], readers: int) -> Iterator[tuple[Part, Pixels | BadImage]]:
         """The pixels of each tile, read ahead of whoever takes them, or why they cannot be read."""
@@ -267,12 +316,37 @@ class _Work:
                 for _, future in waiting:
                     future.cancel()
 
-    def _compute(self, part: Part, pixels: Pixels) -> None:
-        x = self.model.transform.normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None])
-        features = self.model.features(like_weights(x.contiguous(), self.model))[(..., *part.inside.slices)]
+    def _row(self, part: Part, pixels: Pixels | BadImage) -> dict[str, Any]:
+        """What is kept of a tile beside its evidence: how many cells it has, and why it lacks some."""
+        if isinstance(pixels, BadImage):
+            cells = self._rescue(part)
+            reason = f"{pixels}: {part.fresh.area - cells:,} of its {part.fresh.area:,} windows are missing"
+            _log.warning("%s", reason)
+            return {"cells": cells, "error": reason}
+        if self.skip_white and bool((pixels >= WHITE).all()):
+            return {"cells": 0, "skipped": True}
+        self._write(SUMS, part.number - self.parts[0].number, self._compute(part, pixels))
+        return {"cells": part.fresh.area}
+
+    def _rescue(self, part: Part) -> int:
+        """Compute what can be read of a tile that cannot be read whole, in small pieces; their cells."""
+        sums, cells = torch.zeros(self.model.num_features, dtype=torch.float64), 0
+        for piece in self.plan.pieces(part):
+            try:
+                sums += self._compute(piece, self.reader.read(self.level, piece.tile.crop)).cpu()
+                cells += piece.fresh.area
+            except BadImage:
+                continue
+        self._write(SUMS, part.number - self.parts[0].number, sums)
+        return cells
+
+    def _compute(self, part: Part, pixels: Pixels) -> Tensor:
+        """Write the evidence of the fresh cells of a tile; (C,) the sum of their features."""
+        features = self.model.features(input_of(pixels, self.model))[(..., *part.inside.slices)]
         evidence = self.model.head(features, self.wanted)[0]
-        self._write(EVIDENCE, (slice(None), *part.fresh.slices), evidence.float())
-        self._write(SUMS, part.number, features[0].sum((1, 2), dtype=torch.float64))
+        self._write(EVIDENCE, (slice(None), *part.fresh.shift(0, -self.rows.start).slices), evidence.float())
+        total: Tensor = features[0].sum((1, 2), dtype=torch.float64)
+        return total
 
     def _write(self, name: str, where: Any, values: Tensor) -> None:
         """Into an array that is mapped for so long alone: what stays mapped counts as memory."""
@@ -285,21 +359,22 @@ class _Work:
 
     def _finish(self, tiles: dict[str, Any]) -> None:
         cells = sum(int(row["cells"]) for row in tiles.values())
-        if not cells and self.shard == (1, 1):
+        if not cells and self.shard is None:
             self.store.discard()
             reasons = [str(row["error"]) for row in tiles.values() if "error" in row]
             raise BadImage(reasons[0] if reasons else "every tile is white, and white tiles are skipped: there is nothing to see")
         pooled = torch.from_numpy(self._array(SUMS, "r").sum(0) / max(1, cells)).float()
         logits: Tensor = self.model.head(like_weights(pooled[None], self.model))[0]
-        _keep(self.store, tiles, logits.float().cpu().numpy())
+        _keep(self.store, tiles, logits.float().cpu().numpy(), self.rows.start)
 
 
-def _keep(store: Store, tiles: dict[str, Any], logits: NDArray[np.float32]) -> None:
+def _keep(store: Store, tiles: dict[str, Any], logits: NDArray[np.float32], first_row: int = 0) -> None:
     """What is known when all is done."""
     bad = [(int(number), str(row["error"])) for number, row in tiles.items() if "error" in row]
     store.keep(
-        ABOUT,
+        FINISHED,
         logits=logits,
+        first_row=first_row,
         cells=sum(int(row["cells"]) for row in tiles.values()),
         skipped=sum("skipped" in row for row in tiles.values()),
         bad=np.array([number for number, _ in bad], np.int64),
@@ -320,38 +395,27 @@ def merge_slides(folders: Sequence[str | PathLike[str]], out: str | PathLike[str
         OtherRun, Busy: the output holds another run, or one at work.
         OSError: it cannot be written.
     """
-    slides = [open_slide(folder) for folder in folders]
-    if not slides:
-        raise ValueError("name the folders of all parts")
-    held = [held_settings(slide.folder) or {} for slide in slides]
-    for slide, settings in zip(slides, held, strict=True):
-        if other := differences(held[0], settings, free={"shard", "image", "changed"}):
-            raise ValueError(f"{slide.folder}: is of another run than {slides[0].folder}, with {', '.join(other)}")
-    count = held[0]["shard"][1]
-    numbers = [settings["shard"][0] for settings in held]
-    if [settings["shard"][1] for settings in held] != [count] * len(held) or sorted(numbers) != list(range(1, count + 1)):
-        there = ", ".join(f"{first}/{all_}" for first, all_ in (settings["shard"] for settings in held))
-        raise ValueError(f"there are the parts {there}: to be merged there must be 1/{count} to {count}/{count}, each once")
-    shape = held[0]
+    parts = all_parts(folders, WORK, free={"image", "changed"})
+    slides = [open_slide(part.folder) for part in parts]
+    shape = {name: value for name, value in parts[0].settings.items() if name not in ("work", "shard")}
     plan = Plan(slides[0].geometry, shape["height"], shape["width"], shape["tile pixels"])
+    cells = np.array([_cells(slide) for slide in slides], np.float64)
+    if not cells.any():
+        raise BadImage("not one tile of any part could be computed: there is nothing to see")
     tiles: dict[str, Any] = {}
-    with claim(Path(fspath(out)), {**shape, "shard": [1, 1]}, overwrite=overwrite) as store:
-        evidence = store.array(EVIDENCE, slides[0].evidence.shape, np.float32, np.nan)
-        for slide, number in zip(slides, numbers, strict=True):
+    with claim(Path(fspath(out)), shape, overwrite=overwrite) as store:
+        evidence = store.array(EVIDENCE, (len(slides[0].classes), *plan.grid), np.float32, np.nan)
+        for slide, part in zip(slides, parts, strict=True):
             tiles |= dict(Rows(slide.folder / f"{TILES}.jsonl", store.begin, resumed=True))
-            for part in list(plan.parts())[number - 1 :: count]:
-                where = (slice(None), *part.fresh.slices)
-                evidence[where] = slide.evidence[where]
+            for fresh in (tile.fresh for tile in plan.shard(tuple(part.settings["shard"]))):
+                values = slide.evidence[(slice(None), *fresh.shift(0, -slide.first_row).slices)]
+                evidence[(slice(None), *fresh.slices)] = values
         evidence.flush()
-        cells = np.array([_cells(slide) for slide in slides], np.float64)
         logits = np.stack([slide.logits for slide in slides]).astype(np.float64)
-        if not cells.any():
-            store.discard()
-            raise BadImage("not one tile of any part could be computed: there is nothing to see")
         _keep(store, tiles, (cells @ logits / cells.sum()).astype(np.float32))
     return open_slide(out)
 
 
 def _cells(slide: Slide) -> int:
-    with np.load(slide.folder / f"{ABOUT}.npz", allow_pickle=False) as kept:
+    with np.load(slide.folder / f"{FINISHED}.npz", allow_pickle=False) as kept:
         return int(kept["cells"])

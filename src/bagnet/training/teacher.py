@@ -13,7 +13,8 @@ from torch import Tensor
 from ..data.labels import LabelledImages
 from ..engine.classifier import Predictor, model_name
 from ..progress import Listener
-from ..runs.vectors import FINISHED, vectors, vectors_folder
+from ..runs.store import FINISHED
+from ..runs.vectors import vectors, vectors_folder
 
 
 def mean_answers(

@@ -1,0 +1,134 @@
+"""One evaluation by several machines: each asks for the logits of a part of the images and keeps them, and they are joined."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.labels import LabelledImages
+from ..data.names import ClassNames
+from ..data.transforms import Preprocessing
+from ..engine.classifier import Predictor, model_name
+from ..progress import Listener
+from ..runs.shards import Shard, all_parts, check_shard, shard_of, shard_settings
+from ..runs.store import FINISHED, Rows, claim
+from ..runs.sweep import check_finite, check_some, sweep
+from .evaluate import Evaluation, matched
+
+WORK = "evaluate"  # what a folder is a part of
+_SCORES, _IMAGES = "scores", "images"
+
+
+def evaluate_part(
+    model: Predictor,
+    source: str | PathLike[str] | LabelledImages,
+    shard: Shard,
+    out: str | PathLike[str],
+    split: str = "val",
+    *,
+    batch_size: int = 64,
+    workers: int | None = None,
+    transform: Preprocessing | None = None,
+    overwrite: bool = False,
+    progress: Listener | None = None,
+) -> int:
+    """Ask a classifier for the logits of a part of labelled images, and keep them in a folder; the same call goes on there.
+
+    Args:
+        model: as for `evaluate`.
+        source: as for `evaluate`.
+        shard: which part; (2, 4) is the second of four.
+        out: folder for the part.
+        split: of the source.
+        batch_size: images at a time.
+        workers: processes that read images, as for `read_batches`.
+        transform: instead of the card's preprocessing.
+        overwrite: begin anew where the folder holds another run.
+        progress: told after every batch.
+
+    Returns:
+        how many images the part has.
+
+    Raises:
+        As `evaluate`; ValueError: there is no such part; OtherRun, Busy: the folder holds another run, or one at work.
+    """
+    check_shard(shard)
+    data, labelled, columns = matched(model, source, split)
+    names = labelled.images.names
+    part = labelled.take(shard_of(len(names), shard))
+    settings = {
+        "model": model_name(model),
+        "weights": model.weights_digest,
+        "runtime": model.runtime,
+        "precision": model.precision,
+        "data": data,
+        "classes": [{"names": list(entry.names), "wnid": entry.wnid} for entry in labelled.classes],
+        "transform": (transform or model.transform).to_dict(),
+        "window": None if model.geometry is None else model.geometry.size,
+        **shard_settings(WORK, shard, names),
+    }
+    with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
+        scores = store.array(_SCORES, (len(part), len(columns)), np.float32, np.nan)
+        rows = store.rows(_IMAGES)
+        todo = [row for row in range(len(part)) if str(row) not in rows.done]
+        started = time.perf_counter()
+        for batch in sweep(
+            model, part.images, todo, transform=transform, batch_size=batch_size, workers=workers, progress=progress
+        ):
+            if batch.rows:
+                logits = model(batch.x).float().cpu()[:, columns]
+                check_finite(logits, model_name(model), part.images.names[batch.rows[0]])
+                scores[list(batch.rows)] = logits.numpy()
+                scores.flush()
+            seconds = (time.perf_counter() - started) / max(1, len(batch.rows) + len(batch.bad))
+            rows.append((str(row), {"seconds": seconds}) for row in batch.rows)
+            rows.append(
+                (str(row), {"seconds": seconds, "image": part.images.names[row], "error": reason}) for row, reason in batch.bad
+            )
+            started = time.perf_counter()
+        store.keep(FINISHED, labels=part.targets.numpy())
+    return len(part)
+
+
+def merge_evaluations(folders: Sequence[str | PathLike[str]]) -> Evaluation:
+    """What `evaluate` would say, of the parts that several calls of `evaluate_part` kept; its seconds are those of all together.
+
+    Args:
+        folders: of all parts.
+
+    Raises:
+        ValueError: a folder holds no finished part, a part is missing or there twice, or they are of different runs.
+        BadImage: no image can be read.
+    """
+    labels, scores, good = [], [], []
+    bad: list[tuple[str, str]] = []
+    seconds = 0.0
+    parts = all_parts(folders, WORK)
+    for part in parts:
+        with np.load(part.folder / f"{FINISHED}.npz", allow_pickle=False) as kept:
+            labels.append(kept["labels"])
+        scores.append(np.load(part.folder / f"{_SCORES}.npy"))
+        rows = dict(Rows(part.folder / f"{_IMAGES}.jsonl", lambda: None, resumed=True))
+        seconds += sum(row["seconds"] for row in rows.values())
+        bad += [(row["image"], row["error"]) for row in rows.values() if "error" in row]
+        good.append(np.array(["error" not in rows[str(row)] for row in range(len(labels[-1]))], bool))
+    usable = np.concatenate(good)
+    check_some(np.flatnonzero(usable).tolist(), bad)
+    about: dict[str, Any] = dict(parts[0].settings)
+    return Evaluation(
+        model=about["model"],
+        data=about["data"],
+        classes=ClassNames.from_words(about["classes"]),
+        labels=np.concatenate(labels)[usable],
+        scores=np.concatenate(scores)[usable],
+        bad=tuple(bad),
+        seconds=seconds,
+        window=about["window"],
+        runtime=about["runtime"],
+        precision=about["precision"],
+    )

@@ -1,0 +1,53 @@
+"""Where on the ground the pixels of an image lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..missing import needs
+
+Affine = tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Georeference:
+    """A coordinate system, and how pixels are mapped into it.
+
+    Args:
+        crs: the coordinate system as well-known text; "" where the file says none.
+        transform: (a, b, c, d, e, f): the corner (x, y) of a pixel lies at (a x + b y + c, d x + e y + f).
+    """
+
+    crs: str
+    transform: Affine
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """The coordinates of a point of the image, in pixels; (0, 0) is the outer corner of the first one."""
+        a, b, c, d, e, f = self.transform
+        return a * x + b * y + c, d * x + e * y + f
+
+    def grid(self, left: float, top: float, across: float, down: float) -> Georeference:
+        """Of a grid whose first corner lies at (left, top) and whose cells are `across` x `down` pixels large."""
+        a, b, _, d, e, _ = self.transform
+        c, f = self.at(left, top)
+        return Georeference(self.crs, (a * across, b * down, c, d * across, e * down, f))
+
+
+def georeference_of(path: Path) -> Georeference | None:
+    """What a file says of its largest level; None where it says nothing.
+
+    Raises:
+        ImportError: rasterio is missing; the message has the pip command.
+    """
+    rasterio = needs("rasterio", "slides")
+    with rasterio.open(path) as file:
+        return in_words(file)
+
+
+def in_words(file: Any) -> Georeference | None:
+    """Of a file that rasterio has opened."""
+    if file.transform.is_identity:
+        return None
+    return Georeference(file.crs.to_wkt() if file.crs else "", tuple(file.transform)[:6])

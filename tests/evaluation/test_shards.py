@@ -1,0 +1,83 @@
+"""Parts that are joined give the numbers of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bagnet.data.decode import BadImage
+from bagnet.evaluation import shards
+from bagnet.evaluation.evaluate import evaluate
+from bagnet.evaluation.shards import evaluate_part, merge_evaluations
+from bagnet.runs.store import OtherRun
+from bagnet.runs.sweep import Batch
+
+from .colours import folder_of, reader
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Seven images, a broken one among them."""
+    folder = folder_of(tmp_path / "photos", {"red": ["red", "red", "green"], "blue": ["blue"], "green": ["green"] * 3})
+    (folder / "val" / "red" / "0.png").write_bytes(b"broken")
+    return folder
+
+
+def test_parts_are_one_evaluation(data: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in (1, 2, 3)]
+    counts = [evaluate_part(reader(), data, (number, 3), folders[number - 1], workers=0, batch_size=2) for number in (1, 2, 3)]
+    assert sum(counts) == 7
+    whole, merged = evaluate(reader(), data, workers=0), merge_evaluations(folders[::-1])
+    assert np.array_equal(merged.scores, whole.scores)
+    assert np.array_equal(merged.labels, whole.labels)
+    assert (merged.bad, merged.model, merged.data, merged.window) == (whole.bad, whole.model, whole.data, whole.window)
+    assert merged.classes == whole.classes
+    assert merged.seconds > 0
+    assert merged.to_dict()["confused"] == whole.to_dict()["confused"]
+    with pytest.raises(ValueError, match=r"there are the parts 1/3, 3/3"):
+        merge_evaluations(folders[::2])
+    with pytest.raises(OtherRun, match=r"shard \[1, 3\] instead of \[1, 2\]"):
+        evaluate_part(reader(), data, (1, 2), folders[0], workers=0)
+
+
+def test_several_labels(data: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for number, folder in enumerate(folders, 1):
+        evaluate_part(reader(multilabel=True), data, (number, 2), folder, workers=0)
+    whole, merged = evaluate(reader(multilabel=True), data, workers=0), merge_evaluations(folders)
+    assert np.array_equal(merged.labels, whole.labels)
+    assert merged.mean_average_precision == whole.mean_average_precision
+
+
+def test_a_part_goes_on_where_it_stopped(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    real = shards.sweep
+
+    def dies(model: Any, images: Any, rows: Any, **options: Any) -> Any:
+        asked.append(list(rows))
+        for number, batch in enumerate(real(model, images, rows, **options)):
+            if len(asked) == 1 and number == 2:
+                raise KeyboardInterrupt
+            yield Batch(batch.rows, batch.x, batch.bad)
+
+    monkeypatch.setattr(shards, "sweep", dies)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_part(reader(), data, (1, 1), tmp_path / "out", workers=0, batch_size=2)
+    with pytest.raises(ValueError, match="not finished"):
+        merge_evaluations([tmp_path / "out"])
+    evaluate_part(reader(), data, (1, 1), tmp_path / "out", workers=0, batch_size=2)
+    assert len(asked[0]) == 7
+    assert 0 < len(asked[1]) < 7
+    assert np.array_equal(merge_evaluations([tmp_path / "out"]).scores, evaluate(reader(), data, workers=0).scores)
+
+
+def test_no_image_that_can_be_read(tmp_path: Path) -> None:
+    data = folder_of(tmp_path / "photos", {"red": ["red"], "blue": ["blue"]})
+    for path in data.rglob("*.png"):
+        path.write_bytes(b"broken")
+    evaluate_part(reader(), data, (1, 1), tmp_path / "out", workers=0)
+    with pytest.raises(BadImage, match="none of 2 images can be used"):
+        merge_evaluations([tmp_path / "out"])
