@@ -64,6 +64,7 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
     "model": lambda state: {"model": state, "step": 3},
     "lightning": lambda state: {"state_dict": prefixed(state, "model."), "hyper_parameters": {"lr": 0.1}},
     "parallel in lightning": lambda state: {"state_dict": prefixed(state, "module.model.")},
+    "an attribute in lightning": lambda state: {"state_dict": prefixed(state, "system.network.")},
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from os.path import commonprefix
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,7 +18,6 @@ from ..card import Card
 from ..weights import BadCheckpoint, State, read_safetensors
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
-_PREFIXES = ("module.", "model.")
 
 
 def read(path: Path) -> tuple[State, Card | None]:
@@ -141,7 +141,6 @@ def _plain(content: Any, path: Path) -> State:
     strange = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if strange:
         raise BadCheckpoint(f"{path}: not a state dict, {strange[0]!r} is no named tensor")
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in content):
-            content = {key.removeprefix(prefix): value for key, value in content.items()}
-    return dict(content)
+    start = commonprefix(list(content))  # "module." of DistributedDataParallel, "network." of a Lightning module's attribute, ...
+    prefix = start[: start.rfind(".") + 1]
+    return {key.removeprefix(prefix): value for key, value in content.items()}
