@@ -85,6 +85,8 @@ def test_json_of_several_models(run: Run, weights: Path, network: Path, photos: 
     first, second = json.loads(result.out)["models"]
     assert (first["model"], first["window"], first["images"]) == ("bagnet17.test", 17, 4)
     assert (second["model"], second["window"], second["top1"]) == ("reader.colours", None, 0.75)
+    assert "ahead_of_first" not in first
+    assert second["ahead_of_first"]["value"] == pytest.approx(0.75 - first["top1"])
     assert second["confused"] == [{"true": "dog", "taken_for": "tabby", "images": 1}]
     assert "sparseness" not in second
     assert first["sparseness"]["mean"]["shown"] > 0

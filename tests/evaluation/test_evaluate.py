@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,23 @@ def test_accuracy_and_confusion(six: Evaluation) -> None:
     assert six.counts.tolist() == [3, 2, 0, 1]
     assert np.array_equal(six.by_class, [1 / 3, 1 / 2, np.nan, 0], equal_nan=True)
     assert six.images_per_second == 3
+
+
+def test_pairs_of_answers(six: Evaluation) -> None:
+    """Two of six are right, of the other four; they differ at images 1 and 2, which the other has right."""
+    scores = six.scores.copy()
+    scores[1:3] = [[4, 3, 2, 1], [4, 2, 3, 1]]
+    better = replace(six, scores=scores, model="better")
+    ahead = better.ahead_of(six)
+    assert ahead.value == pytest.approx(2 / 6)
+    assert ahead.low >= 0
+    assert six.ahead_of(better).value == pytest.approx(-2 / 6)
+    same = six.ahead_of(six)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    with pytest.raises(ValueError, match=r"hand\.made and better were measured on other images"):
+        six.ahead_of(replace(better, labels=better.labels[::-1].copy()))
+    with pytest.raises(ValueError, match="were measured on other images"):
+        six.ahead_of(replace(six, bad=(("a.png", "is empty"),)))
 
 
 def test_one_answer_to_everything() -> None:

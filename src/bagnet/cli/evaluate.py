@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..engine.classifier import Predictor
     from ..evaluation.evaluate import Evaluation
     from ..evaluation.sparseness import Sparseness
+    from ..statistics import Estimate
 
 Measured = tuple["Evaluation", "Sparseness | None"]
 _INTERVALS = "[low, high]: 95 % intervals over the images"
@@ -195,13 +196,22 @@ def report(measured: Sequence[Measured], out: Path | None, as_json: bool) -> Non
     print_problems([f"{evaluation.model}: {evaluation.one_answer}" for evaluation, _ in measured if evaluation.one_answer])
     if as_json:
         report = str(out) if out is not None else None
-        typer.echo(json.dumps({"models": [record(*pair) for pair in measured], "report": report}))
+        records = [record(*pair) for pair in measured]
+        for entry, (evaluation, _) in zip(records[1:], measured[1:], strict=True):
+            if (ahead := _ahead(evaluation, measured[0][0])) is not None:
+                entry["ahead_of_first"] = ahead.to_dict()
+        typer.echo(json.dumps({"models": records, "report": report}))
     else:
         _show(measured)
         if out is not None:
             typer.echo(f"-> {out}")
     if bad:
         sys.exit(2)
+
+
+def _ahead(evaluation: Evaluation, first: Evaluation) -> Estimate | None:
+    """By how much one is right more often than the first, image by image; None where there are several classes to an image."""
+    return None if first.multilabel else evaluation.ahead_of(first)
 
 
 def _show(measured: Sequence[Measured]) -> None:
@@ -225,6 +235,11 @@ def _show(measured: Sequence[Measured]) -> None:
     print_table(["model", *titles, "calibration error", "images/s"], rows, texts=["model"])
     if told:
         typer.echo(f"{_INTERVALS}.")
+    for evaluation, _ in measured[1:]:
+        if (ahead := _ahead(evaluation, first)) is not None:
+            typer.echo(
+                f"{evaluation.model} is right more often than {first.model} by {ahead.text(2, 100)} points, image by image."
+            )
     if not first.multilabel:
         print_recalls([evaluation for evaluation, _ in measured])
     with_maps = [maps for _, maps in measured if maps is not None]

@@ -126,7 +126,7 @@ def faithfulness(
         ValueError: there is no such measure or method, no network, or one of the names is there twice.
         ImportError: a method needs captum.
         OtherRun: the folder holds work with other settings.
-        Otherwise as `evaluate` and `open_regions`.
+        UnknownClass, AmbiguousClass, BadImage, FileNotFoundError: as `evaluate` and `open_regions`.
     """
     chosen = list(networks) if isinstance(networks, Sequence) else [networks]
     names = [model_name(network) for network in chosen]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from os.path import commonprefix
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,6 +16,7 @@ from ..bag import BagOfFeatures
 from ..card import Card
 from ..weights import BadCheckpoint, State, read_safetensors
 
+_FIRST = "conv1.weight"
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 
 
@@ -141,6 +141,7 @@ def _plain(content: Any, path: Path) -> State:
     strange = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if strange:
         raise BadCheckpoint(f"{path}: not a state dict, {strange[0]!r} is no named tensor")
-    start = commonprefix(list(content))  # "module." of DistributedDataParallel, "network." of a Lightning module's attribute, ...
-    prefix = start[: start.rfind(".") + 1]
-    return {key.removeprefix(prefix): value for key, value in content.items()}
+    # "module." of DistributedDataParallel, "network." of a Lightning module's attribute: whatever comes before the first layer
+    prefix = min((key.removesuffix(_FIRST) for key in content if key.endswith(_FIRST)), key=len, default="")
+    whole = all(key.startswith(prefix) for key in content)
+    return {key.removeprefix(prefix): value for key, value in content.items()} if whole else dict(content)
