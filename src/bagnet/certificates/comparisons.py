@@ -15,7 +15,7 @@ import numpy as np
 from ..geometry import Span
 from .bounded import finite
 from .margin import margin
-from .rectangles import Array, running, sums
+from .rectangles import Array, sums
 
 Runs = Sequence[Span]
 
@@ -50,7 +50,7 @@ def robust_masking(values: Array, rows: Runs, columns: Runs, slack: float = 0.0)
     answer keeps at least its sum outside R less the loudest rectangle of what is left there, as a patch can only add to it.
     """
     scores = np.clip(finite(values), 0.0, None)
-    total, inside = scores.sum((1, 2)), sums(running(scores), rows, columns)
+    total, inside = scores.sum((1, 2)), sums(scores, rows, columns)
     label = int((total - inside.max((1, 2))).argmax())
     least = min(
         float(_kept(scores[label], row, column, rows, columns)) - float(np.delete(outside, label).max())
@@ -64,7 +64,7 @@ def _kept(scores: Array, row: Span, column: Span, rows: Runs, columns: Runs) -> 
     """What a class keeps of its sum where a patch silences one rectangle, and the loudest of the rest is left out, too."""
     left = scores.copy()
     left[row.start : row.stop, column.start : column.stop] = 0
-    return float(left.sum() - sums(running(left[None]), rows, columns).max())
+    return float(left.sum() - sums(left[None], rows, columns).max())
 
 
 def _summed(votes: Array, rows: Runs, columns: Runs) -> Compared:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import Box, Span
-from .rectangles import Array, running, sums
+from .rectangles import Array, sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def margin(
     if not 0 < best < len(scores):
         raise ValueError(f"of {len(scores)} classes there is no question of the best {best}")
     lead = scores[label] - scores
-    cost = sums(running(lead - apart), rows, columns).reshape(len(scores), -1)  # (K, R x C)
+    cost = sums(lead - apart, rows, columns).reshape(len(scores), -1)  # (K, R x C)
     left = lead.sum((1, 2))[:, None] - count * (cost if count == 1 else cost.max(1, keepdims=True))
     left[label] = np.inf
     # At one place the k-th smallest over rivals; then the worst place.

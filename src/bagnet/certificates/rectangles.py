@@ -1,4 +1,4 @@
-"""Sums of maps over all rectangles of cells that a patch can touch, at once, from one table of running sums."""
+"""Sums of maps over all rectangles of cells that a patch can touch, at once: products with the rows and columns that they hold."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ..geometry import Span
 Array = NDArray[np.float64]
 
 
-def running(maps: Array) -> Array:
-    """(..., h, w) -> (..., h + 1, w + 1): sums of all above and to the left."""
-    table = np.zeros((*maps.shape[:-2], maps.shape[-2] + 1, maps.shape[-1] + 1))
-    table[..., 1:, 1:] = maps.cumsum(-2).cumsum(-1)
-    return table
-
-
-def sums(table: Array, rows: Sequence[Span], columns: Sequence[Span]) -> Array:
-    """(..., R, C): the sum over each run of rows times each run of columns; an empty run sums to 0."""
-    top, bottom, left, right = (np.array(edges, np.intp) for edges in (*_edges(rows), *_edges(columns)))
-    strips = table[..., bottom, :] - table[..., top, :]
-    totals: Array = strips[..., right] - strips[..., left]
+def sums(maps: Array, rows: Sequence[Span], columns: Sequence[Span]) -> Array:
+    """(K, h, w) -> (K, R, C): the sum over each run of rows times each run of columns; an empty run sums to 0."""
+    count, height, width = maps.shape
+    across = (maps.reshape(-1, width) @ _held(columns, width).T).reshape(count, height, len(columns))
+    totals: Array = _held(rows, height) @ across
     return totals
+
+
+def _held(runs: Sequence[Span], length: int) -> Array:
+    """(N, length) 1 for the places that each run holds, else 0."""
+    starts, stops = (np.array(edges)[:, None] for edges in ([run.start for run in runs], [run.stop for run in runs]))
+    places = np.arange(length)
+    return ((starts <= places) & (places < stops)).astype(np.float64)
 
 
 def overlaps(runs: Sequence[Span]) -> list[Span]:
@@ -35,7 +35,3 @@ def overlaps(runs: Sequence[Span]) -> list[Span]:
 def _overlap(first: Span, second: Span) -> Span:
     start, stop = max(first.start, second.start), min(first.stop, second.stop)
     return Span(start, max(start, stop))
-
-
-def _edges(runs: Sequence[Span]) -> tuple[list[int], list[int]]:
-    return [run.start for run in runs], [run.stop for run in runs]

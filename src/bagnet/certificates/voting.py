@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Box, Span
 from .bounded import CEILING, finite
-from .rectangles import Array, overlaps, running, sums
+from .rectangles import Array, overlaps, sums
 
 MASKS = 6  # along an axis, at most: more are smaller, and cost more
 
@@ -138,9 +138,9 @@ def _means(maps: Sequence[Masked]) -> tuple[Array, Array]:
 
 def _kept(maps: Array, down: Sequence[Span], across: Sequence[Span]) -> tuple[Array, Array]:
     """(K, M) sums outside each mask, and (K, M x M) outside each two."""
-    table, d, a = running(maps), len(down), len(across)
-    masked = sums(table, down, across).reshape(len(maps), -1)
-    both = sums(table, overlaps(down), overlaps(across))  # (K, D x D, A x A)
+    d, a = len(down), len(across)
+    masked = sums(maps, down, across).reshape(len(maps), -1)
+    both = sums(maps, overlaps(down), overlaps(across))  # (K, D x D, A x A)
     both = both.reshape(len(maps), d, d, a, a).transpose(0, 1, 3, 2, 4).reshape(len(maps), d * a, d * a)
     total = maps.sum((1, 2))[:, None]
     pairs = total[:, :, None] - (masked[:, :, None] + masked[:, None, :] - both)
