@@ -1,4 +1,4 @@
-"""Sums of maps over all rectangles of cells that a patch can touch, at once: products with the rows and columns that they hold."""
+"""Sums of maps over all rectangles of cells that a patch can touch, at once: products with the rows and columns they hold."""
 
 from __future__ import annotations
 
