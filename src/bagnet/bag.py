@@ -110,7 +110,7 @@ class BagOfFeatures(nn.Module):
             "input_size": (self.architecture.in_channels, side, side),
             "fixed_input_size": False,
             "interpolation": transform.interpolation,
-            "crop_pct": _crop_share(transform.resize, side),
+            "crop_pct": crop_share(transform.resize, side),
             "crop_mode": "center",
             "mean": transform.mean,
             "std": transform.std,
@@ -304,7 +304,7 @@ class BagOfFeatures(nn.Module):
         return features.mean((2, 3))
 
 
-def _crop_share(resize: int | None, crop: int) -> float:
+def crop_share(resize: int | None, crop: int) -> float:
     """`crop / resize` so that timm, which rounds `crop / share` down, gets the resize back."""
     if resize is None:
         return 1.0

@@ -48,8 +48,7 @@ def save_folder(model: Described, folder: str | PathLike[str]) -> Path:
     """
     out = Path(fspath(folder))
     state, card = storable(model)
-    with replacing(out / WEIGHTS) as part:
-        write(part, state, card)
+    write(out / WEIGHTS, state, card)
     texts = {CARD: card.to_json(), CONFIGURATION: json.dumps(configuration(model, card), indent=1), README: page(card)}
     for name, text in texts.items():
         with replacing(out / name) as part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bagnet.attribution import METHODS
+from bagnet.evaluation.faithfulness import MEASURES
 from bagnet.model import BagNet
 
 from .conftest import Run, assert_refused
+
+cli = importlib.import_module("bagnet.cli.benchmark")
 
 
 def test_it_tells_each_measure(run: Run, small: Callable[..., BagNet], tmp_path: Path) -> None:
@@ -36,3 +41,9 @@ def test_it_tells_each_measure(run: Run, small: Callable[..., BagNet], tmp_path:
     assert "4 images; means and 95 % intervals" in result.out
     assert_refused(run(*words, "--measure", "luck"), "there is no measure 'luck'")
     assert_refused(run(*words, "--regions", tmp_path / "none.csv", "--out", tmp_path / "third"), "none.csv")
+
+
+def test_the_help_names_every_measure_and_method() -> None:
+    """They are written out there, so that help needs no torch."""
+    assert cli._MEASURES == MEASURES
+    assert {*cli._METHODS, "random"} == set(METHODS)

@@ -216,6 +216,8 @@ def test_it_goes_on_where_it_was_cut_short(bright: BagOfFeatures, tmp_path: Path
         faithfulness(bright, source, tmp_path / "out", workers=0, batch_size=2, progress=stop)
     with pytest.raises(OtherRun):
         faithfulness(bright, source, tmp_path / "out", workers=0, batch_size=2, measures=["deletion"])
+    with pytest.raises(OtherRun):
+        faithfulness(bright, source, tmp_path / "out", workers=0, batch_size=2, regions={"0.png": Box(0, 0, 8, 16)})
     again = faithfulness(bright, source, tmp_path / "out", workers=0, batch_size=2)
     assert [each.to_dict() for each in again] == [each.to_dict() for each in whole]
 

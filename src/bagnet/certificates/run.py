@@ -127,7 +127,7 @@ def certify_images(
         todo = [row for row in range(len(images.names)) if str(row) not in rows.done]
         for batch in sweep(first, images, todo, batch_size=batch_size, workers=workers, progress=progress, stage="certifying"):
             seen = [_seen(first, images, row, x) for row, x in zip(batch.rows, batch.x, strict=True)]
-            found, bad_rows = [], list(batch.bad)
+            good_rows, bad_rows = [], list(batch.bad)
             for row, evidence in zip(batch.rows, explain_batch(first, seen), strict=True):
                 try:
                     maps = [evidence, *(explain_batch(model, [_seen(model, images, row)])[0] for model in further)]
@@ -139,8 +139,8 @@ def certify_images(
                 if proved_again:
                     for certificate in certificates:
                         check(certificate)
-                found.append((str(row), _row(images.names[row], truth, first.classes, claims, certificates)))
-            rows.append([*found, *((str(row), {"image": images.names[row], "error": reason}) for row, reason in bad_rows)])
+                good_rows.append((str(row), _row(images.names[row], truth, first.classes, claims, certificates)))
+            rows.append([*good_rows, *((str(row), {"image": images.names[row], "error": reason}) for row, reason in bad_rows)])
         every = [row for _, row in sorted(rows, key=lambda pair: int(pair[0]))]
         good = [row for row in every if not row.get("error")]
         bad = {row["image"]: row["error"] for row in every if row.get("error")}

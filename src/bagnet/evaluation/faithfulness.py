@@ -22,6 +22,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, cast
@@ -146,14 +147,14 @@ def faithfulness(
         "networks": [f"{name} {network.weights_digest}" for name, network in zip(names, chosen, strict=True)],
         "measures": list(measures),
         "methods": list(methods),
-        "regions": 0 if of_regions is None else len(of_regions),
+        "regions": "" if of_regions is None else sha256(repr(sorted(of_regions.items(), key=str)).encode()).hexdigest(),
     }
     with claim(folder / UNFINISHED, settings, overwrite=overwrite) as store:
-        found = store.rows("scores")
+        kept = store.rows("scores")
         for network, (_, labelled, columns) in zip(chosen, prepared, strict=True):
             subject = _Subject(network, labelled, columns, measures, methods, of_regions)
-            subject.measure(found, rows, batch_size, workers, progress)
-        scores = [dict(row) for _, row in found]
+            subject.measure(kept, rows, batch_size, workers, progress)
+        scores = [dict(row) for _, row in kept]
         check_some(
             [row for row in scores if not row.get("error")], [(row["image"], row["error"]) for row in scores if row.get("error")]
         )
@@ -187,7 +188,7 @@ def open_regions(path: str | PathLike[str]) -> Regions:
         if not name or not (row.get("mask") or all(row.get(edge) for edge in edges)):
             raise ValueError(f"{table}, line {number}: has no image with a mask, or with left, top, right and bottom")
         if row.get("mask"):
-            regions[name] = _found(table, row["mask"])
+            regions[name] = _mask_of(table, row["mask"])
             continue
         try:
             box = Box(*(int(row[edge]) for edge in edges))
@@ -201,12 +202,12 @@ def open_regions(path: str | PathLike[str]) -> Regions:
     return regions
 
 
-def _found(table: Path, mask: str) -> Path:
+def _mask_of(table: Path, mask: str) -> Path:
     """A mask beside its table, or in a folder there that is called so."""
     places = [table.parent / mask, *(folder / mask for folder in table.parent.iterdir() if folder.is_dir())]
-    for place in places:
-        if place.is_file():
-            return place
+    for path in places:
+        if path.is_file():
+            return path
     raise FileNotFoundError(f"{places[0]}: there is no such mask")
 
 
@@ -226,15 +227,15 @@ class _Subject:
         self.name, self.measures = model_name(network), measures
         self.methods = [EVIDENCE, "random"] if has_evidence(network) else [*methods, "random"]
 
-    def measure(self, found: Rows, rows: Sequence[int], batch_size: int, workers: int | None, progress: Listener | None) -> None:
+    def measure(self, kept: Rows, rows: Sequence[int], batch_size: int, workers: int | None, progress: Listener | None) -> None:
         """Add the scores of each image that has none yet."""
         source = self.images.images
-        todo = [row for row in rows if f"{self.name}:{row}" not in found.done]
+        todo = [row for row in rows if f"{self.name}:{row}" not in kept.done]
         stage = f"maps of {self.name}"
         for batch in sweep(self.network, source, todo, batch_size=batch_size, workers=workers, progress=progress, stage=stage):
             good = self._scores(batch.rows, batch.x) if batch.rows else []
             bad = [(row, {"network": self.name, "image": source.names[row], "error": reason}) for row, reason in batch.bad]
-            found.append([(f"{self.name}:{row}", line) for row, line in (*zip(batch.rows, good, strict=True), *bad)])
+            kept.append([(f"{self.name}:{row}", line) for row, line in (*zip(batch.rows, good, strict=True), *bad)])
 
     def _scores(self, rows: Sequence[int], x: Tensor) -> list[dict[str, Any]]:
         """Of each image of a batch, the scores of each method."""
@@ -366,8 +367,8 @@ def curve_areas(
     gone, back = x[0].clone(), torch.zeros_like(x[0])
     images = [[gone.clone()], [back.clone()]]
     for group in np.array_split(order, steps):
-        for place in group:
-            where = (slice(None), *boxes[place].slices)
+        for square in group:
+            where = (slice(None), *boxes[square].slices)
             gone[where], back[where] = 0, x[0][where]
         for kept, image in zip(images, (gone, back), strict=True):
             kept.append(image.clone())

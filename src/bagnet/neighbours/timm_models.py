@@ -18,7 +18,7 @@ from timm.models._features import FeatureListNet
 from timm.models._pretrained import PretrainedCfg
 
 from ..architecture import PUBLISHED_SHAPES, Architecture, Windowed
-from ..bag import BagOfFeatures
+from ..bag import BagOfFeatures, crop_share
 from ..card import Card
 from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
@@ -45,7 +45,7 @@ def _default(card: Card) -> dict[str, Any]:
         "url": source,
         "num_classes": len(card.classes),
         "input_size": (card.local.in_channels, side, side),
-        "crop_pct": side / (transform.resize or side),
+        "crop_pct": crop_share(transform.resize, side),
         "interpolation": transform.interpolation,
         "mean": transform.mean,
         "std": transform.std,
@@ -86,17 +86,17 @@ def _built(
     words = {"num_classes": "num_classes", "in_chans": "in_channels"}
     counts = {ours: asked.pop(theirs) for theirs, ours in words.items() if theirs in asked}
     shape = _shape(name, base, asked)
-    found = None if isinstance(configuration, str | None) else resolve_pretrained_cfg(name, configuration, overlay)
-    if pretrained and found is None:
+    stated = None if isinstance(configuration, str | None) else resolve_pretrained_cfg(name, configuration, overlay)
+    if pretrained and stated is None:
         model = load_network((overlay or {}).get("file") or _weights_of(name, configuration), **counts).train()
         _check_shape(name, model, shape and replace(shape, **counts))
     elif shape is None:
         raise ValueError(f"{name} is any shape: say which, as in timm.create_model({name!r}, {_example(name)})")
-    elif pretrained and found is not None:  # a folder or a repository that timm has found
-        stored = {"num_classes": found.num_classes, "in_channels": found.input_size[0]}
+    elif pretrained and stated is not None:  # a folder or a repository that timm has found
+        stored = {"num_classes": stated.num_classes, "in_channels": stated.input_size[0]}
         model = _untrained(replace(shape, **{**stored, **counts}))
-        model.card = _card(model, found)
-        load_pretrained(model, found.to_dict(), model.num_classes, model.architecture.in_channels)  # type: ignore[no-untyped-call]
+        model.card = _card(model, stated)
+        load_pretrained(model, stated.to_dict(), model.num_classes, model.architecture.in_channels)  # type: ignore[no-untyped-call]
     else:
         model = _untrained(replace(shape, **counts))
     return _maps(model, indices) if features_only else model
@@ -105,13 +105,13 @@ def _built(
 def _shape(name: str, base: Architecture | Windowed | None, asked: dict[str, Any]) -> Architecture | Windowed | None:
     """The shape that an entry and some keywords name. ValueError: a keyword is none of ours, or the name would lie."""
     kind = Windowed if isinstance(base, Windowed) or name == "windowed" else Architecture
-    known = {field.name for field in fields(kind)}
+    names = {field.name for field in fields(kind)}
     for word, value in list(asked.items()):
-        if word not in known:
+        if word not in names:
             if value in _UNSET and (word in _IGNORED or word == "global_pool"):
                 del asked[word]
                 continue
-            raise ValueError(f"{name} has no {word}={value!r}: its fields are {', '.join(sorted(known - {'in_channels'}))}")
+            raise ValueError(f"{name} has no {word}={value!r}: its fields are {', '.join(sorted(names - {'in_channels'}))}")
     if base is None:
         return kind(**asked) if asked else None
     shape = replace(base, **asked)
@@ -122,7 +122,7 @@ def _shape(name: str, base: Architecture | Windowed | None, asked: dict[str, Any
 
 def _weights_of(name: str, tag: str | None) -> str:
     """The name by which `bagnet.load` knows weights. ValueError: there are none."""
-    tags = [known.partition(".")[2] for known in CARDS if known.partition(".")[0] == name]
+    tags = [model.partition(".")[2] for model in CARDS if model.partition(".")[0] == name]
     if not tags:
         raise ValueError(f"{name} is any shape, and has no weights of its own: name a file in pretrained_cfg_overlay")
     return f"{name}.{tag or tags[0]}"
@@ -144,20 +144,22 @@ def _untrained(shape: Architecture | Windowed) -> BagOfFeatures:
     return model.train()
 
 
-def _card(model: BagOfFeatures, found: PretrainedCfg) -> Card:
+def _card(model: BagOfFeatures, stated: PretrainedCfg) -> Card:
     """The card of weights that timm loads: from our own file beside them where there is one, else from what timm knows."""
     assert model.card is not None
-    beside = Path(found.file or "") / "card.json"
+    beside = Path(stated.file or "") / "card.json"
     if beside.is_file():
         return Card.from_json(beside.read_text(encoding="utf-8"))
-    side = found.input_size[1]
-    names = found.label_names or ()
+    side = stated.input_size[1]
+    names = stated.label_names or ()
     return replace(
         model.card,
-        name=f"{model.name}.{found.tag or 'timm'}",
-        preprocessing=Preprocessing(int(side / found.crop_pct), side, found.interpolation, tuple(found.mean), tuple(found.std)),
+        name=f"{model.name}.{stated.tag or 'timm'}",
+        preprocessing=Preprocessing(
+            int(side / stated.crop_pct), side, stated.interpolation, tuple(stated.mean), tuple(stated.std)
+        ),
         classes=ClassNames.from_words(names) if len(names) == model.num_classes else model.classes,
-        licence=found.license or "unknown",
+        licence=stated.license or "unknown",
         notes="Loaded by timm.",
     )
 
