@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bagnet.certificates.rectangles import overlaps, sums
+from bagnet.certificates.rectangles import classes_last, held, sums
 from bagnet.geometry import Span
 
 RUNS = [Span(0, 2), Span(1, 5), Span(4, 4), Span(3, 6)]
@@ -21,7 +21,16 @@ def test_sums_are_those_of_slices() -> None:
             np.testing.assert_allclose(totals[:, number, place], expected, atol=1e-12)
 
 
-def test_overlaps_of_each_two() -> None:
-    both = overlaps(RUNS)
-    assert [(span.start, span.stop) for span in both[:4]] == [(0, 2), (1, 2), (4, 4), (3, 3)]
-    assert all(span.length >= 0 for span in both)
+def test_products_of_what_runs_hold_are_their_overlaps() -> None:
+    rows = held(RUNS, 6)
+    np.testing.assert_array_equal(rows[0] * rows[1], [0, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(rows[1] * rows[3], [0, 0, 0, 1, 1, 0])
+    assert not rows[2].any()
+
+
+def test_the_same_maps_with_classes_side_by_side() -> None:
+    maps = np.random.default_rng(0).normal(size=(3, 6, 7)).astype(np.float32)
+    moved = classes_last(maps)
+    np.testing.assert_array_equal(moved, maps)
+    assert moved.dtype == np.float64
+    assert moved.strides[0] == moved.itemsize

@@ -16,7 +16,7 @@ from bagnet.certificates import Certificate, Patch, check
 from bagnet.certificates import margin as margins
 from bagnet.certificates.bounded import AGGREGATIONS
 from bagnet.certificates.certify import as_question, certificate_of
-from bagnet.certificates.voting import Masked, _answer, _means, masks
+from bagnet.certificates.voting import Masked, _answer, _means, _of_two, masks
 from bagnet.data.names import ClassNames
 from bagnet.evidence import Evidence
 from bagnet.geometry import Axis, Box, Geometry, Placement, Span
@@ -88,7 +88,7 @@ def by_vote(certificate: Certificate) -> Callable[[np.ndarray], int]:
 
     def answer(values: np.ndarray) -> int:
         singles, pairs = _means([Masked(values, certificate.rows, certificate.columns)])
-        return _answer(singles.argmax(0), pairs)
+        return _answer(singles.argmax(0), pairs, _of_two(len(certificate.rows), len(certificate.columns)))
 
     return answer
 
@@ -205,7 +205,7 @@ def voted_together(certificate: Certificate, maps: list[np.ndarray]) -> int:
     grids = [certificate, *certificate.beside]
     parts = [Masked(values, grid.rows, grid.columns) for values, grid in zip(maps, grids, strict=True)]
     singles, pairs = _means(parts)
-    return _answer(singles.argmax(0), pairs)
+    return _answer(singles.argmax(0), pairs, _of_two(len(certificate.rows), len(certificate.columns)))
 
 
 @given(two_grids())

@@ -18,6 +18,7 @@ from .bounded import aggregation as by_name
 from .certificate import Certificate, Grid
 from .margin import margin
 from .patch import Patch
+from .rectangles import classes_last
 from .voting import Masked, masks, vote
 
 METHODS = ("voting", "margin")
@@ -169,7 +170,7 @@ def _check(maps: Sequence[Evidence], patch: Patch, method: str, best: int) -> No
 
 def _voted(maps: Sequence[Evidence], joint: Sequence[Sequence[Sequence[Span]]]) -> _Proved:
     rows, columns = (list(zip(*masks(runs), strict=True)) for runs in joint)
-    values = [each.values.astype(np.float64) for each in maps]
+    values = [classes_last(each.values) for each in maps]
     largest = max(float(np.abs(each).max()) for each in values)
     result = vote([Masked(*parts) for parts in zip(values, rows, columns, strict=True)], slack=ROUNDING * largest)
     unwavering = result.certified and result.unanimous
@@ -180,7 +181,7 @@ def _voted(maps: Sequence[Evidence], joint: Sequence[Sequence[Sequence[Span]]]) 
 
 def _averaged(evidence: Evidence, joint: Sequence[Sequence[Sequence[Span]]], count: int, aggregation: str, best: int) -> _Proved:
     bounds = by_name(aggregation)
-    values = evidence.values.astype(np.float64)
+    values = classes_last(evidence.values)
     scores = bounds.bound(values)
     label = int(scores.sum((1, 2)).argmax())
     slack = 2 * values[0].size * ROUNDING * float(np.abs(values).max()) * bounds.steepest

@@ -69,12 +69,13 @@ def margin(
     """
     if not 0 < best < len(scores):
         raise ValueError(f"of {len(scores)} classes there is no question of the best {best}")
-    lead = scores[label] - scores
-    cost = sums(lead - apart, rows, columns).reshape(len(scores), -1)  # (K, R x C)
-    left = lead.sum((1, 2))[:, None] - count * (cost if count == 1 else cost.max(1, keepdims=True))
+    total, inside = scores.sum((1, 2)), sums(scores, rows, columns).reshape(len(scores), -1)  # (K,), (K, R x C)
+    touched = np.multiply.outer([run.length for run in rows], [run.length for run in columns]).ravel()
+    cost = (inside[label] - apart * touched) - inside
+    left = (total[label] - total)[:, None] - count * (cost if count == 1 else cost.max(1, keepdims=True))
     left[label] = np.inf
     # At one place the k-th smallest over rivals; then the worst place.
-    ranked = np.partition(left, best - 1, axis=0)[best - 1]
+    ranked = left.min(0) if best == 1 else np.partition(left, best - 1, axis=0)[best - 1]
     place = int(ranked.argmin())
     rival = int(np.argsort(left[:, place], kind="stable")[best - 1])
     spent = int(cost[rival].argmax()) if count > 1 else place

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Box, Span
 from .bounded import CEILING, finite
-from .rectangles import Array, overlaps, sums
+from .rectangles import Array, classes_last, held, sums_over
 
 MASKS = 6  # along an axis, at most: more are smaller, and cost more
 
@@ -103,19 +104,20 @@ def vote(maps: Sequence[Masked], *, slack: float = 0.0) -> Vote:
     """
     singles, pairs = _means(maps)
     answers = singles.argmax(0)
-    label = _answer(answers, pairs)
-    rivals = pairs.copy()
-    rivals[label] = -np.inf
-    leads = pairs[label] - rivals.max(0)
-    worst = int(leads.argmin())
     down, across = maps[0].down, maps[0].across
-    mask = worst // len(answers)
-    row, column = down[mask // len(across)], across[mask % len(across)]
+    of_two = _of_two(len(down), len(across))
+    label = _answer(answers, pairs, of_two)
+    ahead = pairs[label].copy()
+    pairs[label] = -np.inf
+    leads = (ahead - pairs.max(0))[of_two]  # (M, M)
+    worst = int(leads.argmin())
+    row, column = divmod(worst // len(of_two), len(across))
     cells = sum(each.values[0].size for each in maps)
-    margins = leads.reshape(len(answers), -1).min(1).reshape(len(down), len(across)) - 2 * (slack + rounding(cells))
+    margins = leads.min(1).reshape(len(down), len(across)) - 2 * (slack + rounding(cells))
     least = float(margins.min())
-    box = Box(column.start, row.start, column.stop, row.stop)
-    return Vote(label, least > 0, bool((answers == answers[0]).all()), least, box, int(rivals[:, worst].argmax()), margins)
+    box = Box(across[column].start, down[row].start, across[column].stop, down[row].stop)
+    rival = int(pairs[:, of_two.flat[worst]].argmax())
+    return Vote(label, least > 0, bool((answers == answers[0]).all()), least, box, rival, margins)
 
 
 def rounding(cells: int) -> float:
@@ -124,36 +126,67 @@ def rounding(cells: int) -> float:
 
 
 def _means(maps: Sequence[Masked]) -> tuple[Array, Array]:
-    """(K, M) mean logits outside each mask, and (K, M x M) outside each two."""
-    kept = [_kept(finite(each.values), each.down, each.across) for each in maps]
+    """(K, M) mean logits outside each mask, and (K, P) outside each two, in the order of `_of_two`."""
+    kept = [_kept(finite(classes_last(each.values)), each.down, each.across) for each in maps]
     counts = [_kept(np.ones((1, *each.values.shape[1:])), each.down, each.across) for each in maps]
-    singles, pairs = (sum(parts) for parts in zip(*kept, strict=True))
-    left, left_by_two = (sum(parts) for parts in zip(*counts, strict=True))
+    (singles, pairs), (left, left_by_two) = (tuple(map(_total, zip(*parts, strict=True))) for parts in (kept, counts))
     if left_by_two.min() <= 0:
         of = " and ".join(f"{rows} x {columns}" for rows, columns in (each.values.shape[1:] for each in maps))
         size = f"{maps[0].down[0].length} x {maps[0].across[0].length}"
         raise ValueError(f"two masks of {size} windows leave none of {of}: choose smaller patches")
-    return singles / left, pairs / left_by_two
+    singles /= left
+    pairs /= left_by_two
+    return singles, pairs
+
+
+def _total(parts: Sequence[Array]) -> Array:
+    """The sum over grids, in the place of the first."""
+    total, *further = parts
+    for part in further:
+        total += part
+    return total
 
 
 def _kept(maps: Array, down: Sequence[Span], across: Sequence[Span]) -> tuple[Array, Array]:
-    """(K, M) sums outside each mask, and (K, M x M) outside each two."""
-    d, a = len(down), len(across)
-    masked = sums(maps, down, across).reshape(len(maps), -1)
-    both = sums(maps, overlaps(down), overlaps(across))  # (K, D x D, A x A)
-    both = both.reshape(len(maps), d, d, a, a).transpose(0, 1, 3, 2, 4).reshape(len(maps), d * a, d * a)
-    total = maps.sum((1, 2))[:, None]
-    pairs = total[:, :, None] - (masked[:, :, None] + masked[:, None, :] - both)
-    return total - masked, pairs.reshape(len(maps), -1)
+    """(K, M) sums outside each mask, and (K, P) outside each two."""
+    count, height, width = maps.shape
+    rows, columns = held(down, height), held(across, width)
+    first, second = _two(len(down))
+    masked = sums_over(maps, rows, columns)  # (K, D, A)
+    columns_of_two = (columns[:, None] * columns).reshape(-1, width)
+    kept = sums_over(maps, rows[first] * rows[second], columns_of_two).reshape(count, len(first), len(across), len(across))
+    kept -= masked[:, first, :, None]
+    kept -= masked[:, second, None, :]
+    total = maps.sum((1, 2))
+    kept += total[:, None, None, None]
+    return total[:, None] - masked.reshape(count, -1), kept.reshape(count, -1)
 
 
-def _answer(answers: NDArray[np.intp], pairs: Array) -> int:
+def _two(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first and the second of each two, or of one twice: the order of two masks does not matter."""
+    first, second = np.triu_indices(count)
+    return first, second
+
+
+@lru_cache(maxsize=64)
+def _of_two(down: int, across: int) -> NDArray[np.intp]:
+    """(M, M) which of the P pairs two masks are: rows as in `_two`, each with the columns of both."""
+    first, second = _two(down)
+    numbers = np.zeros((down, across, down, across), np.intp)
+    columns = np.arange(across * across).reshape(across, across)
+    for pair, (upper, lower) in enumerate(zip(first, second, strict=True)):
+        numbers[lower, :, upper, :] = pair * across * across + columns.T
+        numbers[upper, :, lower, :] = pair * across * across + columns
+    return numbers.reshape(down * across, -1)
+
+
+def _answer(answers: NDArray[np.intp], pairs: Array, of_two: NDArray[np.intp]) -> int:
     """Of the voting classifier."""
     counts = np.bincount(answers)
     majority = int(counts.argmax())
     if counts[majority] == len(answers):
         return majority
-    second = pairs.argmax(0).reshape(len(answers), len(answers))
+    second = pairs.argmax(0)[of_two]
     for mask in np.flatnonzero(answers != majority):
         if (second[mask] == answers[mask]).all():
             return int(answers[mask])
