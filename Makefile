@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint wheel docs browser clean
+.PHONY: demo test slow lint wheel docs browser tutorials clean
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
@@ -28,6 +28,12 @@ lint: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/zensical build --strict
+
+# The tutorials on the data that they are about, every command as it is written there, in tutorials/: an hour or two of two cores.
+IDRID ?= idrid
+tutorials: $(VENV)/.installed-dev
+	$(BIN)/python docs/run.py docs/tutorials/retina.md --into tutorials/retina --data idrid=$(IDRID)
+	$(BIN)/python docs/run.py docs/tutorials/solar_cells.md --into tutorials/solar_cells
 
 # What the tests of the viewer page need beside Python: Debian's Chromium, and some packages of npm.
 browser:
@@ -56,4 +62,4 @@ $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .wheel dist demo site docs/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .wheel dist demo site tutorials docs/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
