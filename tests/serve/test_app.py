@@ -92,6 +92,8 @@ def test_requests_side_by_side_get_their_own_answers(model: BagNet) -> None:
         ("/v1/explain", {"files": {"image": b"GIF89a"}}, 400, "not an image of a known kind"),
         ("/v1/explain", {"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "boundary"),
         ("/v1/explain", {"content": picture(101, 100), "headers": PNG}, 413, "at most 10,000 pixels, this one 10,100"),
+        ("/v1/classify", {"content": picture(400, 20), "headers": PNG}, 413, "would get 32,000 pixels of this image of 400 x 20"),
+        ("/v1/explain?prepared=1", {"content": picture(3, 3), "headers": PNG}, 400, "too small"),
         ("/v1/explain", {"content": bytes(200_001), "headers": PNG}, 413, "at most 200,000 bytes"),
         ("/v1/explain", {"content": iter([bytes(150_000)] * 2), "headers": PNG}, 413, "at most 200,000 bytes"),
         ("/v1/explain", {"files": {"image": bytes(200_000)}}, 413, "at most 200,000 bytes"),
