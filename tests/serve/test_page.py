@@ -238,14 +238,63 @@ def test_bad_files_are_told(page: Any) -> None:
     assert page.locator("#error").is_hidden()
 
 
+@pytest.mark.parametrize(("size", "reason"), [((6, 6), "too small"), ((30_000, 7), "crop it to a squarer shape")])
+def test_what_the_service_refuses_the_page_refuses(page: Any, size: tuple[int, int], reason: str) -> None:
+    page.set_input_files("#file", {"name": "odd.png", "mimeType": "image/png", "buffer": picture(*size)})
+    page.wait_for_selector("#error:not([hidden])")
+    assert reason in page.inner_text("#error")
+    page.keyboard.press("Escape")
+    assert page.locator("#error").is_hidden()
+
+
+def test_two_files_that_are_dropped_are_compared(page: Any, network: BagNet) -> None:
+    contents = [list(picture(seed=seed)) for seed in range(3)]
+    page.evaluate(
+        """contents => {
+            const dataTransfer = new DataTransfer();
+            contents.forEach((content, seed) => dataTransfer.items.add(new File([new Uint8Array(content)], `${seed}.png`)));
+            dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true }));
+        }""",
+        contents,
+    )
+    page.wait_for_function("document.querySelector('#status').textContent.includes('left out')")
+    assert page.locator(".stage").count() == 2
+    assert page.locator(".stage.active").inner_text().startswith("1.png")
+    assert_same(saved(page), bagnet.explain(network, picture(seed=1)))
+
+
+def test_a_stroke_that_nobody_waits_for_stops_no_other(page: Any) -> None:
+    upload(page, picture())
+    page.click("[data-mode=look]")
+    page.locator(".stage canvas").click()
+    hint = "Point at the photograph"
+    assert hint not in page.inner_text("#window")
+    page.click("[data-mode=erase]")
+    page.evaluate(
+        """() => {
+            const canvas = document.querySelector('.stage canvas');
+            canvas.setPointerCapture = () => {}; // there is no such pointer
+            const { left, top } = canvas.getBoundingClientRect();
+            canvas.dispatchEvent(new PointerEvent('pointerdown', { clientX: left + 50, clientY: top + 50 }));
+            document.querySelector('#another').click();
+        }"""
+    )
+    upload(page, picture(seed=1), "next.png")
+    assert hint in page.inner_text("#window")
+    page.locator(".stage canvas").click()
+    page.wait_for_function("!document.querySelector('#undo').disabled")
+
+
 def test_a_link_brings_all_back(page: Any, browser: Any) -> None:
     page.click("#samples button >> nth=0")
     page.wait_for_selector("#panel:not([hidden])")
     page.locator("#classes button").nth(1).click()
     page.fill("#opacity", "40")
+    page.fill("#brush", "9")  # an odd number of pixels, about positions between them
     page.click("[data-mode=erase]")
-    page.locator(".stage canvas").click(position={"x": 90, "y": 70})
-    page.wait_for_function("!document.querySelector('#undo').disabled")
+    for stroke, x in enumerate((90, 203, 311), 1):
+        page.locator(".stage canvas").click(position={"x": x, "y": x - 20})
+        page.wait_for_function("n => (location.hash.match(/edit=/g) ?? []).length === n", arg=stroke)
     expected, link = saved(page), page.url
     with browser.new_context() as context:
         again = context.new_page()
@@ -253,6 +302,11 @@ def test_a_link_brings_all_back(page: Any, browser: Any) -> None:
         again.wait_for_selector("body[data-ready]")
         assert saved(again) == expected
         assert again.input_value("#opacity") == "40"
+        again.click("#another")
+        again.goto(link)  # the same page, which is not loaded anew
+        again.wait_for_selector("#panel:not([hidden])")
+        again.wait_for_function("hash => location.hash === hash", arg=link[link.index("#") :])
+        assert saved(again) == expected
 
 
 def test_by_keyboard_alone(page: Any) -> None:

@@ -130,6 +130,7 @@ def configuration(model: Classifier, engine: str, limits: Limits) -> dict[str, A
         "mean": [round(255 * mean) for mean in model.transform.mean],
         "colours": list(ANCHORS),
         "largest": limits.pixels,
+        "largest_input": limits.input_pixels,
     }
 
 

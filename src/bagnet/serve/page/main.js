@@ -13,13 +13,11 @@ const $ = (id) => document.getElementById(id);
 const LIMITS = [0.5, 1, 2, 5, 10, 15, 20, 30, 40, 60, 100, 200, 500]; // logits at which the colours may end
 const SHOWN = 12; // classes of the list, where nothing is searched
 const STRONGEST = 3; // windows
+const HINT = $('window').textContent;
 
 const about = globalThis.bagnet ?? (await (await fetch('./bagnet.json')).json());
 if (about.engine === 'wasm') await allowThreads();
-if (about.asks_token) {
-  about.token = sessionStorage.getItem('bagnet-token') ?? prompt('This service asks for a token:') ?? '';
-  sessionStorage.setItem('bagnet-token', about.token);
-}
+if (about.asks_token) about.token = await askedToken();
 const engine = new Engine(about);
 const { geometry } = engine;
 const colour = colourScale(about.colours);
@@ -30,6 +28,22 @@ const state = { views: [], active: 0, target: null, versus: null, opacity: 0.75,
 
 const view = () => state.views[state.active];
 const named = (index) => about.classes[index];
+
+/** The token, once the service has taken it; '' where the visitor gives up. */
+async function askedToken() {
+  const kept = 'bagnet-token';
+  let token = sessionStorage.getItem(kept) ?? prompt('This service asks for a token:');
+  while (token !== null) {
+    const answer = await fetch('./v1/models', { headers: { Authorization: `Bearer ${token}` } }).catch(() => null); // no letters of a header
+    if (answer && answer.status !== 401) {
+      sessionStorage.setItem(kept, token);
+      return token;
+    }
+    token = prompt('The service does not know this token. Its token:');
+  }
+  sessionStorage.removeItem(kept);
+  return '';
+}
 
 // --- Photographs -------------------------------------------------------------------------------------------------------------
 
@@ -50,7 +64,7 @@ async function decoded(blob) {
   return context.getImageData(0, 0, bitmap.width, bitmap.height);
 }
 
-/** Explain a photograph, in the place of all others or beside the first. */
+/** Explain a photograph, in the place of all others or beside the first; whether that went well. */
 async function open(blob, name, { beside = false, sample = null } = {}) {
   clearError();
   busy(`looking at ${name} …`);
@@ -60,9 +74,18 @@ async function open(blob, name, { beside = false, sample = null } = {}) {
     document.body.dataset.milliseconds = Math.round(seen.milliseconds);
     busy('');
     keepLink();
+    return true;
   } catch (error) {
     fail(error);
+    return false;
   }
+}
+
+/** Explain a photograph, or two side by side. */
+async function openAll([file, second, ...more]) {
+  if (!file || !(await open(file, file.name))) return;
+  if (second) await open(second, second.name, { beside: true });
+  if (more.length && $('error').hidden) busy('two photographs are compared at a time: the others are left out', 4000);
 }
 
 function show(opened, beside) {
@@ -88,8 +111,14 @@ function startLimit({ evidence }) {
 }
 
 async function openSample(sample, options = {}) {
-  const response = await fetch(sample.file);
-  await open(await response.blob(), sample.title, { ...options, sample: sample.file });
+  let blob;
+  try {
+    blob = await (await fetch(sample.file)).blob();
+  } catch {
+    fail(new Error('the photograph cannot be fetched: is the web server still there?'));
+    return;
+  }
+  await open(blob, sample.title, { ...options, sample: sample.file });
 }
 
 // --- Drawing -----------------------------------------------------------------------------------------------------------------
@@ -129,6 +158,7 @@ function drawView(seen) {
   }
   const [best] = evidence.top(1);
   caption.textContent = `${seen.name}: ${named(best)}, ${percent(evidence.probabilities[best])}`;
+  seen.stage.classList.toggle('active', state.views.length > 1 && seen === view());
   canvas.setAttribute('aria-label', `${caption.textContent}. Evidence for ${title()}; arrow keys go from window to window.`);
 }
 
@@ -267,7 +297,10 @@ function place({ evidence }, cell) {
 }
 
 function drawWindow() {
-  if (state.cell === null) return;
+  if (state.cell === null) {
+    $('window').textContent = HINT;
+    return;
+  }
   const seen = view();
   const map = seen.evidence.map(state.target, state.versus);
   const best = seen.evidence.topOfWindow(state.cell, 3).map(({ index, logit }) => `${named(index)} ${signed(logit)}`);
@@ -352,6 +385,7 @@ function edit(seen, x, y, moving = false) {
   const side = Math.round((Number($('brush').value) / 100) * Math.min(seen.width, seen.height));
   if (moving && last && Math.hypot(x - last[0], y - last[1]) < side / 2) return working;
   last = [x, y];
+  [x, y] = [Math.round(x), Math.round(y)]; // as a link has them
   if (moving && state.mode === 'sticker') return working; // a sticker is put down once
   const { mode } = state;
   working = working.then(async () => {
@@ -366,6 +400,7 @@ function edit(seen, x, y, moving = false) {
       fail(error);
     }
     seen.stage.classList.remove('busy');
+    if (!state.views.includes(seen)) return; // the visitor has gone on to another photograph
     draw();
     keepLink();
     const [best] = seen.evidence.top(1);
@@ -374,11 +409,18 @@ function edit(seen, x, y, moving = false) {
   return working;
 }
 
-function undo(seen) {
-  const edited = seen.edits.pop();
-  if (!edited) return;
-  restore(seen, edited.painted);
-  if (edited.change.before) seen.evidence.replace(edited.change.row, edited.change.column, edited.change.before);
+/** Undo some of the last edits of the photograph that is shown, once the strokes before are looked at. */
+function takeBack(count) {
+  return working.then(() => {
+    const seen = view();
+    if (!seen) return;
+    for (const { painted, change } of seen.edits.splice(Math.max(0, seen.edits.length - count)).reverse()) {
+      restore(seen, painted);
+      if (change.before) seen.evidence.replace(change.row, change.column, change.before);
+    }
+    draw();
+    keepLink();
+  });
 }
 
 // --- Links, files and messages -----------------------------------------------------------------------------------------------
@@ -392,7 +434,7 @@ function keepLink() {
   if (state.versus !== null) words.set('not', state.versus);
   words.set('opacity', state.opacity);
   words.set('scale', state.limit);
-  for (const { mode, x, y, side } of seen.edits) words.append('edit', [mode, Math.round(x), Math.round(y), side].join(','));
+  for (const { mode, x, y, side } of seen.edits) words.append('edit', [mode, x, y, side].join(','));
   history.replaceState(null, '', `#${words}`);
 }
 
@@ -526,16 +568,8 @@ $('scale').oninput = ({ target }) => {
   draw();
   keepLink();
 };
-$('undo').onclick = () => working.then(() => {
-  undo(view());
-  draw();
-  keepLink();
-});
-$('reset').onclick = () => working.then(() => {
-  while (view().edits.length) undo(view());
-  draw();
-  keepLink();
-});
+$('undo').onclick = () => takeBack(1);
+$('reset').onclick = () => takeBack(Infinity);
 $('another').onclick = () => {
   state.views = [];
   state.limit = null;
@@ -567,14 +601,16 @@ addEventListener('drop', (event) => {
   event.preventDefault();
   depth = 0;
   document.body.classList.remove('dropping');
-  const [file] = event.dataTransfer.files;
-  if (file) open(file, file.name);
+  openAll(event.dataTransfer.files);
 });
+addEventListener('hashchange', () => openLink().catch(fail)); // another link, in the address of this page
+addEventListener('pointerdown', clearError);
 addEventListener('paste', (event) => {
   const file = Array.from(event.clipboardData.files).find(({ type }) => type.startsWith('image/'));
   if (file) open(file, 'the pasted photograph');
 });
 addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') clearError();
   if ((event.ctrlKey || event.metaKey) && event.key === 'z' && view() && event.target.tagName !== 'INPUT') {
     event.preventDefault();
     $('undo').click();
