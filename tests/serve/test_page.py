@@ -368,3 +368,31 @@ def test_the_picture_is_saved(page: Any, tmp_path: Path) -> None:
     assert download.value.suggested_filename == "noise.why.png"
     with Image.open(download.value.path()) as image:
         assert image.size == (72, 56)
+
+
+def test_a_token_that_is_wrong_is_asked_for_again(browser: Any, network: BagNet, tmp_path: Path) -> None:
+    network.save(tmp_path / "small.safetensors")
+    words = ["serve", "--model", str(tmp_path / "small.safetensors"), "--port", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "BAGNET_TOKEN": "secret"}
+    answers, asked = ["wr€ng", "wrong", "secret"], []
+
+    def answer(dialog: Any) -> None:
+        asked.append(dialog.message)
+        dialog.accept(answers[len(asked) - 1])
+
+    with (
+        subprocess.Popen([sys.executable, "-m", "bagnet", *words], stderr=subprocess.PIPE, text=True, env=environment) as process,
+        browser.new_context() as context,
+    ):
+        assert process.stderr is not None
+        page = context.new_page()
+        page.on("dialog", answer)
+        page.goto(process.stderr.readline().split()[-1])
+        page.wait_for_selector("body[data-ready]")
+        upload(page, picture())
+        assert_same(saved(page), bagnet.explain(network, picture()))
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        process.kill()
+    assert [message.split()[1] for message in asked] == ["service", "service", "service"]
+    assert "does not know" in asked[1]
