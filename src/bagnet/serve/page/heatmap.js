@@ -43,7 +43,7 @@ export function paintMap(canvas, geometry, map, columns, { limit, opacity, colou
 /** Outline boxes; the first one strongly. */
 export function outline(canvas, boxes, dashed = false) {
   const context = canvas.getContext('2d');
-  const thick = Math.max(1.5, canvas.width / 220);
+  const thick = Math.max(1.5, Math.max(canvas.width, canvas.height) / 220); // the longer side is what fits the screen
   context.setLineDash(dashed ? [4 * thick, 3 * thick] : []);
   boxes.forEach(({ left, top, width, height }, order) => {
     context.lineWidth = order === 0 ? 2 * thick : thick;

@@ -206,8 +206,18 @@ function drawContributions(map) {
     const tall = Math.max(1, (Math.abs(value) / largest) * (height / 2 - 2));
     context.fillRect(order * step, value >= 0 ? height / 2 - tall : height / 2, Math.max(1, step - (step > 4 ? 1 : 0)), tall);
   });
+  const style = getComputedStyle(document.documentElement);
+  context.strokeStyle = style.getPropertyValue('--soft'); // about the bars, as pale ones are not seen on white
+  context.beginPath();
+  context.moveTo(0, height / 2);
+  sorted.forEach((value, order) => {
+    for (const edge of [order, order + 1]) context.lineTo(edge * step, height / 2 - (value / largest) * (height / 2 - 2));
+  });
+  context.lineTo(width, height / 2);
+  context.closePath();
+  context.stroke();
   const mean = sorted.reduce((total, value) => total + value, 0) / sorted.length;
-  context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue('--ink');
+  context.fillStyle = style.getPropertyValue('--ink');
   context.fillRect(0, height / 2 - (mean / largest) * (height / 2 - 2) - 1, width, 2);
   canvas.setAttribute('aria-label', `What the windows say, sorted: from ${signed(sorted[0])} to ${signed(sorted.at(-1))}; the line is their mean, ${signed(mean)}`);
 }
