@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 
-from ..data.decode import FORMATS, BadImage, decode_bytes
+from ..data.decode import FORMATS, LARGEST, decode_bytes
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
 from ..evidence.explain import Seen, take
@@ -101,7 +101,11 @@ def prepared(model: Classifier, content: bytes, limits: Limits, as_input: bool =
 
 def _check_size(content: bytes, transform: Preprocessing, limits: Limits) -> None:
     """Refuse too many pixels before any is decoded. HTTPException: 413."""
-    width, height = _size(content)
+    try:
+        width, height = _size(content)
+    except Image.DecompressionBombError:
+        most = min(limits.pixels, LARGEST)
+        raise HTTPException(413, f"an image has at most {most:,} pixels, this one many times as many: scale it down") from None
     if width * height > limits.pixels:
         raise HTTPException(413, f"an image has at most {limits.pixels:,} pixels, this one {width * height:,}: scale it down")
     if not width * height:
@@ -120,7 +124,7 @@ def _size(content: bytes) -> tuple[int, int]:
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             return image.size
-    except Image.DecompressionBombError as error:
-        raise BadImage(f"image: has too many pixels ({error})") from None
+    except Image.DecompressionBombError:
+        raise
     except Exception:
         return 0, 0

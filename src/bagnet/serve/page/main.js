@@ -402,8 +402,10 @@ function edit(seen, x, y, moving = false) {
     const painted = mode === 'sticker' ? sticker(seen, x, y, side) : erase(seen, x, y, side, about.mean);
     seen.stage.classList.add('busy');
     const start = performance.now();
+    let change = null;
     try {
-      seen.edits.push({ mode, x, y, side, painted, change: await engine.change(seen, painted.box) });
+      change = await engine.change(seen, painted.box);
+      seen.edits.push({ mode, x, y, side, painted, change });
       document.body.dataset.change = Math.round(performance.now() - start);
     } catch (error) {
       restore(seen, painted);
@@ -413,8 +415,9 @@ function edit(seen, x, y, moving = false) {
     if (!state.views.includes(seen)) return; // the visitor has gone on to another photograph
     draw();
     keepLink();
+    if (!change) return;
     const [best] = seen.evidence.top(1);
-    busy(`${seen.edits.at(-1)?.change.windows ?? 0} windows looked again: ${named(best)}, ${percent(seen.evidence.probabilities[best])}`, 2500);
+    busy(`${change.windows} windows looked again: ${named(best)}, ${percent(seen.evidence.probabilities[best])}`, 2500);
   });
   return working;
 }
