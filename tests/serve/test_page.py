@@ -285,6 +285,27 @@ def test_a_stroke_that_nobody_waits_for_stops_no_other(page: Any) -> None:
     page.wait_for_function("!document.querySelector('#undo').disabled")
 
 
+def test_a_sticker_is_dragged(page: Any) -> None:
+    upload(page, picture())
+    page.click("[data-mode=sticker]")
+    canvas = page.locator(".stage canvas")
+    box = canvas.bounding_box()
+    scale = page.evaluate("document.querySelector('.stage canvas').width") / box["width"]
+    there = f"location.hash.endsWith('edit=sticker%2C{round(300 * scale)}%2C{round(200 * scale)}%2C6')"
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 200, steps=20)
+    page.mouse.up()
+    page.wait_for_function(there)
+    dragged = saved(page)
+    page.click("#undo")
+    page.wait_for_function("document.querySelector('#undo').disabled")
+    canvas.click(position={"x": 300, "y": 200})
+    page.wait_for_function(there)
+    assert saved(page) == dragged
+    assert [edit["mode"] for edit in dragged["edits"]] == ["sticker"]
+
+
 def test_a_link_brings_all_back(page: Any, browser: Any) -> None:
     page.click("#samples button >> nth=0")
     page.wait_for_selector("#panel:not([hidden])")

@@ -360,6 +360,11 @@ function listen(canvas, index) {
       edit(seen, x, y, true);
     }
   };
+  canvas.onpointerup = (event) => {
+    if (state.mode !== 'sticker' || !canvas.hasPointerCapture(event.pointerId)) return;
+    const [x, y] = position(event, seen);
+    working.then(() => edit(seen, x, y, true)); // where it is let go
+  };
   canvas.onkeydown = (event) => {
     const { rows, columns } = seen.evidence;
     const cell = state.cell ?? 0;
@@ -388,29 +393,37 @@ function activate(index) {
 }
 
 let working = Promise.resolve();
+let underway = 0; // edits that are looked at, or wait for it
 let last = null;
+let held = null; // the sticker that is being dragged
 
-/** Paint over a square about a position, and let the touched windows look again. */
+/** Paint over a square about a position, and let the touched windows look again. While the pointer moves, a sticker goes with it. */
 function edit(seen, x, y, moving = false) {
+  const { mode } = state;
+  const dragged = moving && mode === 'sticker';
   const side = Math.round((Number($('brush').value) / 100) * Math.min(seen.width, seen.height));
-  if (moving && last && Math.hypot(x - last[0], y - last[1]) < side / 2) return working;
+  if (moving && !dragged && last && Math.hypot(x - last[0], y - last[1]) < side / 2) return working;
   last = [x, y];
   [x, y] = [Math.round(x), Math.round(y)]; // as a link has them
-  if (moving && state.mode === 'sticker') return working; // a sticker is put down once
-  const { mode } = state;
+  if (dragged && (underway || (held?.x === x && held.y === y))) return working;
+  underway += 1;
   working = working.then(async () => {
+    if (dragged && held && seen.edits.at(-1) === held) undo(seen);
     const painted = mode === 'sticker' ? sticker(seen, x, y, side) : erase(seen, x, y, side, about.mean);
     seen.stage.classList.add('busy');
     const start = performance.now();
     let change = null;
     try {
       change = await engine.change(seen, painted.box);
-      seen.edits.push({ mode, x, y, side, painted, change });
+      held = { mode, x, y, side, painted, change };
+      seen.edits.push(held);
       document.body.dataset.change = Math.round(performance.now() - start);
     } catch (error) {
+      held = null;
       restore(seen, painted);
       fail(error);
     }
+    underway -= 1;
     seen.stage.classList.remove('busy');
     if (!state.views.includes(seen)) return; // the visitor has gone on to another photograph
     draw();
@@ -422,15 +435,18 @@ function edit(seen, x, y, moving = false) {
   return working;
 }
 
+function undo(seen) {
+  const { painted, change } = seen.edits.pop();
+  restore(seen, painted);
+  if (change.before) seen.evidence.replace(change.row, change.column, change.before);
+}
+
 /** Undo some of the last edits of the photograph that is shown, once the strokes before are looked at. */
 function takeBack(count) {
   return working.then(() => {
     const seen = view();
     if (!seen) return;
-    for (const { painted, change } of seen.edits.splice(Math.max(0, seen.edits.length - count)).reverse()) {
-      restore(seen, painted);
-      if (change.before) seen.evidence.replace(change.row, change.column, change.before);
-    }
+    for (let left = count; left > 0 && seen.edits.length; left -= 1) undo(seen);
     draw();
     keepLink();
   });
