@@ -42,3 +42,13 @@ def test_what_cannot_be_written_is_said_in_one_line(run: Run, weights: Path, tmp
     assert_refused(
         run("export", "--model", weights, "--out", tmp_path / "model.onnx", "--precision", "bf16"), "are float32, not bf16"
     )
+
+
+def test_options_that_would_change_nothing_are_refused(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:
+    file = ("export", "--model", weights, "--out", tmp_path / "model.onnx")
+    page = ("export", "--model", weights, "--web", tmp_path / "site")
+    assert_refused(run(*file, "--onnxruntime-web", tmp_path), "--onnxruntime-web is for a page")
+    assert_refused(run(*page, "--calibration", photograph.parent), "leave out --calibration")
+    assert_refused(run(*page, "--precision", "int8"), "leave out --precision")
+    assert not (tmp_path / "model.onnx").exists()
+    assert not (tmp_path / "site").exists()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from bagnet.data.transforms import Preprocessing
-from bagnet.geometry import Box, Placement
+from bagnet.geometry import Axis, Box, Placement, Span
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -187,3 +187,17 @@ def test_stored_box_literals() -> None:
     assert turned.stored_box(Box(0, 0, 1, 13)) == (0, 7, 13, 8)
     assert turned.stored_box(Box(4, 2, 7, 7)) == (2, 1, 7, 4)
     assert Preprocessing(None, None).placement((13, 8), orientation=3).stored_box(Box(0, 0, 2, 1)) == (11, 7, 13, 8)
+
+
+def test_bounds_of_a_long_photograph_are_quick() -> None:
+    """A certificate asks for them at every pixel: they are bisected, not counted."""
+    asked = 0
+
+    class Counting(Axis):
+        def _taps(self, pixel: int) -> Span:
+            nonlocal asked
+            asked += 1
+            return super()._taps(pixel)
+
+    assert Counting(4_000, 600, 0, 600, 1.0).influenced(Span(1_000, 1_100)) == Span(149, 166)
+    assert asked < 50

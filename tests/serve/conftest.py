@@ -29,7 +29,9 @@ def model(small: Callable[..., BagNet]) -> BagNet:
 
 @pytest.fixture
 def client(model: BagNet) -> Iterator[TestClient]:
-    with TestClient(application(model, Limits(bytes=200_000, pixels=10_000, seconds=5, waiting=4))) as opened:
+    with TestClient(
+        application(model, Limits(bytes=200_000, pixels=10_000, input_pixels=20_000, seconds=5, waiting=4))
+    ) as opened:
         yield opened
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import threading
+import zlib
 from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,9 @@ from bagnet.serve.limits import Limits
 from .conftest import picture
 
 PNG = {"Content-Type": "image/png"}
+# The header of 60,000 x 60,000 pixels, of which none follow.
+_IHDR = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+HUGE = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + _IHDR + struct.pack(">I", zlib.crc32(_IHDR)) + b"\0\0\0\0IDAT"
 
 
 def test_the_answer_is_the_librarys(client: TestClient, model: BagNet) -> None:
@@ -92,6 +97,9 @@ def test_requests_side_by_side_get_their_own_answers(model: BagNet) -> None:
         ("/v1/explain", {"files": {"image": b"GIF89a"}}, 400, "not an image of a known kind"),
         ("/v1/explain", {"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "boundary"),
         ("/v1/explain", {"content": picture(101, 100), "headers": PNG}, 413, "at most 10,000 pixels, this one 10,100"),
+        ("/v1/explain", {"content": HUGE, "headers": PNG}, 413, "at most 10,000 pixels"),
+        ("/v1/classify", {"content": picture(400, 20), "headers": PNG}, 413, "would get 32,000 pixels of this image of 400 x 20"),
+        ("/v1/explain?prepared=1", {"content": picture(3, 3), "headers": PNG}, 400, "too small"),
         ("/v1/explain", {"content": bytes(200_001), "headers": PNG}, 413, "at most 200,000 bytes"),
         ("/v1/explain", {"content": iter([bytes(150_000)] * 2), "headers": PNG}, 413, "at most 200,000 bytes"),
         ("/v1/explain", {"files": {"image": bytes(200_000)}}, 413, "at most 200,000 bytes"),

@@ -238,14 +238,84 @@ def test_bad_files_are_told(page: Any) -> None:
     assert page.locator("#error").is_hidden()
 
 
+@pytest.mark.parametrize(("size", "reason"), [((6, 6), "too small"), ((30_000, 7), "crop it to a squarer shape")])
+def test_what_the_service_refuses_the_page_refuses(page: Any, size: tuple[int, int], reason: str) -> None:
+    page.set_input_files("#file", {"name": "odd.png", "mimeType": "image/png", "buffer": picture(*size)})
+    page.wait_for_selector("#error:not([hidden])")
+    assert reason in page.inner_text("#error")
+    page.keyboard.press("Escape")
+    assert page.locator("#error").is_hidden()
+
+
+def test_two_files_that_are_dropped_are_compared(page: Any, network: BagNet) -> None:
+    contents = [list(picture(seed=seed)) for seed in range(3)]
+    page.evaluate(
+        """contents => {
+            const dataTransfer = new DataTransfer();
+            contents.forEach((content, seed) => dataTransfer.items.add(new File([new Uint8Array(content)], `${seed}.png`)));
+            dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true }));
+        }""",
+        contents,
+    )
+    page.wait_for_function("document.querySelector('#status').textContent.includes('left out')")
+    assert page.locator(".stage").count() == 2
+    assert page.locator(".stage.active").inner_text().startswith("1.png")
+    assert_same(saved(page), bagnet.explain(network, picture(seed=1)))
+
+
+def test_a_stroke_that_nobody_waits_for_stops_no_other(page: Any) -> None:
+    upload(page, picture())
+    page.click("[data-mode=look]")
+    page.locator(".stage canvas").click()
+    hint = "Point at the photograph"
+    assert hint not in page.inner_text("#window")
+    page.click("[data-mode=erase]")
+    page.evaluate(
+        """() => {
+            const canvas = document.querySelector('.stage canvas');
+            canvas.setPointerCapture = () => {}; // there is no such pointer
+            const { left, top } = canvas.getBoundingClientRect();
+            canvas.dispatchEvent(new PointerEvent('pointerdown', { clientX: left + 50, clientY: top + 50 }));
+            document.querySelector('#another').click();
+        }"""
+    )
+    upload(page, picture(seed=1), "next.png")
+    assert hint in page.inner_text("#window")
+    page.locator(".stage canvas").click()
+    page.wait_for_function("!document.querySelector('#undo').disabled")
+
+
+def test_a_sticker_is_dragged(page: Any) -> None:
+    upload(page, picture())
+    page.click("[data-mode=sticker]")
+    canvas = page.locator(".stage canvas")
+    box = canvas.bounding_box()
+    scale = saved(page)["input"]["width"] / box["width"]
+    there = f"location.hash.endsWith('edit=sticker%2C{round(300 * scale)}%2C{round(200 * scale)}%2C6')"
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 200, steps=20)
+    page.mouse.up()
+    page.wait_for_function(there)
+    dragged = saved(page)
+    page.click("#undo")
+    page.wait_for_function("document.querySelector('#undo').disabled")
+    canvas.click(position={"x": 300, "y": 200})
+    page.wait_for_function(there)
+    assert saved(page) == dragged
+    assert [edit["mode"] for edit in dragged["edits"]] == ["sticker"]
+
+
 def test_a_link_brings_all_back(page: Any, browser: Any) -> None:
     page.click("#samples button >> nth=0")
     page.wait_for_selector("#panel:not([hidden])")
     page.locator("#classes button").nth(1).click()
     page.fill("#opacity", "40")
+    page.fill("#brush", "9")  # an odd number of pixels, about positions between them
     page.click("[data-mode=erase]")
-    page.locator(".stage canvas").click(position={"x": 90, "y": 70})
-    page.wait_for_function("!document.querySelector('#undo').disabled")
+    for stroke, x in enumerate((90, 203, 311), 1):
+        page.locator(".stage canvas").click(position={"x": x, "y": x - 20})
+        page.wait_for_function("n => (location.hash.match(/edit=/g) ?? []).length === n", arg=stroke)
     expected, link = saved(page), page.url
     with browser.new_context() as context:
         again = context.new_page()
@@ -253,6 +323,11 @@ def test_a_link_brings_all_back(page: Any, browser: Any) -> None:
         again.wait_for_selector("body[data-ready]")
         assert saved(again) == expected
         assert again.input_value("#opacity") == "40"
+        again.click("#another")
+        again.goto(link)  # the same page, which is not loaded anew
+        again.wait_for_selector("#panel:not([hidden])")
+        again.wait_for_function("hash => location.hash === hash", arg=link[link.index("#") :])
+        assert saved(again) == expected
 
 
 def test_by_keyboard_alone(page: Any) -> None:
@@ -313,4 +388,32 @@ def test_the_picture_is_saved(page: Any, tmp_path: Path) -> None:
         page.click("#save-picture")
     assert download.value.suggested_filename == "noise.why.png"
     with Image.open(download.value.path()) as image:
-        assert image.size == (72, 56)
+        assert image.size == (9 * 72, 9 * 56)  # enlarged, so that its lines are fine
+
+
+def test_a_token_that_is_wrong_is_asked_for_again(browser: Any, network: BagNet, tmp_path: Path) -> None:
+    network.save(tmp_path / "small.safetensors")
+    words = ["serve", "--model", str(tmp_path / "small.safetensors"), "--port", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "BAGNET_TOKEN": "secret"}
+    answers, asked = ["wr€ng", "wrong", "secret"], []
+
+    def answer(dialog: Any) -> None:
+        asked.append(dialog.message)
+        dialog.accept(answers[len(asked) - 1])
+
+    with (
+        subprocess.Popen([sys.executable, "-m", "bagnet", *words], stderr=subprocess.PIPE, text=True, env=environment) as process,
+        browser.new_context() as context,
+    ):
+        assert process.stderr is not None
+        page = context.new_page()
+        page.on("dialog", answer)
+        page.goto(process.stderr.readline().split()[-1])
+        page.wait_for_selector("body[data-ready]")
+        upload(page, picture())
+        assert_same(saved(page), bagnet.explain(network, picture()))
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        process.kill()
+    assert [message.split()[1] for message in asked] == ["service", "service", "service"]
+    assert "does not know" in asked[1]

@@ -63,6 +63,10 @@ def export(
 
     if (out is None) == (web is None):
         raise ValueError("say what to write: a file (--out model.onnx) or a page (--web site/)")
+    if out is not None and onnxruntime_web is not None:
+        raise ValueError("--onnxruntime-web is for a page: say --web, or leave it out")
+    if web is not None and calibration is not None:
+        raise ValueError("a page computes in float32, for which nothing is calibrated: leave out --calibration")
     with progress_bar() as progress:
         network = load_network(model or DEFAULT, trust=trust or (), progress=progress)
     if out is None:

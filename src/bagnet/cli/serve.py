@@ -28,6 +28,9 @@ def serve(
     ] = None,
     most_bytes: Annotated[int, typer.Option("--bytes", metavar="N", min=1, help="Of a request, at most.")] = 32 << 20,
     most_pixels: Annotated[int, typer.Option("--pixels", metavar="N", min=1, help="Of an image, at most.")] = 50_000_000,
+    input_pixels: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Of what the network gets of an image, after the resize, at most.")
+    ] = 10_000_000,
     seconds: Annotated[
         float, typer.Option(metavar="S", min=0.1, help="For a client to send a request, and for a request to be answered.")
     ] = 30.0,
@@ -52,7 +55,7 @@ def serve(
     from ..serve.server import is_loopback
     from ..serve.server import serve as serve_model
 
-    limits = Limits(most_bytes, most_pixels, seconds, waiting, batch_size)
+    limits = Limits(most_bytes, most_pixels, input_pixels, seconds, waiting, batch_size)
     token = _token(token_file)
     ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
     if not token and not is_loopback(host):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from math import ceil, floor
 
@@ -57,9 +58,9 @@ class Axis:
         start, stop = max(span.start, 0), min(span.stop, self.source)
         if stop <= start:
             return Span(0, 0)
-        # Taps move right with the pixel, so the touched pixels are a run and its two ends can be counted.
-        first = sum(self._taps(pixel).stop <= start for pixel in range(self.resized))
-        last = sum(self._taps(pixel).start < stop for pixel in range(self.resized))
+        # Taps move right with the pixel, so the touched pixels are a run and its two ends can be bisected.
+        first = bisect_right(range(self.resized), start, key=lambda pixel: self._taps(pixel).stop)
+        last = bisect_left(range(self.resized), stop, key=lambda pixel: self._taps(pixel).start)
         first, last = max(first - self.start, 0), min(last - self.start, self.length)
         return Span(first, max(first, last))
 

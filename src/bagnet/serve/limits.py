@@ -12,6 +12,7 @@ class Limits:
     Args:
         bytes: of a request.
         pixels: of an image, counted before it is decoded.
+        input_pixels: of what the network gets of it, after resize and crop, where a long, narrow image of few pixels is large.
         seconds: for a client to send a request, and for a request to be answered.
         waiting: requests that are worked on or wait; one more is told to come back later.
         batch_size: images of one size that the network sees together.
@@ -22,6 +23,7 @@ class Limits:
 
     bytes: int = 32 << 20
     pixels: int = 50_000_000
+    input_pixels: int = 10_000_000
     seconds: float = 30.0
     waiting: int = 64
     batch_size: int = 8

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from io import BytesIO
+from math import prod
 from typing import Any
 
 from PIL import Image
@@ -14,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 
-from ..data.decode import FORMATS, BadImage, decode_bytes
+from ..data.decode import FORMATS, LARGEST, decode_bytes
+from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
 from ..evidence.explain import Seen, take
 from .limits import Limits
@@ -88,10 +90,8 @@ def prepared(model: Classifier, content: bytes, limits: Limits, as_input: bool =
         HTTPException: 413 for too many pixels, 400 for what is no image or too small for the model.
     """
     try:
-        pixels = _pixels(content)
-        if pixels > limits.pixels:
-            raise HTTPException(413, f"an image has at most {limits.pixels:,} pixels, this one {pixels:,}: scale it down")
         transform = replace(model.transform, resize=None, crop=None) if as_input else model.transform
+        _check_size(content, transform, limits)
         seen = take(model, decode_bytes(content, "image"), transform)
         model.check(seen.x[None])
     except ValueError as error:  # BadImage is one
@@ -99,12 +99,32 @@ def prepared(model: Classifier, content: bytes, limits: Limits, as_input: bool =
     return seen
 
 
-def _pixels(content: bytes) -> int:
+def _check_size(content: bytes, transform: Preprocessing, limits: Limits) -> None:
+    """Refuse too many pixels before any is decoded. HTTPException: 413."""
+    try:
+        width, height = _size(content)
+    except Image.DecompressionBombError:
+        most = min(limits.pixels, LARGEST)
+        raise HTTPException(413, f"an image has at most {most:,} pixels, this one many times as many: scale it down") from None
+    if width * height > limits.pixels:
+        raise HTTPException(413, f"an image has at most {limits.pixels:,} pixels, this one {width * height:,}: scale it down")
+    if not width * height:
+        return
+    pixels = prod(transform.placement((width, height)).input_size)  # the same of an image on its side, upright
+    if pixels > limits.input_pixels:
+        raise HTTPException(
+            413,
+            f"the network would get {pixels:,} pixels of this image of {width} x {height}, at most {limits.input_pixels:,} are "
+            f"taken: {'scale it down' if transform.resize is None else 'crop it to a squarer shape'}",
+        )
+
+
+def _size(content: bytes) -> tuple[int, int]:
     """As the file's header has it. Whatever is wrong with the file, `decode_bytes` says it better."""
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
-            return image.width * image.height
-    except Image.DecompressionBombError as error:
-        raise BadImage(f"image: has too many pixels ({error})") from None
+            return image.size
+    except Image.DecompressionBombError:
+        raise
     except Exception:
-        return 0
+        return 0, 0

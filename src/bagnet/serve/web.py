@@ -70,15 +70,28 @@ def export_web(model: BagOfFeatures, folder: str | PathLike[str], runtime: str |
         raise FileExistsError(f"{out}: holds something else; choose a new folder for the page")
     with naming(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as made:
-            draft = Path(made) / out.name
+        exists = out.exists()
+        with TemporaryDirectory(dir=out if exists else out.parent, prefix=f".{out.name}.") as made:
+            draft = Path(made) / "page"
             write_page(draft, model, "wasm")
             copy_runtime(draft / RUNTIME, runtime)
             export(model, draft / MODEL)
-            if out.exists():
-                shutil.rmtree(out)
-            draft.replace(out)
+            if exists:
+                _replace_content(out, draft)
+            else:
+                draft.replace(out)
     return out, sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+
+
+def _replace_content(folder: Path, draft: Path) -> None:
+    """All in a folder, by what the draft inside it holds: the folder itself may be a mount, a link or where somebody works."""
+    for entry in folder.iterdir():
+        if entry.is_symlink() or not entry.is_dir():
+            entry.unlink()
+        elif entry.name != draft.parent.name:
+            shutil.rmtree(entry)
+    for entry in draft.iterdir():
+        entry.replace(folder / entry.name)
 
 
 def write_page(
@@ -130,6 +143,7 @@ def configuration(model: Classifier, engine: str, limits: Limits) -> dict[str, A
         "mean": [round(255 * mean) for mean in model.transform.mean],
         "colours": list(ANCHORS),
         "largest": limits.pixels,
+        "largest_input": limits.input_pixels,
     }
 
 

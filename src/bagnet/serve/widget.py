@@ -102,6 +102,7 @@ def _about(evidence: Evidence, model: Classifier | None) -> dict[str, Any]:
         "mean": [round(255 * mean) for mean in transform.mean],
         "colours": list(ANCHORS),
         "largest": Limits().pixels,
+        "largest_input": Limits().input_pixels,
         "asks_token": False,
         "samples": [],
         "shown": {

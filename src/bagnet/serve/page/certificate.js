@@ -23,10 +23,11 @@ export function certificate({ evidence, placement }, geometry, share, radius) {
 export function touched(axis, geometry, pixels, radius) {
   const taps = Array.from({ length: axis.resized }, (_, pixel) => tapsOf(axis, pixel, radius));
   const runs = new Map();
+  let [first, last] = [0, 0]; // of the resized pixels with a tap in the run: neither ever goes back
   for (let start = 0; start + pixels <= axis.source; start += 1) {
-    const first = taps.findIndex(([, stop]) => stop > start);
-    const last = taps.findLastIndex(([begin]) => begin < start + pixels) + 1;
-    const seen = [first < 0 ? axis.resized : first, last].map((edge) => Math.min(axis.length, Math.max(0, edge - axis.start)));
+    while (first < axis.resized && taps[first][1] <= start) first += 1;
+    while (last < axis.resized && taps[last][0] < start + pixels) last += 1;
+    const seen = [first, last].map((edge) => Math.min(axis.length, Math.max(0, edge - axis.start)));
     const [from, to] = geometry.touching(seen[0], seen[1], axis.length);
     if (to > from) runs.set(`${from},${to}`, [from, to]);
   }

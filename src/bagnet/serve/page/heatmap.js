@@ -1,9 +1,12 @@
-// A photograph with the evidence over it, drawn on a canvas as large as the network's input.
+// A photograph with the evidence over it, drawn on a canvas in pixels of the network's input.
 
-/** Paint RGB pixels on a canvas; grey ones let the colours of the map speak. */
+const LEAST = 600; // pixels of a canvas along its longer side, so that lines on a small input are as fine as on a large one
+
+/** Paint RGB pixels on a canvas, enlarged where they are few; grey ones let the colours of the map speak. */
 export function paintPixels(canvas, { pixels, width, height }, grey) {
-  canvas.width = width;
-  canvas.height = height;
+  const scale = Math.ceil(LEAST / Math.max(width, height));
+  canvas.width = scale * width;
+  canvas.height = scale * height;
   const image = new ImageData(width, height);
   for (let from = 0, to = 0; from < pixels.length; from += 3, to += 4) {
     const [red, green, blue] = [pixels[from], pixels[from + 1], pixels[from + 2]];
@@ -13,7 +16,17 @@ export function paintPixels(canvas, { pixels, width, height }, grey) {
     image.data[to + 2] = grey ? light : blue;
     image.data[to + 3] = 255;
   }
-  canvas.getContext('2d').putImageData(image, 0, 0);
+  const plain = new OffscreenCanvas(width, height);
+  plain.getContext('2d').putImageData(image, 0, 0);
+  const context = canvas.getContext('2d');
+  context.scale(scale, scale);
+  context.drawImage(plain, 0, 0);
+}
+
+/** Width and height in pixels of the input. */
+function sizeOf(canvas) {
+  const { a: scale } = canvas.getContext('2d').getTransform();
+  return [canvas.width / scale, canvas.height / scale];
 }
 
 /**
@@ -22,7 +35,7 @@ export function paintPixels(canvas, { pixels, width, height }, grey) {
  */
 export function paintMap(canvas, geometry, map, columns, { limit, opacity, colour, spread }) {
   const context = canvas.getContext('2d');
-  const [down, across] = [canvas.height, canvas.width].map((length) => (spread ? geometry.runs(length) : geometry.squares(length)));
+  const [across, down] = sizeOf(canvas).map((length) => (spread ? geometry.runs(length) : geometry.squares(length)));
   for (const [top, bottom, firstRow, lastRow] of down) {
     for (const [left, right, firstColumn, lastColumn] of across) {
       let sum = 0;
@@ -43,7 +56,7 @@ export function paintMap(canvas, geometry, map, columns, { limit, opacity, colou
 /** Outline boxes; the first one strongly. */
 export function outline(canvas, boxes, dashed = false) {
   const context = canvas.getContext('2d');
-  const thick = Math.max(1.5, canvas.width / 220);
+  const thick = Math.max(...sizeOf(canvas)) / 220; // the longer side is what fits the screen
   context.setLineDash(dashed ? [4 * thick, 3 * thick] : []);
   boxes.forEach(({ left, top, width, height }, order) => {
     context.lineWidth = order === 0 ? 2 * thick : thick;

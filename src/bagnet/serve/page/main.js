@@ -13,13 +13,11 @@ const $ = (id) => document.getElementById(id);
 const LIMITS = [0.5, 1, 2, 5, 10, 15, 20, 30, 40, 60, 100, 200, 500]; // logits at which the colours may end
 const SHOWN = 12; // classes of the list, where nothing is searched
 const STRONGEST = 3; // windows
+const HINT = $('window').textContent;
 
 const about = globalThis.bagnet ?? (await (await fetch('./bagnet.json')).json());
 if (about.engine === 'wasm') await allowThreads();
-if (about.asks_token) {
-  about.token = sessionStorage.getItem('bagnet-token') ?? prompt('This service asks for a token:') ?? '';
-  sessionStorage.setItem('bagnet-token', about.token);
-}
+if (about.asks_token) about.token = await askedToken();
 const engine = new Engine(about);
 const { geometry } = engine;
 const colour = colourScale(about.colours);
@@ -30,6 +28,22 @@ const state = { views: [], active: 0, target: null, versus: null, opacity: 0.75,
 
 const view = () => state.views[state.active];
 const named = (index) => about.classes[index];
+
+/** The token, once the service has taken it; '' where the visitor gives up. */
+async function askedToken() {
+  const kept = 'bagnet-token';
+  let token = sessionStorage.getItem(kept) ?? prompt('This service asks for a token:');
+  while (token !== null) {
+    const answer = await fetch('./v1/models', { headers: { Authorization: `Bearer ${token}` } }).catch(() => null); // no letters of a header
+    if (answer && answer.status !== 401) {
+      sessionStorage.setItem(kept, token);
+      return token;
+    }
+    token = prompt('The service does not know this token. Its token:');
+  }
+  sessionStorage.removeItem(kept);
+  return '';
+}
 
 // --- Photographs -------------------------------------------------------------------------------------------------------------
 
@@ -50,7 +64,7 @@ async function decoded(blob) {
   return context.getImageData(0, 0, bitmap.width, bitmap.height);
 }
 
-/** Explain a photograph, in the place of all others or beside the first. */
+/** Explain a photograph, in the place of all others or beside the first; whether that went well. */
 async function open(blob, name, { beside = false, sample = null } = {}) {
   clearError();
   busy(`looking at ${name} …`);
@@ -60,9 +74,18 @@ async function open(blob, name, { beside = false, sample = null } = {}) {
     document.body.dataset.milliseconds = Math.round(seen.milliseconds);
     busy('');
     keepLink();
+    return true;
   } catch (error) {
     fail(error);
+    return false;
   }
+}
+
+/** Explain a photograph, or two side by side. */
+async function openAll([file, second, ...more]) {
+  if (!file || !(await open(file, file.name))) return;
+  if (second) await open(second, second.name, { beside: true });
+  if (more.length && $('error').hidden) busy('two photographs are compared at a time: the others are left out', 4000);
 }
 
 function show(opened, beside) {
@@ -88,8 +111,14 @@ function startLimit({ evidence }) {
 }
 
 async function openSample(sample, options = {}) {
-  const response = await fetch(sample.file);
-  await open(await response.blob(), sample.title, { ...options, sample: sample.file });
+  let blob;
+  try {
+    blob = await (await fetch(sample.file)).blob();
+  } catch {
+    fail(new Error('the photograph cannot be fetched: is the web server still there?'));
+    return;
+  }
+  await open(blob, sample.title, { ...options, sample: sample.file });
 }
 
 // --- Drawing -----------------------------------------------------------------------------------------------------------------
@@ -129,6 +158,7 @@ function drawView(seen) {
   }
   const [best] = evidence.top(1);
   caption.textContent = `${seen.name}: ${named(best)}, ${percent(evidence.probabilities[best])}`;
+  seen.stage.classList.toggle('active', state.views.length > 1 && seen === view());
   canvas.setAttribute('aria-label', `${caption.textContent}. Evidence for ${title()}; arrow keys go from window to window.`);
 }
 
@@ -176,8 +206,18 @@ function drawContributions(map) {
     const tall = Math.max(1, (Math.abs(value) / largest) * (height / 2 - 2));
     context.fillRect(order * step, value >= 0 ? height / 2 - tall : height / 2, Math.max(1, step - (step > 4 ? 1 : 0)), tall);
   });
+  const style = getComputedStyle(document.documentElement);
+  context.strokeStyle = style.getPropertyValue('--soft'); // about the bars, as pale ones are not seen on white
+  context.beginPath();
+  context.moveTo(0, height / 2);
+  sorted.forEach((value, order) => {
+    for (const edge of [order, order + 1]) context.lineTo(edge * step, height / 2 - (value / largest) * (height / 2 - 2));
+  });
+  context.lineTo(width, height / 2);
+  context.closePath();
+  context.stroke();
   const mean = sorted.reduce((total, value) => total + value, 0) / sorted.length;
-  context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue('--ink');
+  context.fillStyle = style.getPropertyValue('--ink');
   context.fillRect(0, height / 2 - (mean / largest) * (height / 2 - 2) - 1, width, 2);
   canvas.setAttribute('aria-label', `What the windows say, sorted: from ${signed(sorted[0])} to ${signed(sorted.at(-1))}; the line is their mean, ${signed(mean)}`);
 }
@@ -267,7 +307,10 @@ function place({ evidence }, cell) {
 }
 
 function drawWindow() {
-  if (state.cell === null) return;
+  if (state.cell === null) {
+    $('window').textContent = HINT;
+    return;
+  }
   const seen = view();
   const map = seen.evidence.map(state.target, state.versus);
   const best = seen.evidence.topOfWindow(state.cell, 3).map(({ index, logit }) => `${named(index)} ${signed(logit)}`);
@@ -317,6 +360,11 @@ function listen(canvas, index) {
       edit(seen, x, y, true);
     }
   };
+  canvas.onpointerup = (event) => {
+    if (state.mode !== 'sticker' || !canvas.hasPointerCapture(event.pointerId)) return;
+    const [x, y] = position(event, seen);
+    working.then(() => edit(seen, x, y, true)); // where it is let go
+  };
   canvas.onkeydown = (event) => {
     const { rows, columns } = seen.evidence;
     const cell = state.cell ?? 0;
@@ -345,40 +393,63 @@ function activate(index) {
 }
 
 let working = Promise.resolve();
+let underway = 0; // edits that are looked at, or wait for it
 let last = null;
+let held = null; // the sticker that is being dragged
 
-/** Paint over a square about a position, and let the touched windows look again. */
+/** Paint over a square about a position, and let the touched windows look again. While the pointer moves, a sticker goes with it. */
 function edit(seen, x, y, moving = false) {
-  const side = Math.round((Number($('brush').value) / 100) * Math.min(seen.width, seen.height));
-  if (moving && last && Math.hypot(x - last[0], y - last[1]) < side / 2) return working;
-  last = [x, y];
-  if (moving && state.mode === 'sticker') return working; // a sticker is put down once
   const { mode } = state;
+  const dragged = moving && mode === 'sticker';
+  const side = Math.round((Number($('brush').value) / 100) * Math.min(seen.width, seen.height));
+  if (moving && !dragged && last && Math.hypot(x - last[0], y - last[1]) < side / 2) return working;
+  last = [x, y];
+  [x, y] = [Math.round(x), Math.round(y)]; // as a link has them
+  if (dragged && (underway || (held?.x === x && held.y === y))) return working;
+  underway += 1;
   working = working.then(async () => {
+    if (dragged && held && seen.edits.at(-1) === held) undo(seen);
     const painted = mode === 'sticker' ? sticker(seen, x, y, side) : erase(seen, x, y, side, about.mean);
     seen.stage.classList.add('busy');
     const start = performance.now();
+    let change = null;
     try {
-      seen.edits.push({ mode, x, y, side, painted, change: await engine.change(seen, painted.box) });
+      change = await engine.change(seen, painted.box);
+      held = { mode, x, y, side, painted, change };
+      seen.edits.push(held);
       document.body.dataset.change = Math.round(performance.now() - start);
     } catch (error) {
+      held = null;
       restore(seen, painted);
       fail(error);
     }
+    underway -= 1;
     seen.stage.classList.remove('busy');
+    if (!state.views.includes(seen)) return; // the visitor has gone on to another photograph
     draw();
     keepLink();
+    if (!change) return;
     const [best] = seen.evidence.top(1);
-    busy(`${seen.edits.at(-1)?.change.windows ?? 0} windows looked again: ${named(best)}, ${percent(seen.evidence.probabilities[best])}`, 2500);
+    busy(`${change.windows} windows looked again: ${named(best)}, ${percent(seen.evidence.probabilities[best])}`, 2500);
   });
   return working;
 }
 
 function undo(seen) {
-  const edited = seen.edits.pop();
-  if (!edited) return;
-  restore(seen, edited.painted);
-  if (edited.change.before) seen.evidence.replace(edited.change.row, edited.change.column, edited.change.before);
+  const { painted, change } = seen.edits.pop();
+  restore(seen, painted);
+  if (change.before) seen.evidence.replace(change.row, change.column, change.before);
+}
+
+/** Undo some of the last edits of the photograph that is shown, once the strokes before are looked at. */
+function takeBack(count) {
+  return working.then(() => {
+    const seen = view();
+    if (!seen) return;
+    for (let left = count; left > 0 && seen.edits.length; left -= 1) undo(seen);
+    draw();
+    keepLink();
+  });
 }
 
 // --- Links, files and messages -----------------------------------------------------------------------------------------------
@@ -392,7 +463,7 @@ function keepLink() {
   if (state.versus !== null) words.set('not', state.versus);
   words.set('opacity', state.opacity);
   words.set('scale', state.limit);
-  for (const { mode, x, y, side } of seen.edits) words.append('edit', [mode, Math.round(x), Math.round(y), side].join(','));
+  for (const { mode, x, y, side } of seen.edits) words.append('edit', [mode, x, y, side].join(','));
   history.replaceState(null, '', `#${words}`);
 }
 
@@ -526,16 +597,8 @@ $('scale').oninput = ({ target }) => {
   draw();
   keepLink();
 };
-$('undo').onclick = () => working.then(() => {
-  undo(view());
-  draw();
-  keepLink();
-});
-$('reset').onclick = () => working.then(() => {
-  while (view().edits.length) undo(view());
-  draw();
-  keepLink();
-});
+$('undo').onclick = () => takeBack(1);
+$('reset').onclick = () => takeBack(Infinity);
 $('another').onclick = () => {
   state.views = [];
   state.limit = null;
@@ -567,14 +630,16 @@ addEventListener('drop', (event) => {
   event.preventDefault();
   depth = 0;
   document.body.classList.remove('dropping');
-  const [file] = event.dataTransfer.files;
-  if (file) open(file, file.name);
+  openAll(event.dataTransfer.files);
 });
+addEventListener('hashchange', () => openLink().catch(fail)); // another link, in the address of this page
+addEventListener('pointerdown', clearError);
 addEventListener('paste', (event) => {
   const file = Array.from(event.clipboardData.files).find(({ type }) => type.startsWith('image/'));
   if (file) open(file, 'the pasted photograph');
 });
 addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') clearError();
   if ((event.ctrlKey || event.metaKey) && event.key === 'z' && view() && event.target.tagName !== 'INPUT') {
     event.preventDefault();
     $('undo').click();

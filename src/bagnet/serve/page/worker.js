@@ -31,8 +31,11 @@ function http() {
     canvas.getContext('2d').putImageData(new ImageData(rgba, width, height), 0, 0);
     const body = await canvas.convertToBlob({ type: 'image/png' });
     const headers = { 'Content-Type': 'image/png', ...(about.token ? { Authorization: `Bearer ${about.token}` } : {}) };
-    const response = await fetch(new URL('./v1/explain?all=true&prepared=true', import.meta.url), { method: 'POST', body, headers });
-    const answer = await response.json();
+    const request = fetch(new URL('./v1/explain?all=true&prepared=true', import.meta.url), { method: 'POST', body, headers });
+    const response = await request.catch(() => {
+      throw new Error('the service does not answer: is it still there?');
+    });
+    const answer = await response.json().catch(() => ({})); // a proxy in between says no in its own way
     if (!response.ok) throw new Error(typeof answer.detail === 'string' ? answer.detail : `the service says ${response.status}`);
     const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (char) => char.charCodeAt(0)).buffer);
     const [classes, rows, columns] = answer.all_maps.shape;
