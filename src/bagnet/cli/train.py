@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_type
 
 import typer
 
+from ..training.loggers import LOGGERS
 from ..training.recipe import RECIPES, Recipe
 from .completion import among, models
 from .options import AsJson, Data, Runtime, TrainingWorkers, four_numbers
@@ -66,6 +67,7 @@ def _option(field: Field[Any]) -> inspect.Parameter:
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+_LOGGERS = "Beside log.csv: " + "; ".join(f"{name}: {kind.about}" for name, kind in LOGGERS.items() if name != "none")
 _NETWORK = "Network"
 _CARD = "Card"
 _PROBE = "A probe, or the head alone"
@@ -200,6 +202,15 @@ def train(
     stream: Annotated[
         bool, typer.Option("--stream", help="Leave Parquet tables where they are, also the hub's, and read as training goes on.")
     ] = False,
+    logger: Annotated[
+        str,
+        typer.Option(
+            metavar="WORD",
+            help=f"{' | '.join(LOGGERS)}. {_LOGGERS}.",
+            show_default="tensorboard, where it is installed",
+            autocompletion=among(*LOGGERS),
+        ),
+    ] = "",
     as_json: AsJson = False,
     *,
     changes: dict[str, Any],
@@ -225,6 +236,7 @@ def train(
             "--network": network,
             "--teacher": teacher,
             "--stream": stream,
+            "--logger": logger,
             "--kernel3": kernel3,
             "--strides": strides,
             "--layers": layers,
@@ -246,7 +258,14 @@ def train(
         }
         shape = shaped | ({} if width is None else {"width": width})
         sizes = _Sizes(channels, crop, resize, window, stride)
-        keywords = {"teacher": teacher or (), "workers": workers, "stream": stream, "group": group, **card_words}
+        keywords = {
+            "teacher": teacher or (),
+            "workers": workers,
+            "stream": stream,
+            "group": group,
+            "logger": logger,
+            **card_words,
+        }
         result = _trained(data, out, recipe, start, network, shape, sizes, changes, keywords)
     card = result.card
     if rank() != 0:  # of several processes one speaks
