@@ -101,11 +101,14 @@ def test_a_report(run: Run, weights: Path, network: Path, photos: Path, tmp_path
     assert sorted(path.name for path in out.iterdir()) == [
         "bagnet17.test.json",
         "bagnet17.test.png",
+        "bagnet17.test.suspicious_labels.csv",
         "by_class.csv",
         "compare.png",
         "reader.colours.json",
         "reader.colours.png",
+        "reader.colours.suspicious_labels.csv",
     ]
+    assert f"1 label looks wrong to reader.colours: {out / 'reader.colours.suspicious_labels.csv'}" in result.out
     assert "quiet windows" in result.out
     with (out / "by_class.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))

@@ -33,6 +33,7 @@ def test_parts_are_one_evaluation(data: Path, tmp_path: Path) -> None:
     whole, merged = evaluate(reader(), data, workers=0), merge_evaluations(folders[::-1])
     assert np.array_equal(merged.scores, whole.scores)
     assert np.array_equal(merged.labels, whole.labels)
+    assert merged.names == whole.names
     assert (merged.bad, merged.model, merged.data, merged.window) == (whole.bad, whole.model, whole.data, whole.window)
     assert merged.classes == whole.classes
     assert merged.seconds > 0

@@ -84,6 +84,17 @@ def test_a_probe_is_a_model_like_any_other(start: BagOfFeatures, split: Path, tm
     assert sum(int(row["chosen"]) for row in rows) == 1
 
 
+def test_labels_that_look_wrong_by_cross_validation(start: BagOfFeatures, split: Path, tmp_path: Path) -> None:
+    with np.load(split) as arrays:
+        flipped = dict(arrays)
+    flipped["train_labels"][7] = (flipped["train_labels"][7] + 1) % 3
+    np.savez(tmp_path / "flipped.npz", **flipped)
+    probed(start, tmp_path / "flipped.npz", tmp_path / "out")
+    with (tmp_path / "out/suspicious_labels.csv").open() as file:
+        first = next(csv.DictReader(file))
+    assert first["image"] == "flipped.npz train:7"
+
+
 def test_the_head_is_the_logistic_regression_on_mean_features(start: BagOfFeatures, split: Path, tmp_path: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 

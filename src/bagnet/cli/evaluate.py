@@ -55,7 +55,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where all figures go as JSON, the recall of each class as CSV, and charts.",
+            help="Where all figures go as JSON, the recall of each class and labels that look wrong as CSV, and charts.",
             show_default=False,
         ),
     ] = None,
@@ -204,9 +204,23 @@ def report(measured: Sequence[Measured], out: Path | None, as_json: bool) -> Non
     else:
         _show(measured)
         if out is not None:
+            _tell_suspicious(out, measured)
             typer.echo(f"-> {out}")
     if bad:
         sys.exit(2)
+
+
+def _tell_suspicious(out: Path, measured: Sequence[Measured]) -> None:
+    from ..evaluation.report import names_suspicious, suspicious_table
+    from ..evaluation.suspicious import suspicious_labels
+    from ..figures.words import counted
+
+    for evaluation, _ in measured:
+        if names_suspicious(evaluation) and (suspicious := suspicious_labels(evaluation)):
+            verb = "looks" if len(suspicious) == 1 else "look"
+            typer.echo(
+                f"{counted(len(suspicious), 'label')} {verb} wrong to {evaluation.model}: {suspicious_table(out, evaluation)}"
+            )
 
 
 def _ahead(evaluation: Evaluation, first: Evaluation) -> Estimate | None:

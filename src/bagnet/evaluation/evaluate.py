@@ -43,6 +43,7 @@ class Evaluation:
         window: side of the model's windows, in pixels of its input; None where it sees the whole image at once.
         runtime: who ran it.
         precision: that was executed.
+        names: (N,) of the images that could be read; () where they were not kept.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Evaluation:
     window: int | None = None
     runtime: str = "torch"
     precision: str = "float32"
+    names: tuple[str, ...] = ()
 
     @property
     def multilabel(self) -> bool:
@@ -294,6 +296,7 @@ def evaluate(
         window=None if model.geometry is None else model.geometry.size,
         runtime=model.runtime,
         precision=model.precision,
+        names=tuple(names[row] for row in sorted(rows)),
     )
 
 

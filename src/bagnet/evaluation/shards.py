@@ -91,7 +91,7 @@ def evaluate_part(
                 (str(row), {"seconds": seconds, "image": part.images.names[row], "error": reason}) for row, reason in batch.bad
             )
             started = time.perf_counter()
-        store.keep(FINISHED, labels=part.targets.numpy())
+        store.keep(FINISHED, labels=part.targets.numpy(), names=np.array(part.images.names, np.str_))
     return len(part)
 
 
@@ -106,12 +106,14 @@ def merge_evaluations(folders: Sequence[str | PathLike[str]]) -> Evaluation:
         BadImage: no image can be read.
     """
     labels, scores, good = [], [], []
+    names: list[str] = []
     bad: list[tuple[str, str]] = []
     seconds = 0.0
     parts = all_parts(folders, WORK)
     for part in parts:
         with np.load(part.folder / f"{FINISHED}.npz", allow_pickle=False) as kept:
             labels.append(kept["labels"])
+            names += kept["names"].tolist() if "names" in kept else [""] * len(labels[-1])  # parts of older versions
         scores.append(np.load(part.folder / f"{_SCORES}.npy"))
         rows = dict(Rows(part.folder / f"{_IMAGES}.jsonl", lambda: None, resumed=True))
         seconds += sum(row["seconds"] for row in rows.values())
@@ -131,4 +133,5 @@ def merge_evaluations(folders: Sequence[str | PathLike[str]]) -> Evaluation:
         window=about["window"],
         runtime=about["runtime"],
         precision=about["precision"],
+        names=tuple(np.array(names)[usable].tolist()) if all(names) else (),
     )

@@ -25,6 +25,7 @@ from ..data.labels import LabelledImages
 from ..engine.classifier import Predictor
 from ..engine.prepare import prepare
 from ..evaluation.evaluate import Evaluation
+from ..evaluation.suspicious import suspicious_labels, write_suspicious
 from ..figures.words import windows_in_words
 from ..geometry import Geometry
 from ..progress import Listener
@@ -43,6 +44,7 @@ from .report import probe_report
 from .result import Run, check_folder, check_val, fingerprint, finished, score_of
 
 _log = logging.getLogger(__name__)
+SUSPICIOUS = "suspicious_labels.csv"
 _UNUSABLE = 0.01  # share of the images that may be unreadable or smaller than a window, as in training
 
 
@@ -159,6 +161,8 @@ def probe(
         crossed = trials.evaluation(choice, name, time.perf_counter() - begun)
         trials.tell(choice, crossed)
         trials.write_log(folder / LOG, choice)
+        if not crossed.multilabel:
+            write_suspicious(folder / SUSPICIOUS, suspicious_labels(crossed))
         words: dict[str, Any] = {"licence": licence, "trained_on": trained_on or name, "command": command}
         card = replace(trials.card(choice, crossed, tag), **words, notes=f"{_about(start)} {notes}".strip())
         skipped = tuple((images.images.names[row], reason) for row, reason in sorted(bad.items()))
@@ -215,6 +219,7 @@ class _Trials:
             window=self.candidates[choice.features].geometry.size,
             runtime=self.how.runtime,
             precision=self.how.precision,
+            names=tuple(self.images.images.names),
         )
 
     def tell(self, choice: Choice, crossed: Evaluation) -> None:
