@@ -45,9 +45,10 @@ def test_one_model(run: Run, weights: Path, photos: Path) -> None:
     assert lines[1].split() == titles.split()  # of three classes top-5 says nothing
     assert lines[2].split()[0] == "bagnet17.test"
     assert re.fullmatch(r"(\[\d+\.\d, \d+\.\d\]\s*){2}", lines[3].strip()), "how sure the two are"
-    assert lines[6] == "recall of each class"
+    assert lines[6] == "each class"
     assert [line.split()[:2] for line in lines[8:11]] == [["dog", "2"], ["house", "1"], ["tabby", "1"]]
-    assert lines[12] == "most often confused"
+    assert lines[11].split()[0] == "mean"
+    assert lines[13] == "most often confused"
     assert "of 2" in result.out or "of 1" in result.out
 
 
@@ -69,6 +70,22 @@ def test_two_classes(run: Run, weights: Path, network: Path, tmp_path: Path) -> 
     (record,) = json.loads(run("evaluate", data, "--model", network, *TRUST, "--workers", 0, "--json").out)["models"]
     assert record["roc_auc"] == pytest.approx((1 + 1 + 0.5) / 3, abs=1e-6)
     assert record["balanced_accuracy"] == pytest.approx(5 / 6, abs=1e-6)
+
+
+def test_groups_and_a_specificity(run: Run, network: Path, tmp_path: Path) -> None:
+    data = folder_of(tmp_path / "set", {"dog": ["red", "red", "green"], "n02123045": ["green"]}, side=70)
+    (tmp_path / "set.csv").write_text("image,patient\n" + "".join(f"dog/{n}.png,a\n" for n in range(3)) + "n02123045/0.png,b\n")
+    words = ("evaluate", data, "--model", network, *TRUST, "--workers", 0, "--group", "patient", "--specificity", 0.9)
+    result = run(*words)
+    assert "95 % intervals over the 2 groups (patient)." in result.out
+    assert "sensitivity at 90 % specificity" in result.out
+    (record,) = json.loads(run(*words, "--json").out)["models"]
+    assert (record["group"], record["groups"]) == ("patient", 2)
+    assert record["by_class"][0]["sensitivity"] == pytest.approx(2 / 3, abs=1e-6)
+    assert record["by_class"][0]["threshold_probability"] == pytest.approx(1, abs=1e-3)
+    assert_refused(run(*words[:-3], "part"), "no CSV says what the images belong to in a column 'part'")
+    assert_refused(run(*words[:-1], 95), "a specificity lies between 0 and 1, such as 0.95; got 95")
+    assert_refused(run(*words, "--shard", "1/2", "--out", tmp_path / "part"), "leave other measures out")
 
 
 def test_the_bundled_model_knows_its_classes(run: Run, tmp_path: Path) -> None:

@@ -169,6 +169,8 @@ def test_groups(start: BagOfFeatures, tmp_path: Path) -> None:
     assert run.cross_validation is not None
     assert run.cross_validation.balanced_accuracy > 0.9
     assert run.card.more["recipe"]["group"] == "part"
+    assert run.cross_validation is not None
+    assert (run.cross_validation.independent, run.cross_validation.images) == (6, 24)
     with pytest.raises(BadLabels, match="class a has 1 group, fewer than 5 folds"):
         probed(start, grouped(tmp_path, 1), tmp_path / "none", group="part")
     assert not (tmp_path / "none").exists()

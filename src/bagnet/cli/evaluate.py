@@ -19,6 +19,7 @@ from .options import (
     BatchSize,
     Calibration,
     Data,
+    Group,
     Models,
     Overwrite,
     Precision,
@@ -34,7 +35,7 @@ from .options import (
 )
 from .output import print_part, print_problems, print_table
 from .progress import progress_bar
-from .recalls import print_recalls
+from .recalls import print_classes
 
 if TYPE_CHECKING:
     from ..data.transforms import Preprocessing
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from ..statistics import Estimate
 
 Measured = tuple["Evaluation", "Sparseness | None"]
-_INTERVALS = "[low, high]: 95 % intervals over the images"
 
 
 def evaluate(
@@ -60,6 +60,17 @@ def evaluate(
         ),
     ] = None,
     split: Split = "val",
+    group: Group = "",
+    specificity: Annotated[
+        float | None,
+        typer.Option(
+            "--specificity",
+            metavar="SHARE",
+            help="Also tell how sensitive to each class a threshold on its probability is that leaves out this share of the "
+            "other images, such as 0.95.",
+            show_default=False,
+        ),
+    ] = None,
     sparseness: Annotated[bool, typer.Option("--sparseness", help="Also measure how clean the maps of BagNets are.")] = False,
     size: WholeSize = "",
     runtime: Runtime = "torch",
@@ -78,13 +89,14 @@ def evaluate(
     Example: `bagnet evaluate photos/ --model bagnet33.orig_in1k --model torchvision:resnet50 --out report/`
     """
     from ..engine.classifier import has_evidence
+    from ..evaluation.evaluate import check_specificity
     from ..evaluation.evaluate import evaluate as measure
     from ..evaluation.report import write_model
     from ..evaluation.sparseness import sparseness as measure_maps
 
     check_alone(ray, shard)
     if ray or shard:
-        if out is None or sparseness or len(model or ()) > 1:
+        if out is None or sparseness or group or specificity is not None or len(model or ()) > 1:
             raise ValueError("parts are the logits of one model, kept at --out FOLDER: name it, and leave other measures out")
         build = partial(_single, model, runtime, precision, calibration, trust)
         options = {"batch_size": batch_size, "workers": workers}
@@ -94,6 +106,8 @@ def evaluate(
         else:
             _keep_part(shard, build(), data, split, out, prepare, {**options, "overwrite": overwrite}, as_json)
         return
+    if specificity is not None:
+        check_specificity(specificity)
     context.with_resource(report_in(out))
     compared = classifiers(model, runtime, precision, calibration, trust)
     if sparseness and not any(has_evidence(ready) for _, ready in compared):
@@ -104,7 +118,15 @@ def evaluate(
         transform = preprocessing(ready, size)
         with progress_bar() as progress:
             evaluation = measure(
-                ready, data, split, batch_size=batch_size, workers=workers, transform=transform, progress=progress
+                ready,
+                data,
+                split,
+                batch_size=batch_size,
+                workers=workers,
+                transform=transform,
+                group=group,
+                specificity=specificity,
+                progress=progress,
             )
         evaluation = replace(evaluation, model=name)
         if measured and evaluation.multilabel != measured[0][0].multilabel:
@@ -248,14 +270,14 @@ def _show(measured: Sequence[Measured]) -> None:
         rows.append([evaluation.model + how, *numbers, percent(evaluation.calibration_error, 2), speed])
     print_table(["model", *titles, "calibration error", "images/s"], rows, texts=["model"])
     if told:
-        typer.echo(f"{_INTERVALS}.")
+        over = f"{first.independent:,} groups ({first.group})" if first.groups else "images"
+        typer.echo(f"[low, high]: 95 % intervals over the {over}.")
     for evaluation, _ in measured[1:]:
         if (ahead := _ahead(evaluation, first)) is not None:
             typer.echo(
                 f"{evaluation.model} is right more often than {first.model} by {ahead.text(2, 100)} points, image by image."
             )
-    if not first.multilabel:
-        print_recalls([evaluation for evaluation, _ in measured])
+    print_classes([evaluation for evaluation, _ in measured])
     with_maps = [maps for _, maps in measured if maps is not None]
     if with_maps:
         typer.echo("\nabsolute evidence per window, mean over classes")

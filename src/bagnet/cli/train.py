@@ -16,7 +16,7 @@ import typer
 from ..training.loggers import LOGGERS
 from ..training.recipe import RECIPES, Recipe
 from .completion import among, models
-from .options import AsJson, Data, Runtime, TrainingWorkers, four_numbers
+from .options import AsJson, Data, Group, Runtime, TrainingWorkers, four_numbers
 from .progress import progress_bar
 from .recalls import print_recalls
 
@@ -180,15 +180,7 @@ def train(
         typer.Option(metavar="N", min=2, help="Of the cross-validation.", show_default="5", rich_help_panel=_PROBE),
     ] = None,
     runtime: Runtime = "torch",
-    group: Annotated[
-        str,
-        typer.Option(
-            metavar="COLUMN",
-            help="What images belong to (a patient, a part), which never lies on both sides of a split: a column of a CSV "
-            "in or beside the folder, or of the tables.",
-            show_default=False,
-        ),
-    ] = "",
+    group: Group = "",
     tag: Annotated[
         str, typer.Option(metavar="WORD", help="Tag of the model's name, after the architecture.", rich_help_panel=_CARD)
     ] = "mine",

@@ -146,7 +146,8 @@ def probe(
         raise ValueError(f"{start.name}: its network has no linear head, so that there are no features for another one")
     images = _images(source, how)
     check_val(source, images)
-    fold_of = dealt(images, how.folds, training_groups(source, images, how.group))
+    groups = training_groups(source, images, how.group)
+    fold_of = dealt(images, how.folds, groups)
     candidates = how.candidates(start)
     record = {"probe": True, "data": fingerprint(images), "weights to start from": start.weights_digest}
     with claim(folder, record, overwrite=None) as store:
@@ -155,7 +156,8 @@ def probe(
         store.begin()  # features of a run that could not be made are no reason to refuse another one
         bad = {row: reason for each in reversed(vectors) for row, reason in each.bad.items()}
         good = np.setdiff1d(np.arange(len(images)), list(bad))
-        trials = _Trials(how, images.take(good), fold_of[good], candidates, [each.values[good] for each in vectors])
+        kept = () if groups is None else tuple(groups[row] for row in good)
+        trials = _Trials(how, images.take(good), fold_of[good], candidates, [each.values[good] for each in vectors], kept)
         choice = trials.best()
         name = Path(fspath(source)).name
         crossed = trials.evaluation(choice, name, time.perf_counter() - begun)
@@ -166,7 +168,7 @@ def probe(
         words: dict[str, Any] = {"licence": licence, "trained_on": trained_on or name, "command": command}
         card = replace(trials.card(choice, crossed, tag), **words, notes=f"{_about(start)} {notes}".strip())
         skipped = tuple((images.images.names[row], reason) for row, reason in sorted(bad.items()))
-        run = finished(trials.network(choice), card, source, folder, skipped, workers, partial(_on_runtime, how=how))
+        run = finished(trials.network(choice), card, source, folder, skipped, workers, partial(_on_runtime, how=how), how.group)
         run = replace(run, cross_validation=crossed)
         shown = trials.images if run.evaluation is None else _images(source, how, "val")
         probe_report(folder, run, trials.curves(choice), shown)
@@ -183,6 +185,7 @@ class _Trials:
         fold_of: (N,) of them.
         candidates: networks with windows of each kind.
         features: (N, C) of each.
+        groups: (N,) what they belong to; () where each is by itself.
     """
 
     how: Probe
@@ -190,6 +193,7 @@ class _Trials:
     fold_of: NDArray[np.int64]
     candidates: Sequence[BagOfFeatures]
     features: Sequence[NDArray[np.float32]]
+    groups: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -220,6 +224,8 @@ class _Trials:
             runtime=self.how.runtime,
             precision=self.how.precision,
             names=tuple(self.images.images.names),
+            group=self.how.group,
+            groups=self.groups,
         )
 
     def tell(self, choice: Choice, crossed: Evaluation) -> None:

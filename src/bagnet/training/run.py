@@ -192,7 +192,7 @@ def train(
             notes=notes,
             more={"recipe": recipe.to_dict()},
         )
-        run = finished(fitted.network, card, source, folder, unreadable, workers)
+        run = finished(fitted.network, card, source, folder, unreadable, workers, group=group)
         if rank() == 0:
             shown = open_labelled(source, "val") if run.evaluation is not None else select
             report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)
