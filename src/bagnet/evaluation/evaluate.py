@@ -19,7 +19,7 @@ from ..data.labels import BadLabels, LabelledImages
 from ..data.names import AmbiguousClass, ClassNames, UnknownClass
 from ..data.tables import HUB
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Predictor, model_name
+from ..engine.classifier import Predictor, model_name, temperature_of
 from ..progress import Listener
 from ..runs.sweep import check_finite, check_some, sweep
 from ..statistics import Estimate, Resamples
@@ -57,6 +57,7 @@ class Evaluation:
         group: what images belong to, as a word; "" where each is by itself.
         groups: (N,) that; all intervals are of draws of groups then. () where each is by itself.
         specificity: at which the sensitivity to each class is told; None for none.
+        temperature: of the model's card, at which probabilities are.
     """
 
     model: str
@@ -73,6 +74,7 @@ class Evaluation:
     group: str = ""
     groups: tuple[str, ...] = ()
     specificity: float | None = None
+    temperature: float = 1.0
 
     @property
     def multilabel(self) -> bool:
@@ -91,8 +93,11 @@ class Evaluation:
 
     @property
     def probabilities(self) -> Tensor:
-        """(N, K) float32: softmax over the classes of the images, or sigmoid of each where there are several labels."""
-        scores = torch.from_numpy(self.scores)
+        """(N, K) float32: softmax over the classes of the images, or sigmoid of each where there are several labels.
+
+        Both at the temperature.
+        """
+        scores = torch.from_numpy(self.scores) / self.temperature
         return scores.sigmoid() if self.multilabel else scores.softmax(1)
 
     @property
@@ -236,6 +241,7 @@ class Evaluation:
             "window": self.window,
             "runtime": self.runtime,
             "precision": self.precision,
+            "temperature": self.temperature,
             "images": self.images,
             **({"group": self.group, "groups": self.independent} if self.groups else {}),
             "bad": [list(pair) for pair in self.bad],
@@ -360,6 +366,7 @@ def evaluate(
         group=group,
         groups=tuple(groups[row] for row in sorted(rows)) if groups else (),
         specificity=specificity,
+        temperature=temperature_of(model),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..data.labels import LabelledImages
 from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Predictor, model_name
+from ..engine.classifier import Predictor, model_name, temperature_of
 from ..progress import Listener
 from ..runs.shards import Shard, all_parts, check_shard, shard_of, shard_settings
 from ..runs.store import FINISHED, Rows, claim
@@ -72,6 +72,8 @@ def evaluate_part(
         "window": None if model.geometry is None else model.geometry.size,
         **shard_settings(WORK, shard, names),
     }
+    if temperature_of(model) != 1:
+        settings["temperature"] = temperature_of(model)
     with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
         scores = store.array(_SCORES, (len(part), len(columns)), np.float32, np.nan)
         rows = store.rows(_IMAGES)
@@ -133,5 +135,6 @@ def merge_evaluations(folders: Sequence[str | PathLike[str]]) -> Evaluation:
         window=about["window"],
         runtime=about["runtime"],
         precision=about["precision"],
+        temperature=about.get("temperature", 1.0),
         names=tuple(np.array(names)[usable].tolist()) if all(names) else (),
     )
