@@ -63,7 +63,7 @@ def print_recalls(evaluations: Sequence[Evaluation]) -> None:
     for label, entry in enumerate(first.classes):
         recalls = [column[label] for column in columns if first.counts[label]]
         numbers = [percent(recall.value) for recall in recalls]
-        if single and first.images <= FEW_IMAGES:
+        if single and first.independent <= FEW_IMAGES:
             numbers += [f"[{100 * recall.low:.1f}, {100 * recall.high:.1f}]" for recall in recalls]
         rows.append([str(entry), f"{first.counts[label]:,}", *numbers])
     typer.echo("\nrecall of each class")
