@@ -26,6 +26,7 @@ def card(classes: ClassNames, **fields: object) -> Card:
 
 FULL = card(
     ClassNames([imagenet1k()[281], ClassName(("dog",)), ClassName(("crane", "bird"), "n99999999"), ClassName(("a", "b"))]),
+    temperature=1.75,
     licence="CC BY 4.0",
     trained_on="nothing",
     command="bagnet train",
@@ -43,6 +44,19 @@ def test_json_round_trip_of_every_field() -> None:
     assert again == FULL
     assert again.to_json() == FULL.to_json()
     assert isinstance(again.architecture.kernel3, tuple)
+
+
+def test_a_temperature() -> None:
+    """A card of an older version has none; another head's logits have not this one's."""
+    record = json.loads(FULL.to_json())
+    del record["temperature"]
+    assert Card.from_dict(record).temperature == 1
+    assert FULL.adapted(FULL.local, FULL.classes, new_head=True).temperature == 1
+    renamed = ClassNames.from_words(["e", "f", "g", "h"])
+    assert FULL.adapted(FULL.local, renamed, new_head=False).temperature == 1.75
+    for value in (0, -1.0, float("nan"), float("inf"), "warm", True):
+        with pytest.raises(ValueError, match="the temperature of a card must be a positive number"):
+            replace(FULL, temperature=value)  # type: ignore[arg-type]
 
 
 WORDS = st.text(min_size=1, max_size=8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bagnet.statistics import bootstrap, correlation, kappa, mean, mean_of_shares, pearson, roc_auc, shares, spearman
+from bagnet.statistics import Resamples, bootstrap, correlation, kappa, mean, mean_of_shares, pearson, roc_auc, shares, spearman
 
 
 def test_pearson_and_spearman_are_scipys() -> None:
@@ -118,3 +118,20 @@ def test_an_area_is_where_its_interval_says() -> None:
         (estimate := roc_auc(random.normal(size=40) + 1.5 * truth, truth)).low <= area <= estimate.high for _ in range(1000)
     ]
     assert 0.94 < np.mean(inside) < 0.985
+
+
+def test_groups_are_drawn_as_a_whole() -> None:
+    resamples = Resamples.of(5, ["b", "a", "b", "c", "a"])
+    assert (resamples.units, resamples.unit_of.tolist()) == (3, [1, 0, 1, 2, 0])
+    weights = np.concatenate(list(resamples.weights()))
+    assert weights.shape == (1000, 5)
+    assert np.array_equal(weights[:, [0, 1]], weights[:, [2, 4]])
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+    assert resamples.units_with(np.array([True, False, True, False, True])).tolist() == [2]
+
+
+def test_images_by_themselves_are_drawn_as_by_the_bootstrap() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    again = Resamples.of(30).estimate(lambda weights: weights @ values / weights.sum(1))
+    expected = bootstrap(values, lambda rows: float(rows.mean()))
+    assert (again.value, again.low, again.high) == pytest.approx((expected.value, expected.low, expected.high))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .slides.run import Slide, merge_slides, open_slide, slide
     from .studies.audit.run import audit
     from .training.probe import probe
-    from .training.run import finetune
+    from .training.run import finetune, train
     from .zoo.linear import from_linear
     from .zoo.load import create, load
     from .zoo.windowed import windowed
@@ -72,6 +72,7 @@ __all__ = [
     "prepare",
     "probe",
     "slide",
+    "train",
     "windowed",
 ]
 
@@ -117,6 +118,7 @@ _ROOMS = {
     "prepare": "engine.prepare",
     "probe": "training.probe",
     "slide": "slides.run",
+    "train": "training.run",
     "windowed": "zoo.windowed",
 }
 

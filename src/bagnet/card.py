@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
+from math import inf
 from typing import Any
 
 import torch
@@ -82,6 +83,8 @@ class Card:
         preprocessing: what the network expects of an image.
         multilabel: each class is a question of its own, whose probability is the sigmoid of its logit, instead of one of all
             by softmax.
+        temperature: by which logits are divided before they become probabilities (Guo et al. 2017); 1 where none was fitted.
+            Logits and evidence are as the network has them.
         licence: of the weights, in a sentence.
         trained_on: which images, in a sentence; "" where it was not trained.
         command: what made it, where that is one command.
@@ -98,6 +101,7 @@ class Card:
     classes: ClassNames
     preprocessing: Preprocessing
     multilabel: bool = False
+    temperature: float = 1.0
     licence: str = "no weights"
     trained_on: str = ""
     command: str = ""
@@ -116,6 +120,9 @@ class Card:
                 f"card {self.name!r} names {len(self.classes)} classes, its network has {self.architecture.num_classes} logits"
             )
 
+        temperature = self.temperature
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < inf:
+            raise ValueError(f"the temperature of a card must be a positive number, got {temperature!r}")
         words = ("name", "licence", "trained_on", "command", "notes")
         for word in (*words, *(word for word in ("source_sha256", "digest") if getattr(self, word) is not None)):
             if not isinstance(getattr(self, word), str):
@@ -167,6 +174,7 @@ class Card:
             trained_on=f"{self.trained_on} (the features; the head is random)" if new_head else self.trained_on,
             command="",
             scores=() if new_head else self.scores,
+            temperature=1.0 if new_head else self.temperature,
             source=None,
             source_sha256=None,
             digest=None,

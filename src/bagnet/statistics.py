@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -62,7 +62,92 @@ def bootstrap(rows: ArrayLike, statistic: Callable[[Floats], float], seed: int =
     """
     values = np.asarray(rows, np.float64)
     drawn = np.array([statistic(values[draw]) for draws in _draws(len(values), seed, resamples) for draw in draws])
-    return _with_interval(float(statistic(values)), drawn)
+    return of_draws(float(statistic(values)), drawn)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resamples:
+    """Bootstrap draws of images, or of groups of images that are not independent (of one patient, one part): as weights.
+
+    A group is drawn with all of its images (Field and Welsh 2007), so that several images of a patient do not count as several
+    patients. Each image by itself gives the draws of `bootstrap`.
+
+    Args:
+        unit_of: (N,) the group of each image, numbered from 0.
+        seed: of the draws.
+    """
+
+    unit_of: NDArray[np.int64]
+    seed: int = 0
+
+    @classmethod
+    def of(cls, images: int, groups: Sequence[str] = ()) -> Resamples:
+        """Of so many images, each by itself where there are no groups."""
+        if not groups:
+            return cls(np.arange(images))
+        return cls(np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1).astype(np.int64))
+
+    @property
+    def units(self) -> int:
+        """How many groups there are."""
+        return int(self.unit_of.max()) + 1
+
+    def units_with(self, shown: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """(K,) groups that have an image for which a column of (N, K) is true."""
+        columns = np.asarray(shown, bool).reshape(len(self.unit_of), -1).T
+        return np.array([len(np.unique(self.unit_of[column])) for column in columns], np.int64)
+
+    def weights(self) -> Iterator[Floats]:
+        """(n, N) how often each image is in each of some draws, `RESAMPLES` draws in all."""
+        together = max(1, _TOGETHER // len(self.unit_of))
+        for draws in _draws(self.units, self.seed, RESAMPLES):
+            for some in np.array_split(draws, -(-len(draws) // together)):
+                numbered = some + self.units * np.arange(len(some))[:, None]
+                counts = np.bincount(numbered.ravel(), minlength=self.units * len(some)).reshape(len(some), self.units)
+                yield counts[:, self.unit_of].astype(np.float64)
+
+    def estimate(self, statistic: Callable[[Floats], Floats]) -> Estimate:
+        """A statistic with its percentile interval.
+
+        Args:
+            statistic: (n, N) weights of the images -> (n,) values.
+        """
+        drawn = np.concatenate([statistic(weights) for weights in self.weights()])
+        return of_draws(float(statistic(np.ones((1, len(self.unit_of))))[0]), drawn)
+
+
+def shares_of_draws(
+    measure: Callable[[Floats], Floats], trials: ArrayLike, images: int, resamples: Resamples | None
+) -> tuple[list[Estimate], Estimate]:
+    """Shares of (K,) classes, and their mean over those that have one, with the intervals that draws of the images leave.
+
+    A bootstrap interval has no width where all is right or all wrong, however few the images are; there it is Wilson's.
+
+    Args:
+        measure: (n, N) weights of the images -> (n, K) shares; NaN where they are not defined.
+        trials: (K,) independent ones that a share is of, for Wilson's interval.
+        images: N.
+        resamples: of the images; without them there are no intervals.
+    """
+    values, count = measure(np.ones((1, images)))[0], np.asarray(trials, np.float64)
+    if resamples is None:
+        drawn = np.full((1, len(values)), np.nan)
+    else:
+        drawn = np.concatenate([measure(weights) for weights in resamples.weights()])
+    every = [_share(values[label : label + 1], drawn[:, label], count[label : label + 1]) for label in range(len(values))]
+    shown = np.isfinite(values)
+    if not shown.any():
+        return every, UNDEFINED
+    defined = np.isfinite(drawn[:, shown])
+    with np.errstate(invalid="ignore"):
+        means = np.where(defined, drawn[:, shown], 0).sum(1) / defined.sum(1)
+    return every, _share(values[shown], means, count[shown])
+
+
+def _share(values: Floats, drawn: Floats, trials: Floats) -> Estimate:
+    """The mean of some shares, of which it was drawn (n,) times."""
+    estimate = of_draws(float(values.mean()), drawn)
+    return mean_of_shares(values * trials, trials) if estimate.low == estimate.high else estimate
 
 
 def mean(values: ArrayLike, seed: int = 0) -> Estimate:
@@ -75,7 +160,7 @@ def mean(values: ArrayLike, seed: int = 0) -> Estimate:
     if len(flat) and np.isin(flat, (0, 1)).all():
         return shares([flat.sum()], [len(flat)])[0]
     drawn = np.concatenate([flat[draws].mean(1) for draws in _draws(len(flat), seed, RESAMPLES)])  # as `bootstrap`, but fast
-    return _with_interval(float(flat.mean()), drawn)
+    return of_draws(float(flat.mean()), drawn)
 
 
 def shares(counts: ArrayLike, totals: ArrayLike) -> list[Estimate]:
@@ -111,7 +196,6 @@ def roc_auc(scores: ArrayLike, truth: ArrayLike) -> Estimate:
         scores: (N,) of which larger ones speak for the truth.
         truth: (N,) bool. Where all or none are true the area is undefined.
     """
-    from scipy.optimize import brentq
     from scipy.stats import rankdata
 
     true = np.asarray(truth, bool)
@@ -120,6 +204,12 @@ def roc_auc(scores: ArrayLike, truth: ArrayLike) -> Estimate:
         return UNDEFINED
     above = rankdata(scores)[true].sum() - positive * (positive + 1) / 2
     value = float(above / (positive * negative))
+    return auc_estimate(value, positive, negative)
+
+
+def auc_estimate(value: float, positive: int, negative: int) -> Estimate:
+    """An area under the ROC curve with Newcombe's interval, of so many independent true ones and others."""
+    from scipy.optimize import brentq
 
     def end(limit: int) -> float:
         sign = 1 if limit else -1
@@ -190,7 +280,8 @@ def _draws(count: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]
         yield random.integers(0, count, (min(together, resamples - start), count))
 
 
-def _with_interval(value: float, drawn: Floats) -> Estimate:
+def of_draws(value: float, drawn: Floats) -> Estimate:
+    """A value with the percentile interval of bootstrap draws, of which those that are not defined (NaN) are left out."""
     tail = 50 * (1 - LEVEL)
     low, high = np.nanpercentile(drawn, (tail, 100 - tail)) if np.isfinite(drawn).any() else (np.nan, np.nan)
     return Estimate(value, float(low), float(high))

@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import bagnet
+from bagnet.data.transforms import Preprocessing
 from bagnet.engine.runtimes import pytorch
+from bagnet.model import BagNet
 from bagnet.runs.store import alone
 from bagnet.weights import storable, write
 from bagnet.zoo.names import DEFAULT
@@ -45,9 +51,10 @@ def test_one_model(run: Run, weights: Path, photos: Path) -> None:
     assert lines[1].split() == titles.split()  # of three classes top-5 says nothing
     assert lines[2].split()[0] == "bagnet17.test"
     assert re.fullmatch(r"(\[\d+\.\d, \d+\.\d\]\s*){2}", lines[3].strip()), "how sure the two are"
-    assert lines[6] == "recall of each class"
+    assert lines[6] == "each class"
     assert [line.split()[:2] for line in lines[8:11]] == [["dog", "2"], ["house", "1"], ["tabby", "1"]]
-    assert lines[12] == "most often confused"
+    assert lines[11].split()[0] == "mean"
+    assert lines[13] == "most often confused"
     assert "of 2" in result.out or "of 1" in result.out
 
 
@@ -69,6 +76,69 @@ def test_two_classes(run: Run, weights: Path, network: Path, tmp_path: Path) -> 
     (record,) = json.loads(run("evaluate", data, "--model", network, *TRUST, "--workers", 0, "--json").out)["models"]
     assert record["roc_auc"] == pytest.approx((1 + 1 + 0.5) / 3, abs=1e-6)
     assert record["balanced_accuracy"] == pytest.approx(5 / 6, abs=1e-6)
+
+
+def test_groups_and_a_specificity(run: Run, network: Path, tmp_path: Path) -> None:
+    data = folder_of(tmp_path / "set", {"dog": ["red", "red", "green"], "n02123045": ["green"]}, side=70)
+    (tmp_path / "set.csv").write_text("image,patient\n" + "".join(f"dog/{n}.png,a\n" for n in range(3)) + "n02123045/0.png,b\n")
+    words = ("evaluate", data, "--model", network, *TRUST, "--workers", 0, "--group", "patient", "--specificity", 0.9)
+    result = run(*words)
+    assert "95 % intervals over the 2 groups (patient)." in result.out
+    assert "sensitivity at 90 % specificity" in result.out
+    (record,) = json.loads(run(*words, "--json").out)["models"]
+    assert (record["group"], record["groups"]) == ("patient", 2)
+    assert record["by_class"][0]["sensitivity"] == pytest.approx(2 / 3, abs=1e-6)
+    assert record["by_class"][0]["threshold_probability"] == pytest.approx(1, abs=1e-3)
+    assert_refused(run(*words[:-3], "part"), "no CSV says what the images belong to in a column 'part'")
+    assert_refused(run(*words[:-1], 95), "a specificity lies between 0 and 1, such as 0.95; got 95")
+    assert_refused(run(*words, "--shard", "1/2", "--out", tmp_path / "part"), "leave other measures out")
+
+
+def test_a_temperature_is_fitted_and_kept(run: Run, small: Callable[..., BagNet], tmp_path: Path) -> None:
+    """A model is told that it is right about three images of four; afterwards explain and predict say so."""
+    model = small(kernel3=(1, 1, 1, 0), classes=["a", "b"], num_classes=2)
+    assert model.card is not None
+    model.card = replace(model.card, name="bagnet17.test", preprocessing=Preprocessing(24, 24))
+    model.save(tmp_path / "model.safetensors")
+    random = np.random.default_rng(0)
+    for number in range(40):
+        pixels = np.full((24, 24, 3), random.integers(0, 256, 3), np.uint8)
+        answer = int(bagnet.explain(model, pixels).logits.argmax())
+        folder = tmp_path / "set" / "val" / "ab"[answer ^ (number % 4 == 0)]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    words = ("evaluate", tmp_path / "set", "--model", tmp_path / "model.safetensors", "--workers", 0)
+    fitted = tmp_path / "fitted.safetensors"
+    result = run(*words, "--fit-temperature", fitted)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == f"-> {fitted}"
+    assert "calibration error " in result.out.splitlines()[-2]
+    (record,) = json.loads(run(*words, "--fit-temperature", fitted, "--json").out)["models"]
+    temperature = record["calibration"]["temperature"]
+    assert bagnet.load(fitted).card.temperature == pytest.approx(temperature, abs=1e-6)
+    assert record["calibration"]["model"] == str(fitted)
+    photo = next((tmp_path / "set").rglob("0.png"))
+    in_words = f"probabilities at temperature {temperature:.3g}"
+    plain, warm = (
+        run("explain", photo, "--model", path, "--out", tmp_path / "a.png") for path in (tmp_path / "model.safetensors", fitted)
+    )
+    assert in_words not in plain.out
+    assert in_words in warm.out
+    logits = [[line.split()[2] for line in said.out.splitlines()[1:3]] for said in (plain, warm)]
+    assert logits[0] == logits[1]
+    assert in_words in run("predict", photo, "--model", fitted, "--out", tmp_path / "a.csv").out
+    assert in_words.capitalize() in run("evaluate", tmp_path / "set", "--model", fitted, "--workers", 0).out
+    assert f"{temperature:.4g}, of probabilities" in run("models", "info", fitted).out
+
+
+def test_temperatures_that_cannot_be_fitted(run: Run, weights: Path, network: Path, photos: Path, tmp_path: Path) -> None:
+    words = ("evaluate", photos, "--workers", 0, "--fit-temperature")
+    out = tmp_path / "a.safetensors"
+    assert_refused(run(*words, tmp_path / "a.onnx", "--model", weights), "a.onnx: weights with their card go into a file")
+    assert_refused(run(*words, out, "--model", weights, "--model", network, *TRUST), "--fit-temperature is for one model")
+    assert_refused(run(*words, out, "--model", weights), "bagnet17.test has 5 classes, and photos val 3 of them")
+    assert_refused(run(*words, out, "--model", network, *TRUST), "has 4 images, too few to fit a temperature")
+    assert not out.exists()
 
 
 def test_the_bundled_model_knows_its_classes(run: Run, tmp_path: Path) -> None:
@@ -101,11 +171,14 @@ def test_a_report(run: Run, weights: Path, network: Path, photos: Path, tmp_path
     assert sorted(path.name for path in out.iterdir()) == [
         "bagnet17.test.json",
         "bagnet17.test.png",
+        "bagnet17.test.suspicious_labels.csv",
         "by_class.csv",
         "compare.png",
         "reader.colours.json",
         "reader.colours.png",
+        "reader.colours.suspicious_labels.csv",
     ]
+    assert f"1 label looks wrong to reader.colours: {out / 'reader.colours.suspicious_labels.csv'}" in result.out
     assert "quiet windows" in result.out
     with (out / "by_class.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))

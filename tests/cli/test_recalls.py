@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bagnet.cli.recalls import print_recalls
+from bagnet.cli.recalls import print_classes, print_recalls
 from bagnet.data.names import ClassNames
 from bagnet.evaluation.evaluate import Evaluation
 
@@ -45,3 +45,19 @@ def test_many_images_and_many_classes(capsys: pytest.CaptureFixture[str]) -> Non
     assert "[" not in capsys.readouterr().out.splitlines()[-1]
     print_recalls([evaluation(21)])
     assert capsys.readouterr().out == ""
+
+
+def test_a_model_by_class(capsys: pytest.CaptureFixture[str]) -> None:
+    """Class 0 has the best four of eight images, class 1 the rest, and class 2 none."""
+    scores = np.zeros((8, 3), np.float32)
+    scores[:, 0] = [5, 4, 3, 2, 1, 0, -1, -2]
+    print_classes([replace(evaluation(3), scores=scores, specificity=0.75)])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert lines[0] == ["each", "class"]
+    assert " ".join(lines[1]) == "class images recall precision-recall area sensitivity at 75 % specificity"
+    assert lines[2][:6] == ["class", "0", "4", "100.00", "%", "[51.0,"]
+    assert lines[2][7:] == ["1.000", "[0.51,", "1.00]", "100.00", "%", "[51.0,", "100.0]"], "Wilson's, of four images"
+    assert lines[4] == ["class", "2", "0", "undefined", "undefined", "undefined"]
+    assert lines[5][:3] == ["mean", "75.00", "%"], "images 6 and 7 are right, 4 and 5 are taken for the first class"
+    print_classes([replace(evaluation(2), model="second")] * 2)
+    assert capsys.readouterr().out.splitlines()[1] == "recall of each class"

@@ -143,6 +143,8 @@ def test_every_field_of_a_recipe_is_a_flag() -> None:
         ),
         (["{folder}", "--probe", "--network", "timm:resnet18"], "--network is for training"),
         (["{folder}", "--probe", "--distil", "0.5"], "--distil is for training"),
+        (["{folder}", "--probe", "--logger", "csv"], "--logger is for training"),
+        (["{folder}", "--logger", "neptune"], "there is no logger 'neptune': there are tensorboard, csv, wandb, mlflow, none"),
         (["{folder}", "--probe", "--balance", "sampler"], "--balance sampler draws images for the steps of training"),
         (["{folder}", "--probe", "--ordinal", "--head", "sigmoid"], "are two different heads"),
         (["{folder}", "--probe", "--window", "64,x"], "--window '64,x' is not one or several whole numbers"),

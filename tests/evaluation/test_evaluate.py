@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 from torch import Tensor, nn
 
 import bagnet
@@ -149,9 +150,26 @@ def test_json(six: Evaluation) -> None:
     assert (record["model"], record["images"], record["top1"]) == ("hand.made", 6, pytest.approx(2 / 6))
     assert record["confused"][0] == {"true": "kind 0", "taken_for": "kind 1", "images": 2}
     assert record["by_class"][1:3] == [
-        {"class": "kind 1", "wnid": None, "images": 2, "recall": 0.5, "interval": [0.094531, 0.905469]},  # Wilson's
-        {"class": "kind 2", "wnid": None, "images": 0, "recall": None, "interval": [None, None]},
+        {
+            "class": "kind 1",
+            "wnid": None,
+            "images": 2,
+            "recall": 0.5,
+            "interval": [0.094531, 0.905469],  # Wilson's
+            "average_precision": 0.366667,
+            "average_precision_interval": [0.166667, 1.0],
+        },
+        {
+            "class": "kind 2",
+            "wnid": None,
+            "images": 0,
+            "recall": None,
+            "interval": [None, None],
+            "average_precision": None,
+            "average_precision_interval": [None, None],
+        },
     ]
+    assert record["one_against_rest"]["mean_average_precision"]["value"] > 0
     assert "top5" not in record
     assert list(record["intervals"]) == ["balanced_accuracy", "top1"]
     low, high = record["intervals"]["balanced_accuracy"]
@@ -159,6 +177,71 @@ def test_json(six: Evaluation) -> None:
     assert low < 5 / 18 < high
     nobody = answers([[False], [False]], [[1], [2]]).to_dict()
     assert json.loads(json.dumps(nobody, allow_nan=False))["mean_average_precision"] is None
+
+
+def test_a_specificity(six: Evaluation) -> None:
+    """By the probability of class 0: images 0 and 4, 1, 2 and 5, 3; of these 3, 4 and 5 are of other classes."""
+    record = replace(six, specificity=0.6).to_dict()
+    assert record["one_against_rest"]["specificity"] == 0.6
+    first = record["by_class"][0]
+    assert first["sensitivity"] == pytest.approx(2 / 3, abs=1e-6)  # one of the others may be accepted, which is image 4
+    assert first["threshold_probability"] == pytest.approx(float(six.probabilities[1, 0]), abs=1e-6)
+    assert first["sensitivity_interval"][0] < 1
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        bagnet.evaluate(reader(), "nowhere", specificity=95)
+
+
+def twice(evaluation: Evaluation, times: int) -> Evaluation:
+    """Each image so many times, as a patient has several images."""
+    rows = np.repeat(np.arange(evaluation.images), times)
+    groups = tuple(f"patient {row}" for row in rows)
+    return replace(evaluation, labels=evaluation.labels[rows], scores=evaluation.scores[rows], group="patient", groups=groups)
+
+
+def test_images_of_one_group_are_no_evidence_of_their_own() -> None:
+    """Copies of each image leave every figure and its interval as they are; each by itself they fake a narrow one."""
+    random = np.random.default_rng(3)
+    labels = np.arange(60) % 2
+    scores = (np.eye(2)[labels] + random.normal(scale=0.9, size=(60, 2))).tolist()
+    alone = answers(labels, scores)
+    single, copies = twice(alone, 1), twice(alone, 9)
+    assert copies.independent == 60
+    for mine, theirs in zip(single.measures(), copies.measures(), strict=True):
+        assert (mine.key, mine.rounded_interval) == (theirs.key, theirs.rounded_interval)
+        assert mine.interval == theirs.interval != ""
+    for mine, theirs, faked in zip(alone.measures(), copies.measures(), replace(copies, groups=()).measures(), strict=True):
+        width, wide, narrow = (measure.estimate.high - measure.estimate.low for measure in (mine, theirs, faked))
+        assert wide == pytest.approx(width, rel=0.15)
+        assert narrow == pytest.approx(wide / 3, rel=0.15)
+    mine, theirs = (replace(evaluation, specificity=0.8).to_dict() for evaluation in (single, copies))
+    for ours, copied in zip(mine["by_class"], theirs["by_class"], strict=True):
+        assert {**ours, "images": 270} == copied
+    assert (theirs["group"], theirs["groups"]) == ("patient", 60)
+    other = replace(copies, scores=copies.scores[::-1].copy())
+    assert copies.ahead_of(other) == single.ahead_of(replace(single, scores=single.scores[::-1].copy()))
+
+
+def test_groups_that_are_all_right_are_not_certain() -> None:
+    right = answers([0, 1] * 10, sure(0.9, 0.1) * 10)
+    groups = tuple(f"patient {row // 4}" for row in range(20))  # five of four images
+    measured = {measure.key: measure.estimate for measure in replace(right, group="patient", groups=groups).measures()}
+    low, high = stats.binomtest(5, 5).proportion_ci(method="wilson")
+    assert (measured["top1"].low, measured["top1"].high) == pytest.approx((low, high))
+    assert measured["balanced_accuracy"].low < 0.8
+    assert measured["roc_auc"].low < 0.8
+
+
+def test_groups_of_a_folder(tmp_path: Path) -> None:
+    data = folder_of(tmp_path / "photos", {"red": ["red", "red", "green"], "blue": ["blue"]})
+    (tmp_path / "photos.csv").write_text("image,patient\nred/0.png,a\nred/1.png,a\nred/2.png,b\nblue/0.png,c\n")
+    measured = evaluate(reader(), data, workers=0, group="patient")
+    assert (measured.groups, measured.independent) == (("c", "a", "a", "b"), 3)
+    (data / "val" / "red" / "0.png").write_bytes(b"broken")
+    assert evaluate(reader(), data, workers=0, group="patient").groups == ("c", "a", "b")
+    with pytest.raises(BadLabels, match="'part'"):
+        evaluate(reader(), data, workers=0, group="part")
+    with pytest.raises(ValueError, match="name that"):
+        evaluate(reader(), open_labelled(data, "val"), workers=0, group="patient")
 
 
 def test_images_of_a_folder(tmp_path: Path) -> None:

@@ -30,6 +30,17 @@ def test_a_model(evaluation: Evaluation, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_labels_that_look_wrong(evaluation: Evaluation, tmp_path: Path) -> None:
+    """One dog is said to be a tabby, by more than tabbies have on average; the house has no image."""
+    figures, _, table = write_model(tmp_path, replace(evaluation, names=("0.png", "1.png", "2.png")))
+    assert table.name == "a.suspicious_labels.csv"
+    with table.open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["image"], row["label"], row["suggested"]) == ("1.png", "dog", "tabby")
+    assert json.loads(figures.read_text())["suspicious_labels"] == 1
+    assert "suspicious_labels" not in json.loads(write_model(tmp_path, evaluation)[0].read_text())
+
+
 def test_classes_and_models(evaluation: Evaluation, tmp_path: Path) -> None:
     right = replace(evaluation, model="b", scores=np.array([[2, 1, 0], [0, 1, 0], [0, 3, 2]], np.float32))
     table, picture = write_comparison(tmp_path, [evaluation, right])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def test_parts_are_one_evaluation(data: Path, tmp_path: Path) -> None:
     whole, merged = evaluate(reader(), data, workers=0), merge_evaluations(folders[::-1])
     assert np.array_equal(merged.scores, whole.scores)
     assert np.array_equal(merged.labels, whole.labels)
+    assert merged.names == whole.names
     assert (merged.bad, merged.model, merged.data, merged.window) == (whole.bad, whole.model, whole.data, whole.window)
     assert merged.classes == whole.classes
     assert merged.seconds > 0
@@ -41,6 +43,19 @@ def test_parts_are_one_evaluation(data: Path, tmp_path: Path) -> None:
         merge_evaluations(folders[::2])
     with pytest.raises(OtherRun, match=r"shard \[1, 3\] instead of \[1, 2\]"):
         evaluate_part(reader(), data, (1, 2), folders[0], workers=0)
+
+
+def test_a_temperature(data: Path, tmp_path: Path) -> None:
+    warm = reader()
+    assert warm.card is not None
+    warm.card = replace(warm.card, temperature=3.0)
+    for number in (1, 2):
+        evaluate_part(warm, data, (number, 2), tmp_path / str(number), workers=0)
+    whole, merged = evaluate(warm, data, workers=0), merge_evaluations([tmp_path / "1", tmp_path / "2"])
+    assert merged.temperature == whole.temperature == 3
+    assert merged.calibration_error == whole.calibration_error
+    with pytest.raises(OtherRun, match="temperature"):
+        evaluate_part(reader(), data, (1, 2), tmp_path / "1", workers=0)
 
 
 def test_several_labels(data: Path, tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bagnet.data.names import AmbiguousClass, ClassName, ClassNames, UnknownClass
 from bagnet.evidence import Evidence
+from bagnet.evidence.explain import left_out
 from bagnet.geometry import Axis, Box, Geometry, Placement
 
 CLASSES = ClassNames(
@@ -39,6 +41,25 @@ def test_top(evidence: Evidence) -> None:
     expected = np.exp([5.5, -1.0, 2.0]) / np.exp([5.5, -1.0, 2.0]).sum()
     assert evidence.probabilities == pytest.approx(expected)
     assert evidence.top(1)[0].probability == pytest.approx(expected[0])
+
+
+def test_a_temperature_changes_probabilities_alone(evidence: Evidence, tmp_path: Path) -> None:
+    warm = replace(evidence, temperature=2.0)
+    expected = np.exp([2.75, -0.5, 1.0]) / np.exp([2.75, -0.5, 1.0]).sum()
+    assert warm.probabilities == pytest.approx(expected)
+    assert [answer.logit for answer in warm.top(3)] == [5.5, 2.0, -1.0]
+    assert (warm.map(0) == evidence.map(0)).all()
+    assert warm != evidence
+    warm.save(tmp_path / "a.npz")
+    assert Evidence.load(tmp_path / "a.npz") == warm
+    assert replace(warm, multilabel=True).probabilities == pytest.approx(1 / (1 + np.exp([-2.75, 0.5, -1.0])))
+
+
+def test_classes_that_are_left_out_count_at_the_temperature(evidence: Evidence) -> None:
+    rest = left_out(torch.tensor([5.5, -1.0, 2.0, 4.0, 3.0]), [0, 1, 2], 2.0)
+    shares = np.exp(np.array([5.5, -1.0, 2.0, 4.0, 3.0]) / 2)
+    assert replace(evidence, temperature=2.0, left_out=rest).probabilities == pytest.approx(shares[:3] / shares.sum())
+    assert left_out(torch.tensor([1.0, 2.0]), [0, 1], 2.0) == -np.inf
 
 
 def test_map_by_index_id_and_name(evidence: Evidence) -> None:

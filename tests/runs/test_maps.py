@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,21 @@ def test_they_are_the_evidence_that_explain_gives(model: BagNet, folder: Path, m
         assert np.allclose(kept.map(), whole.map(), atol=1e-4)
         assert (kept.geometry, kept.placement, kept.image) == (whole.geometry, whole.placement, whole.image)
         assert kept.windows(best[1].name)[0].box == whole.windows(best[1].index)[0].box
+
+
+def test_at_a_temperature_rows_and_maps_are_what_explain_says(model: BagNet, folder: Path, tmp_path: Path) -> None:
+    plain = bagnet.explain(model, folder / "2.png")
+    assert model.card is not None
+    model.card = replace(model.card, temperature=3.0)
+    predict(model, folder, tmp_path / "warm.csv", top=2, maps=tmp_path / "warm", workers=0)
+    whole = bagnet.explain(model, folder / "2.png")
+    assert np.array_equal(whole.values, plain.values)
+    assert whole.probabilities == pytest.approx(np.exp(plain.logits / 3) / np.exp(plain.logits / 3).sum(), rel=1e-5)
+    kept = bagnet.open_maps(tmp_path / "warm")["2.png"]
+    assert [answer.probability for answer in kept.top(2)] == pytest.approx([a.probability for a in whole.top(2)], rel=1e-4)
+    with (tmp_path / "warm.csv").open(newline="") as file:
+        row = next(row for row in csv.DictReader(file) if row["image"] == "2.png")
+    assert float(row["probability_1"]) == pytest.approx(whole.top(1)[0].probability, rel=1e-4)
 
 
 def test_images_that_were_moved_are_found_where_they_are_now(folder: Path, maps: Path) -> None:

@@ -28,7 +28,9 @@ def run(tmp_path: Path, script: str, *arguments: str) -> str:
     file = tmp_path / "script.mjs"
     file.write_text(script.replace("PAGE", PAGE.as_uri()), encoding="utf-8")
     assert NODE is not None
-    modules = {name: (PAGE / name).read_text(encoding="utf-8") for name in ("resize.js", "geometry.js", "certificate.js")}
+    modules = {
+        name: (PAGE / name).read_text(encoding="utf-8") for name in ("resize.js", "geometry.js", "certificate.js", "evidence.js")
+    }
     for name, text in modules.items():
         (tmp_path / name.replace(".js", ".mjs")).write_text(text, encoding="utf-8")
     done = subprocess.run([NODE, str(file), *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -107,6 +109,23 @@ def test_windows_lie_where_the_library_has_them(shape: tuple[int, int, int], tmp
         for pixel in range(start, stop):
             held = [cell for cell in range(cells) if 0 <= pixel - geometry.window(0, cell).left < size]
             assert held == list(range(first, last))
+
+
+PROBABILITIES = """
+import { Evidence } from './evidence.mjs';
+const values = Float32Array.from([1, 3, -1, 0, 4, 2]);
+const shares = (more) => Array.from(new Evidence({ values, rows: 1, columns: 2, classes: 3, ...more }).probabilities);
+console.log(JSON.stringify([shares({}), shares({ temperature: 2.5 }), shares({ temperature: 2.5, multilabel: true })]));
+"""
+
+
+def test_probabilities_are_at_the_temperature(tmp_path: Path) -> None:
+    """Of logits 2, -0.5 and 3."""
+    plain, warm, several = json.loads(run(tmp_path, PROBABILITIES))
+    logits = np.array([2, -0.5, 3])
+    assert plain == pytest.approx(np.exp(logits) / np.exp(logits).sum())
+    assert warm == pytest.approx(np.exp(logits / 2.5) / np.exp(logits / 2.5).sum())
+    assert several == pytest.approx(1 / (1 + np.exp(-logits / 2.5)))
 
 
 CERTIFICATE = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +47,11 @@ def test_the_limit_of_pillow_does_not_matter_for_a_header(photograph: Path, monk
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
-def test_it_is_what_explain_says(photograph: Path, tmp_path: Path) -> None:
-    model = small_bagnet()
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_it_is_what_explain_says(temperature: float, photograph: Path, tmp_path: Path) -> None:
+    model = copy(small_bagnet())
+    assert model.card is not None
+    model.card = replace(model.card, temperature=temperature)
     whole = bagnet.explain(model, photograph, transform=model.transform.whole(None))
     result = explain_large(model, photograph, ["dog", "cow"], tmp_path / "out")
     assert np.abs(result.slide.map("dog") - whole.map("dog")).max() < 1e-5 * np.abs(whole.values).max()

@@ -84,6 +84,17 @@ def test_a_probe_is_a_model_like_any_other(start: BagOfFeatures, split: Path, tm
     assert sum(int(row["chosen"]) for row in rows) == 1
 
 
+def test_labels_that_look_wrong_by_cross_validation(start: BagOfFeatures, split: Path, tmp_path: Path) -> None:
+    with np.load(split) as arrays:
+        flipped = dict(arrays)
+    flipped["train_labels"][7] = (flipped["train_labels"][7] + 1) % 3
+    np.savez(tmp_path / "flipped.npz", **flipped)
+    probed(start, tmp_path / "flipped.npz", tmp_path / "out")
+    with (tmp_path / "out/suspicious_labels.csv").open() as file:
+        first = next(csv.DictReader(file))
+    assert first["image"] == "flipped.npz train:7"
+
+
 def test_the_head_is_the_logistic_regression_on_mean_features(start: BagOfFeatures, split: Path, tmp_path: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -158,6 +169,8 @@ def test_groups(start: BagOfFeatures, tmp_path: Path) -> None:
     assert run.cross_validation is not None
     assert run.cross_validation.balanced_accuracy > 0.9
     assert run.card.more["recipe"]["group"] == "part"
+    assert run.cross_validation is not None
+    assert (run.cross_validation.independent, run.cross_validation.images) == (6, 24)
     with pytest.raises(BadLabels, match="class a has 1 group, fewer than 5 folds"):
         probed(start, grouped(tmp_path, 1), tmp_path / "none", group="part")
     assert not (tmp_path / "none").exists()

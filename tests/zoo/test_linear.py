@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,16 @@ def test_one_decision_value_speaks_for_the_second_of_two_classes() -> None:
     with torch.inference_mode():
         logits, features = mine(x).double().numpy(), model.features(x).mean((2, 3)).double().numpy()
     assert logits[:, 1] - logits[:, 0] == pytest.approx(features @ coef + 0.5, rel=1e-4)
+
+
+def test_a_temperature_was_another_heads() -> None:
+    model = copy(small_bagnet())
+    assert model.card is not None
+    model.card = replace(model.card, temperature=2.0)
+    classes = [str(name) for name in model.classes]
+    mine = from_linear(model, np.zeros((len(classes), model.num_features)), np.zeros(len(classes)), model.classes)
+    assert mine.card is not None
+    assert (mine.card.temperature, model.card.temperature) == (1, 2)
 
 
 def test_an_image_that_cannot_be_read_has_no_features(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

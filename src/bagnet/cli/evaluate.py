@@ -19,6 +19,7 @@ from .options import (
     BatchSize,
     Calibration,
     Data,
+    Group,
     Models,
     Overwrite,
     Precision,
@@ -34,17 +35,17 @@ from .options import (
 )
 from .output import print_part, print_problems, print_table
 from .progress import progress_bar
-from .recalls import print_recalls
+from .recalls import print_classes
 
 if TYPE_CHECKING:
     from ..data.transforms import Preprocessing
     from ..engine.classifier import Predictor
+    from ..evaluation.calibration import Calibration as Calibrated
     from ..evaluation.evaluate import Evaluation
     from ..evaluation.sparseness import Sparseness
     from ..statistics import Estimate
 
 Measured = tuple["Evaluation", "Sparseness | None"]
-_INTERVALS = "[low, high]: 95 % intervals over the images"
 
 
 def evaluate(
@@ -55,11 +56,32 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where all figures go as JSON, the recall of each class as CSV, and charts.",
+            help="Where all figures go as JSON, the recall of each class and labels that look wrong as CSV, and charts.",
             show_default=False,
         ),
     ] = None,
     split: Split = "val",
+    group: Group = "",
+    specificity: Annotated[
+        float | None,
+        typer.Option(
+            "--specificity",
+            metavar="SHARE",
+            help="Also tell how sensitive to each class a threshold on its probability is that leaves out this share of the "
+            "other images, such as 0.95.",
+            show_default=False,
+        ),
+    ] = None,
+    fit_temperature: Annotated[
+        Path | None,
+        typer.Option(
+            "--fit-temperature",
+            metavar="FILE",
+            help="Fit a temperature of probabilities to these images, and write the model with it on its card (.safetensors). No "
+            "logit and no map changes.",
+            show_default=False,
+        ),
+    ] = None,
     sparseness: Annotated[bool, typer.Option("--sparseness", help="Also measure how clean the maps of BagNets are.")] = False,
     size: WholeSize = "",
     runtime: Runtime = "torch",
@@ -78,13 +100,14 @@ def evaluate(
     Example: `bagnet evaluate photos/ --model bagnet33.orig_in1k --model torchvision:resnet50 --out report/`
     """
     from ..engine.classifier import has_evidence
+    from ..evaluation.evaluate import check_specificity
     from ..evaluation.evaluate import evaluate as measure
     from ..evaluation.report import write_model
     from ..evaluation.sparseness import sparseness as measure_maps
 
     check_alone(ray, shard)
     if ray or shard:
-        if out is None or sparseness or len(model or ()) > 1:
+        if out is None or sparseness or group or specificity is not None or fit_temperature or len(model or ()) > 1:
             raise ValueError("parts are the logits of one model, kept at --out FOLDER: name it, and leave other measures out")
         build = partial(_single, model, runtime, precision, calibration, trust)
         options = {"batch_size": batch_size, "workers": workers}
@@ -94,17 +117,30 @@ def evaluate(
         else:
             _keep_part(shard, build(), data, split, out, prepare, {**options, "overwrite": overwrite}, as_json)
         return
+    if specificity is not None:
+        check_specificity(specificity)
+    if fit_temperature is not None:
+        _check_temperature_file(fit_temperature, model)
     context.with_resource(report_in(out))
     compared = classifiers(model, runtime, precision, calibration, trust)
     if sparseness and not any(has_evidence(ready) for _, ready in compared):
         names = ", ".join(name for name, _ in compared)
         raise ValueError(f"{names}: not a bag of windows, and so without evidence: leave --sparseness out")
+    network = None if fit_temperature is None else _weights_of(compared[0][1], model, trust, data, split)
     measured: list[Measured] = []
     for name, ready in compared:
         transform = preprocessing(ready, size)
         with progress_bar() as progress:
             evaluation = measure(
-                ready, data, split, batch_size=batch_size, workers=workers, transform=transform, progress=progress
+                ready,
+                data,
+                split,
+                batch_size=batch_size,
+                workers=workers,
+                transform=transform,
+                group=group,
+                specificity=specificity,
+                progress=progress,
             )
         evaluation = replace(evaluation, model=name)
         if measured and evaluation.multilabel != measured[0][0].multilabel:
@@ -122,7 +158,48 @@ def evaluate(
         measured.append((evaluation, maps))
         if out is not None:
             write_model(out, evaluation, maps)  # at once: of several models the first are there, whatever becomes of the others
-    report(measured, out, as_json)
+    fitted = None if fit_temperature is None else _calibrated(network, measured[0][0], fit_temperature)
+    report(measured, out, as_json, fitted, fit_temperature)
+
+
+def _check_temperature_file(file: Path, model: Sequence[str] | None) -> None:
+    """Before anything is measured. ValueError: a temperature could not be kept there, or is asked for of several models."""
+    from ..weights import ENDING
+
+    if len(model or ()) > 1:
+        raise ValueError("--fit-temperature is for one model: name one")
+    if file.suffix != ENDING:
+        raise ValueError(f"{file}: weights with their card go into a file that ends in {ENDING}")
+
+
+def _weights_of(ready: Predictor, model: Sequence[str] | None, trust: Sequence[str] | None, data: str, split: str) -> Predictor:
+    """What is written again with a temperature, looked at before anything is measured.
+
+    Raises:
+        ValueError: it has no weights or card of its own, or the images show but some of its classes.
+    """
+    from torch import nn
+
+    from ..evaluation.calibration import check_calibrates
+    from ..evaluation.evaluate import matched
+
+    name, images, _ = matched(ready, data, split)
+    check_calibrates(ready, name, images.classes)
+    network = ready if isinstance(ready, nn.Module) else classifiers(model, trust=trust)[0][1]  # a runtime keeps no weights
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{ready.name}: is exported, without weights to write: fit a temperature first, and export the result")
+    return network
+
+
+def _calibrated(network: Any, evaluation: Evaluation, file: Path) -> Calibrated:
+    """Fit a temperature to what was measured, and write the model with it."""
+    from ..evaluation.calibration import calibrate, calibrated_card
+    from ..weights import save
+
+    found = calibrate(evaluation)
+    network.card = calibrated_card(network, evaluation, found)
+    save(network, file)
+    return found
 
 
 def _keep_part(
@@ -185,8 +262,22 @@ def report_in(out: Path | None) -> Iterator[None]:
         yield
 
 
-def report(measured: Sequence[Measured], out: Path | None, as_json: bool) -> None:
-    """Print evaluations, write what compares them, and exit with 2 where some images are bad."""
+def report(
+    measured: Sequence[Measured],
+    out: Path | None,
+    as_json: bool,
+    calibration: Calibrated | None = None,
+    calibrated: Path | None = None,
+) -> None:
+    """Print evaluations, write what compares them, and exit with 2 where some images are bad.
+
+    Args:
+        measured: what is to be told.
+        out: folder for the comparison.
+        as_json: how it is told.
+        calibration: of the single model.
+        calibrated: its file then.
+    """
     from ..evaluation.report import record, write_comparison
 
     if out is not None:
@@ -200,13 +291,44 @@ def report(measured: Sequence[Measured], out: Path | None, as_json: bool) -> Non
         for entry, (evaluation, _) in zip(records[1:], measured[1:], strict=True):
             if (ahead := _ahead(evaluation, measured[0][0])) is not None:
                 entry["ahead_of_first"] = ahead.to_dict()
+        if calibration is not None:
+            records[0]["calibration"] = {**calibration.to_dict(), "model": str(calibrated)}
         typer.echo(json.dumps({"models": records, "report": report}))
     else:
         _show(measured)
+        if calibration is not None:
+            _tell_calibration(calibration)
+            typer.echo(f"-> {calibrated}")
         if out is not None:
+            _tell_suspicious(out, measured)
             typer.echo(f"-> {out}")
     if bad:
         sys.exit(2)
+
+
+def _tell_calibration(calibration: Calibrated) -> None:
+    from ..figures.words import percent
+
+    first, second = calibration.temperatures_of_halves
+    before, after = (percent(error, 2) for error in (calibration.error_before, calibration.error_after))
+    typer.echo(f"\ntemperature {calibration.temperature:.3g} ({first:.3g} and {second:.3g} on either half of the images)")
+    typer.echo(
+        f"calibration error {before} before, {after} with each half at the other's; loss {calibration.loss_before:.4f} before, "
+        f"{calibration.loss_after:.4f}"
+    )
+
+
+def _tell_suspicious(out: Path, measured: Sequence[Measured]) -> None:
+    from ..evaluation.report import names_suspicious, suspicious_table
+    from ..evaluation.suspicious import suspicious_labels
+    from ..figures.words import counted
+
+    for evaluation, _ in measured:
+        if names_suspicious(evaluation) and (suspicious := suspicious_labels(evaluation)):
+            verb = "looks" if len(suspicious) == 1 else "look"
+            typer.echo(
+                f"{counted(len(suspicious), 'label')} {verb} wrong to {evaluation.model}: {suspicious_table(out, evaluation)}"
+            )
 
 
 def _ahead(evaluation: Evaluation, first: Evaluation) -> Estimate | None:
@@ -216,7 +338,7 @@ def _ahead(evaluation: Evaluation, first: Evaluation) -> Estimate | None:
 
 def _show(measured: Sequence[Measured]) -> None:
     """A row for each model, and the recall of each class where they are few; of a single one also its most common confusions."""
-    from ..figures.words import percent
+    from ..figures.words import at_temperature, percent
 
     first = measured[0][0]
     typer.echo(f"{first.data}: {first.images:,} images of {len(first.classes)} classes")
@@ -234,14 +356,14 @@ def _show(measured: Sequence[Measured]) -> None:
         rows.append([evaluation.model + how, *numbers, percent(evaluation.calibration_error, 2), speed])
     print_table(["model", *titles, "calibration error", "images/s"], rows, texts=["model"])
     if told:
-        typer.echo(f"{_INTERVALS}.")
+        over = f"{first.independent:,} groups ({first.group})" if first.groups else "images"
+        typer.echo(f"[low, high]: 95 % intervals over the {over}.")
     for evaluation, _ in measured[1:]:
         if (ahead := _ahead(evaluation, first)) is not None:
             typer.echo(
                 f"{evaluation.model} is right more often than {first.model} by {ahead.text(2, 100)} points, image by image."
             )
-    if not first.multilabel:
-        print_recalls([evaluation for evaluation, _ in measured])
+    print_classes([evaluation for evaluation, _ in measured])
     with_maps = [maps for _, maps in measured if maps is not None]
     if with_maps:
         typer.echo("\nabsolute evidence per window, mean over classes")
@@ -250,6 +372,8 @@ def _show(measured: Sequence[Measured]) -> None:
             for maps in with_maps
         ]
         print_table(["model", "class shown", "not shown", "quiet windows"], rows, texts=["model"])
+    if len(measured) == 1 and (words := at_temperature(first.temperature)):
+        typer.echo(f"{words[0].upper()}{words[1:]}.")
     if len(measured) == 1 and not first.multilabel and (pairs := first.confused()):
         typer.echo("\nmost often confused")
         rows = [

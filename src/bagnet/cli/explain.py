@@ -210,17 +210,21 @@ def _record(
         "shown": answer(shown),
         "windows": [{"box": list(window.box), "logit": window.logit} for window in evidence.windows(shown.index, 3, rival)],
         "grid": list(evidence.values.shape[1:]),
+        "temperature": evidence.temperature,
     }
 
 
 def _print(records: Sequence[dict[str, Any]]) -> None:
     """An image's answers, once, and the picture of each class."""
     from ..data.decode import escaped
+    from ..figures.words import at_temperature
 
     top = records[0]["top"]
     typer.echo(escaped(records[0]["image"]))
     asked = [record["shown"] for record in records if record["shown"] not in top]
     for answer, note in [*((answer, "") for answer in top), *((answer, " (asked for)") for answer in asked)]:
         typer.echo(f"  {answer['probability']:6.1%}  {answer['logit']:+8.2f}  {answer['name']}{note}")
+    if words := at_temperature(records[0].get("temperature", 1)):
+        typer.echo(f"  {words}")
     for record in records:
         typer.echo(f"  -> {escaped(record['picture'])}")

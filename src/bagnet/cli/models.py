@@ -91,6 +91,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
         "classes": f"{len(card.classes)}: {', '.join(map(str, card.classes[:4]))}{', ...' if len(card.classes) > 4 else ''}",
         "input": _input(card.preprocessing),
         "trained on": card.trained_on,
+        "temperature": "" if card.temperature == 1 else f"{card.temperature:.4g}, of probabilities",
         "licence": card.licence,
         "command": card.command,
         **{f"accuracy {number}": _score(card, score) for number, score in enumerate(card.scores, 1)},

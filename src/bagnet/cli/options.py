@@ -111,6 +111,16 @@ BatchSizes = Annotated[
     list[int] | None,
     typer.Option("--batch-size", metavar="N", min=1, help="Images at a time. Repeat it for several.", show_default="1 and 8"),
 ]
+Group = Annotated[
+    str,
+    typer.Option(
+        "--group",
+        metavar="COLUMN",
+        help="What images belong to (a patient, a part), which never lies on both sides of a split and is drawn as a whole for "
+        "intervals: a column of a CSV in or beside the folder, or of the tables.",
+        show_default=False,
+    ),
+]
 Workers = Annotated[int | None, _workers("cores - 2; 0 below 4,000 images")]
 TrainingWorkers = Annotated[int | None, _workers("cores - 1")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything that is drawn at random.")]

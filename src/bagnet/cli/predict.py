@@ -76,6 +76,7 @@ def predict(
 
     Example: `find photos/ -name "*.jpg" | bagnet predict - --out table.jsonl`
     """
+    from ..engine.classifier import temperature_of
     from ..runs.predict import predict as run
 
     source = _source(images)
@@ -97,17 +98,21 @@ def predict(
     if shard and not summary.bad:
         print_part(shard, out, f"{summary.images:,} images", as_json)
     else:
-        show(summary, out, as_json)
+        show(summary, out, as_json, 1.0 if ready is None else temperature_of(ready))
 
 
-def show(summary: Summary, out: Path, as_json: bool) -> None:
+def show(summary: Summary, out: Path, as_json: bool, temperature: float = 1.0) -> None:
     """Print how a run went, and exit with 2 where some images are bad."""
+    from ..figures.words import at_temperature
+
     print_problems(reason for _, reason in summary.bad)
     if as_json:
         typer.echo(json.dumps({"table": str(out), **asdict(summary)}))
     else:
         resumed = f", {summary.resumed} of them earlier" if summary.resumed else ""
         typer.echo(f"{summary.predicted} of {summary.images} images predicted{resumed}, {len(summary.bad)} bad -> {out}")
+        if words := at_temperature(temperature):
+            typer.echo(words)
     if summary.bad:
         sys.exit(2)
 

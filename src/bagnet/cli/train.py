@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_type
 
 import typer
 
+from ..training.loggers import LOGGERS
 from ..training.recipe import RECIPES, Recipe
 from .completion import among, models
-from .options import AsJson, Data, Runtime, TrainingWorkers, four_numbers
+from .options import AsJson, Data, Group, Runtime, TrainingWorkers, four_numbers
 from .progress import progress_bar
 from .recalls import print_recalls
 
@@ -66,6 +67,7 @@ def _option(field: Field[Any]) -> inspect.Parameter:
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+_LOGGERS = "Beside log.csv: " + "; ".join(f"{name}: {kind.about}" for name, kind in LOGGERS.items() if name != "none")
 _NETWORK = "Network"
 _CARD = "Card"
 _PROBE = "A probe, or the head alone"
@@ -178,15 +180,7 @@ def train(
         typer.Option(metavar="N", min=2, help="Of the cross-validation.", show_default="5", rich_help_panel=_PROBE),
     ] = None,
     runtime: Runtime = "torch",
-    group: Annotated[
-        str,
-        typer.Option(
-            metavar="COLUMN",
-            help="What images belong to (a patient, a part), which never lies on both sides of a split: a column of a CSV "
-            "in or beside the folder, or of the tables.",
-            show_default=False,
-        ),
-    ] = "",
+    group: Group = "",
     tag: Annotated[
         str, typer.Option(metavar="WORD", help="Tag of the model's name, after the architecture.", rich_help_panel=_CARD)
     ] = "mine",
@@ -200,6 +194,15 @@ def train(
     stream: Annotated[
         bool, typer.Option("--stream", help="Leave Parquet tables where they are, also the hub's, and read as training goes on.")
     ] = False,
+    logger: Annotated[
+        str,
+        typer.Option(
+            metavar="WORD",
+            help=f"{' | '.join(LOGGERS)}. {_LOGGERS}.",
+            show_default="tensorboard, where it is installed",
+            autocompletion=among(*LOGGERS),
+        ),
+    ] = "",
     as_json: AsJson = False,
     *,
     changes: dict[str, Any],
@@ -225,6 +228,7 @@ def train(
             "--network": network,
             "--teacher": teacher,
             "--stream": stream,
+            "--logger": logger,
             "--kernel3": kernel3,
             "--strides": strides,
             "--layers": layers,
@@ -246,7 +250,14 @@ def train(
         }
         shape = shaped | ({} if width is None else {"width": width})
         sizes = _Sizes(channels, crop, resize, window, stride)
-        keywords = {"teacher": teacher or (), "workers": workers, "stream": stream, "group": group, **card_words}
+        keywords = {
+            "teacher": teacher or (),
+            "workers": workers,
+            "stream": stream,
+            "group": group,
+            "logger": logger,
+            **card_words,
+        }
         result = _trained(data, out, recipe, start, network, shape, sizes, changes, keywords)
     card = result.card
     if rank() != 0:  # of several processes one speaks

@@ -90,6 +90,17 @@ class Classifier(Predictor, Protocol):
         """The same classifier with its windows closer together: at the widest stride it can that divides `stride`."""
 
 
+def temperature_of(model: Predictor) -> float:
+    """By which its logits are divided before they become probabilities."""
+    return 1.0 if model.card is None else model.card.temperature
+
+
+def probabilities_of(model: Predictor, logits: Tensor) -> Tensor:
+    """(..., K) logits of a model -> probabilities: softmax, or the sigmoid of each of several labels, at its temperature."""
+    scaled = logits / temperature_of(model)
+    return scaled.sigmoid() if model.card is not None and model.card.multilabel else scaled.softmax(-1)
+
+
 def has_evidence(model: Predictor) -> TypeGuard[Classifier]:
     """Whether a model is a bag of windows, and not a network that sees the whole image at once."""
     return model.geometry is not None

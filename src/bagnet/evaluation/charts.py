@@ -169,7 +169,7 @@ def _named_classes(axes: Axes, evaluation: Evaluation) -> None:
     order, values = _sorted_classes(evaluation)
     names = [f"{short(str(evaluation.classes[label]), _NAME)} ({evaluation.counts[label]:,})" for label in order]
     axes.barh(names, values, 0.66, color=BLUE)
-    told = not evaluation.multilabel and evaluation.images <= FEW_IMAGES
+    told = not evaluation.multilabel and evaluation.independent <= FEW_IMAGES
     recalls = evaluation.recalls if told else []
     for row, (label, value) in enumerate(zip(order, values, strict=True)):
         if told:

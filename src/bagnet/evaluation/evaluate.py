@@ -13,16 +13,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.groups import groups_of
 from ..data.labelled import open_labelled
 from ..data.labels import BadLabels, LabelledImages
 from ..data.names import AmbiguousClass, ClassNames, UnknownClass
 from ..data.tables import HUB
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Predictor, model_name
+from ..engine.classifier import Predictor, model_name, temperature_of
 from ..progress import Listener
 from ..runs.sweep import check_finite, check_some, sweep
-from ..statistics import Estimate, bootstrap
-from .measures import Answers, Measure, average_precisions, mean_average_precision, measures_of_questions, rounded
+from ..statistics import Estimate, Resamples
+from .curves import Curves, against_the_rest, curves_of
+from .measures import (
+    Answers,
+    Measure,
+    average_precisions,
+    mean_average_precision,
+    measures_of_questions,
+    resamples_of,
+    rounded,
+)
 
 BINS = 15  # of the calibration error
 _NEARLY_ALL = 0.9  # of the answers
@@ -43,6 +53,11 @@ class Evaluation:
         window: side of the model's windows, in pixels of its input; None where it sees the whole image at once.
         runtime: who ran it.
         precision: that was executed.
+        names: (N,) of the images that could be read; () where they were not kept.
+        group: what images belong to, as a word; "" where each is by itself.
+        groups: (N,) that; all intervals are of draws of groups then. () where each is by itself.
+        specificity: at which the sensitivity to each class is told; None for none.
+        temperature: of the model's card, at which probabilities are.
     """
 
     model: str
@@ -55,6 +70,11 @@ class Evaluation:
     window: int | None = None
     runtime: str = "torch"
     precision: str = "float32"
+    names: tuple[str, ...] = ()
+    group: str = ""
+    groups: tuple[str, ...] = ()
+    specificity: float | None = None
+    temperature: float = 1.0
 
     @property
     def multilabel(self) -> bool:
@@ -73,8 +93,11 @@ class Evaluation:
 
     @property
     def probabilities(self) -> Tensor:
-        """(N, K) float32: softmax over the classes of the images, or sigmoid of each where there are several labels."""
-        scores = torch.from_numpy(self.scores)
+        """(N, K) float32: softmax over the classes of the images, or sigmoid of each where there are several labels.
+
+        Both at the temperature.
+        """
+        scores = torch.from_numpy(self.scores) / self.temperature
         return scores.sigmoid() if self.multilabel else scores.softmax(1)
 
     @property
@@ -87,11 +110,30 @@ class Evaluation:
     def answers(self) -> Answers:
         """How the true classes are ranked. BadLabels: the images have several each."""
         self._one_label()
-        return Answers.of(self.scores, self.labels)
+        return Answers.of(self.scores, self.labels, self._resamples)
 
     def measures(self) -> list[Measure]:
         """The measures that fit the task, the one to go by first, as `Answers.measures`."""
-        return measures_of_questions(self.scores, self.labels) if self.multilabel else self.answers.measures()
+        if self.multilabel:
+            return measures_of_questions(self.scores, self.labels, self._resamples)
+        return self.answers.measures()
+
+    @property
+    def curves(self) -> Curves:
+        """Each class against the rest, by its probability: precision and recall, and the sensitivity at the specificity."""
+        scores = self.scores if self.multilabel else against_the_rest(self.scores)
+        shown = self.labels if self.multilabel else np.eye(len(self.classes), dtype=bool)[self.labels]
+        resamples = resamples_of(scores, self._resamples)
+        return curves_of(scores, shown, self.probabilities.numpy(), self.specificity, resamples)
+
+    @property
+    def independent(self) -> int:
+        """Of how many independent things intervals are: of groups, or of images."""
+        return len(set(self.groups)) or self.images
+
+    @property
+    def _resamples(self) -> Resamples | None:
+        return Resamples.of(self.images, self.groups) if self.groups else None
 
     @property
     def recalls(self) -> list[Estimate]:
@@ -122,7 +164,8 @@ class Evaluation:
         if bad[0] != bad[1] or not np.array_equal(self.labels, other.labels):
             raise ValueError(f"{self.model} and {other.model} were measured on other images: they cannot be compared in pairs")
         right = [evaluation.answers.ranks < 1 for evaluation in (self, other)]
-        return bootstrap(right[0].astype(np.float64) - right[1], lambda rows: float(rows.mean()))
+        ahead = right[0].astype(np.float64) - right[1]
+        return Resamples.of(self.images, self.groups).estimate(lambda weights: weights @ ahead / weights.sum(1))
 
     @property
     def one_answer(self) -> str:
@@ -198,7 +241,9 @@ class Evaluation:
             "window": self.window,
             "runtime": self.runtime,
             "precision": self.precision,
+            "temperature": self.temperature,
             "images": self.images,
+            **({"group": self.group, "groups": self.independent} if self.groups else {}),
             "bad": [list(pair) for pair in self.bad],
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
@@ -214,18 +259,27 @@ class Evaluation:
             record["confused"] = [
                 {"true": names[true], "taken_for": names[answer], "images": images} for true, answer, images in self.confused()
             ]
-        return {**record, "by_class": self._by_class_to_dict()}
+        curves = self.curves
+        record["one_against_rest"] = {"mean_average_precision": curves.mean_average_precision.to_dict()}
+        if self.specificity is not None:
+            record["one_against_rest"] |= {
+                "specificity": self.specificity,
+                "mean_sensitivity": curves.mean_sensitivity.to_dict(),
+            }
+        return {**record, "by_class": self._by_class_to_dict(curves)}
 
-    def _by_class_to_dict(self) -> list[dict[str, Any]]:
-        """Recall of each class with its interval, or average precision where there are several labels."""
-        figures: list[dict[str, Any]]
-        if self.multilabel:
-            figures = [{"average_precision": rounded(value)} for value in self.by_class]
-        else:
-            figures = [
-                {"recall": rounded(recall.value), "interval": [rounded(recall.low), rounded(recall.high)]}
-                for recall in self.recalls
-            ]
+    def _by_class_to_dict(self, curves: Curves) -> list[dict[str, Any]]:
+        """Recall of each class where there is one label each, and each class against the rest, with intervals."""
+        figures: list[dict[str, Any]] = [{} for _ in self.classes]
+        if not self.multilabel:
+            figures = [{"recall": rounded(recall.value), "interval": _interval(recall)} for recall in self.recalls]
+        for figure, curve in zip(figures, curves.classes, strict=True):
+            figure["average_precision"] = rounded(curve.average_precision.value)
+            figure["average_precision_interval"] = _interval(curve.average_precision)
+            if self.specificity is not None:
+                figure["sensitivity"] = rounded(curve.sensitivity.value)
+                figure["sensitivity_interval"] = _interval(curve.sensitivity)
+                figure["threshold_probability"] = rounded(curve.threshold)
         return [
             {"class": str(entry), "wnid": entry.wnid, "images": int(images), **of_class}
             for entry, images, of_class in zip(self.classes, self.counts, figures, strict=True)
@@ -236,6 +290,11 @@ class Evaluation:
             raise BadLabels(f"{self.data}: its images have several labels each, and so no single right answer")
 
 
+def _interval(estimate: Estimate) -> list[float | None]:
+    """As JSON can hold it: [low, high]."""
+    return [rounded(estimate.low), rounded(estimate.high)]
+
+
 def evaluate(
     model: Predictor,
     source: str | PathLike[str] | LabelledImages,
@@ -244,6 +303,8 @@ def evaluate(
     batch_size: int = 64,
     workers: int | None = None,
     transform: Preprocessing | None = None,
+    group: str = "",
+    specificity: float | None = None,
     progress: Listener | None = None,
 ) -> Evaluation:
     """Measure a classifier on labelled images.
@@ -259,16 +320,23 @@ def evaluate(
         batch_size: images at a time.
         workers: processes that read images, as for `read_batches`.
         transform: instead of the card's preprocessing.
+        group: column that says what images belong to (a patient, a part), as for `groups_of`: intervals are of draws of groups
+            then, so that several images of a patient do not count as several patients.
+        specificity: between 0 and 1; the sensitivity to each class at a threshold with this specificity is told, too.
         progress: told after every batch.
 
     Raises:
-        FileNotFoundError, BadLabels, ValueError: as `open_labelled`; no image can be read.
+        FileNotFoundError, BadLabels, ValueError: as `open_labelled` and `groups_of`; no image can be read; groups of images that
+            are no folder.
         UnknownClass: the model lacks a class of the images.
         AmbiguousClass: a class of the images may be several of the model's, or two are the same one.
         NotANumber: a logit is NaN.
     """
+    if specificity is not None:
+        check_specificity(specificity)
     data, images, columns = matched(model, source, split)
     names = images.images.names
+    groups = _groups(source, split, images, group)
     rows: list[int] = []
     scores: list[Tensor] = []
     bad: list[tuple[str, str]] = []
@@ -294,7 +362,27 @@ def evaluate(
         window=None if model.geometry is None else model.geometry.size,
         runtime=model.runtime,
         precision=model.precision,
+        names=tuple(names[row] for row in sorted(rows)),
+        group=group,
+        groups=tuple(groups[row] for row in sorted(rows)) if groups else (),
+        specificity=specificity,
+        temperature=temperature_of(model),
     )
+
+
+def check_specificity(specificity: float) -> None:
+    """ValueError: it is no share between 0 and 1."""
+    if not 0 < specificity < 1:
+        raise ValueError(f"a specificity lies between 0 and 1, such as 0.95; got {specificity:g}")
+
+
+def _groups(source: str | PathLike[str] | LabelledImages, split: str, images: LabelledImages, column: str) -> list[str]:
+    """Of each image; none where no column is named."""
+    if not column:
+        return []
+    if isinstance(source, LabelledImages):
+        raise ValueError(f"what images belong to ({column!r}) is read beside their folder: name that")
+    return groups_of(source, split, images, column)
 
 
 def matched(model: Predictor, source: str | PathLike[str] | LabelledImages, split: str) -> tuple[str, LabelledImages, list[int]]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..figures.words import percent
-from ..statistics import Estimate, bootstrap, mean, mean_of_shares, roc_auc, shares
+from ..statistics import Estimate, Resamples, auc_estimate, mean, mean_of_shares, roc_auc, shares, shares_of_draws
+from .curves import Ranked, curves_of
 
 FEW_CLASSES = 20  # up to which the recall of each is told, and each counts alike in the first measure
 FEW_IMAGES = 2_000  # up to which intervals are told: beyond, a share is known to two per cent
@@ -73,18 +74,20 @@ class Answers:
         ranks: (N,) places of the true classes among all, 0 the best.
         classes: how many there are.
         margins: (N,) logits of the second class less those of the first, where there are two classes.
+        groups: draws of whole groups of images, which all intervals are then of; None where each image is by itself.
     """
 
     labels: Ints
     ranks: Ints
     classes: int
     margins: NDArray[Any] | None = None
+    groups: Resamples | None = None
 
     @classmethod
-    def of(cls, logits: NDArray[Any], labels: NDArray[Any]) -> Answers:
+    def of(cls, logits: NDArray[Any], labels: NDArray[Any], groups: Resamples | None = None) -> Answers:
         """From (N, K) logits and (N,) labels."""
         margins = logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else None
-        return cls(np.asarray(labels, np.int64), rank_of_label(logits, labels), logits.shape[1], margins)
+        return cls(np.asarray(labels, np.int64), rank_of_label(logits, labels), logits.shape[1], margins, groups)
 
     @classmethod
     def joined(cls, parts: list[Answers]) -> Answers:
@@ -110,7 +113,7 @@ class Answers:
     @property
     def recalls(self) -> list[Estimate]:
         """Of each class the share of its images that are right; undefined where it has none."""
-        return shares(self.right, self.counts)
+        return shares(self.right, self.counts) if self.groups is None else self._recalls_of_groups(self.groups)[0]
 
     def measures(self) -> list[Measure]:
         """The measures that fit the task, the one to go by first.
@@ -118,33 +121,70 @@ class Answers:
         Of few classes (up to 20), or of unequally common ones, that is balanced accuracy, and of two classes the area under the
         ROC curve comes next. Of fewer than ten the best five say nothing.
         """
-        top1 = [self._measure("top1", "top-1", mean(self.ranks < 1))]
+        top1 = [self._measure("top1", "top-1", self._best(1))]
         if self.classes >= TOP5_CLASSES:
-            top1.append(self._measure("top5", "top-5", mean(self.ranks < 5)))
-        balanced = [self._measure("balanced_accuracy", "balanced accuracy", mean_of_shares(self.right, self.counts))]
+            top1.append(self._measure("top5", "top-5", self._best(5)))
+        balanced = [self._measure("balanced_accuracy", "balanced accuracy", self.balanced)]
         if self.margins is not None:
-            auc = roc_auc(self.margins, self.labels == 1)
-            balanced.append(Measure("roc_auc", "ROC AUC", auc, len(self.labels), in_percent=False))
+            auc = area(self.margins, self.labels == 1, self.groups)
+            balanced.append(self._measure("roc_auc", "ROC AUC", auc, in_percent=False))
         return balanced + top1 if balances(self.counts) else top1 + balanced
 
-    def _measure(self, key: str, title: str, estimate: Estimate) -> Measure:
-        return Measure(key, title, estimate, len(self.labels))
+    def _measure(self, key: str, title: str, estimate: Estimate, in_percent: bool = True) -> Measure:
+        return Measure(key, title, estimate, len(self.labels) if self.groups is None else self.groups.units, in_percent)
+
+    def _best(self, count: int) -> Estimate:
+        """The share of images whose label is among the best classes."""
+        right, groups = self.ranks < count, self.groups
+        if groups is None:
+            return mean(right)
+        return shares_of_draws(lambda drawn: drawn @ right[:, None] / drawn.sum(1)[:, None], [groups.units], len(right), groups)[
+            1
+        ]
+
+    @property
+    def balanced(self) -> Estimate:
+        """The mean recall of the classes that have images."""
+        return mean_of_shares(self.right, self.counts) if self.groups is None else self._recalls_of_groups(self.groups)[1]
+
+    def _recalls_of_groups(self, groups: Resamples) -> tuple[list[Estimate], Estimate]:
+        """Of each class, and their mean."""
+        shown = np.eye(self.classes, dtype=bool)[self.labels]
+        right = shown & (self.ranks == 0)[:, None]
+
+        def recalls(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            with np.errstate(invalid="ignore"):
+                return np.asarray((weights @ right) / (weights @ shown))
+
+        return shares_of_draws(recalls, groups.units_with(shown), len(self.labels), groups)
 
 
-def measures_of_questions(scores: NDArray[Any], truth: NDArray[np.bool_]) -> list[Measure]:
-    """The same of images that show several classes or none: (N, K) logits, and whether each class is shown.
+def area(scores: NDArray[Any], truth: NDArray[np.bool_], groups: Resamples | None = None) -> Estimate:
+    """The area under the ROC curve of (N,) scores; with groups of images its interval is that of draws of them."""
+    if groups is None:
+        return roc_auc(scores, truth)
+    estimate = groups.estimate(Ranked(scores, truth).roc_auc)
+    if estimate.low != estimate.high:
+        return estimate
+    positive, negative = groups.units_with(np.stack([truth, ~truth], 1))
+    return auc_estimate(estimate.value, int(positive), int(negative))
 
-    Of many classes the interval would take long, and there is none.
-    """
-    images, classes = scores.shape
-    estimate = Estimate(mean_average_precision(scores, truth), np.nan, np.nan)
-    if images <= FEW_IMAGES and classes <= FEW_CLASSES:
-        both = np.concatenate([scores, truth], 1)
-        estimate = bootstrap(both, lambda rows: mean_average_precision(rows[:, :classes], rows[:, classes:] > 0))
+
+def measures_of_questions(scores: NDArray[Any], truth: NDArray[np.bool_], groups: Resamples | None = None) -> list[Measure]:
+    """The same of images that show several classes or none: (N, K) logits, and whether each class is shown."""
+    resamples = resamples_of(scores, groups)
+    images = len(scores) if groups is None else groups.units
+    estimate = curves_of(scores, truth, scores, resamples=resamples).mean_average_precision
     measures = [Measure("mean_average_precision", "mean average precision", estimate, images)]
-    if classes == 1:
-        measures.append(Measure("roc_auc", "ROC AUC", roc_auc(scores[:, 0], truth[:, 0]), images, in_percent=False))
+    if scores.shape[1] == 1:
+        measures.append(Measure("roc_auc", "ROC AUC", area(scores[:, 0], truth[:, 0], groups), images, in_percent=False))
     return measures
+
+
+def resamples_of(scores: NDArray[Any], groups: Resamples | None = None) -> Resamples | None:
+    """Draws for the intervals of each class of (N, K) scores; None where these would take long, or say nothing."""
+    resamples = groups or Resamples.of(len(scores))
+    return resamples if resamples.units <= FEW_IMAGES and scores.shape[1] <= FEW_CLASSES else None
 
 
 def balances(counts: Ints) -> bool:
@@ -198,7 +238,4 @@ def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
         scores: (N,), of which equal ones are found together.
         truth: (N,), one true at least.
     """
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = np.cumsum(truth[order])[ends]
-    return float((hits / (ends + 1) * np.diff(hits, prepend=0)).sum() / hits[-1])
+    return float(Ranked(scores, truth).average_precision(np.ones((1, len(scores))))[0])

@@ -14,16 +14,31 @@ from ..files import file_stem, replacing
 from .charts import chart, compare
 from .evaluate import Evaluation
 from .sparseness import Sparseness
+from .suspicious import suspicious_labels, write_suspicious
 
 
 def record(evaluation: Evaluation, sparseness: Sparseness | None = None) -> dict[str, Any]:
     """All measures of a model, as JSON can hold them."""
     measures = evaluation.to_dict()
+    if names_suspicious(evaluation):
+        measures["suspicious_labels"] = len(suspicious_labels(evaluation))
     return measures if sparseness is None else {**measures, "sparseness": sparseness.to_dict()}
 
 
-def write_model(folder: Path, evaluation: Evaluation, sparseness: Sparseness | None = None) -> tuple[Path, Path]:
-    """`MODEL.json` and `MODEL.png` in a folder, which is made where there is none.
+def names_suspicious(evaluation: Evaluation) -> bool:
+    """Whether `write_model` writes a table of labels that look wrong."""
+    return not evaluation.multilabel and bool(evaluation.names)
+
+
+def suspicious_table(folder: Path, evaluation: Evaluation) -> Path:
+    """Where it lies."""
+    return folder / f"{file_stem(evaluation.model)}.suspicious_labels.csv"
+
+
+def write_model(folder: Path, evaluation: Evaluation, sparseness: Sparseness | None = None) -> list[Path]:
+    """`MODEL.json`, `MODEL.png` and, of images with one label each, `MODEL.suspicious_labels.csv` in a folder.
+
+    The folder is made where there is none.
 
     Raises:
         OSError: they cannot be written.
@@ -33,7 +48,11 @@ def write_model(folder: Path, evaluation: Evaluation, sparseness: Sparseness | N
     with replacing(figures) as part:
         part.write_text(json.dumps(record(evaluation, sparseness), indent=1), encoding="utf-8")
     chart(evaluation).save(picture)
-    return figures, picture
+    if not names_suspicious(evaluation):
+        return [figures, picture]
+    table = suspicious_table(folder, evaluation)
+    write_suspicious(table, suspicious_labels(evaluation))
+    return [figures, picture, table]
 
 
 def write_comparison(folder: Path, evaluations: Sequence[Evaluation]) -> list[Path]:

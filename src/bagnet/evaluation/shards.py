@@ -13,7 +13,7 @@ import numpy as np
 from ..data.labels import LabelledImages
 from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Predictor, model_name
+from ..engine.classifier import Predictor, model_name, temperature_of
 from ..progress import Listener
 from ..runs.shards import Shard, all_parts, check_shard, shard_of, shard_settings
 from ..runs.store import FINISHED, Rows, claim
@@ -72,6 +72,8 @@ def evaluate_part(
         "window": None if model.geometry is None else model.geometry.size,
         **shard_settings(WORK, shard, names),
     }
+    if temperature_of(model) != 1:
+        settings["temperature"] = temperature_of(model)
     with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
         scores = store.array(_SCORES, (len(part), len(columns)), np.float32, np.nan)
         rows = store.rows(_IMAGES)
@@ -91,7 +93,7 @@ def evaluate_part(
                 (str(row), {"seconds": seconds, "image": part.images.names[row], "error": reason}) for row, reason in batch.bad
             )
             started = time.perf_counter()
-        store.keep(FINISHED, labels=part.targets.numpy())
+        store.keep(FINISHED, labels=part.targets.numpy(), names=np.array(part.images.names, np.str_))
     return len(part)
 
 
@@ -106,12 +108,14 @@ def merge_evaluations(folders: Sequence[str | PathLike[str]]) -> Evaluation:
         BadImage: no image can be read.
     """
     labels, scores, good = [], [], []
+    names: list[str] = []
     bad: list[tuple[str, str]] = []
     seconds = 0.0
     parts = all_parts(folders, WORK)
     for part in parts:
         with np.load(part.folder / f"{FINISHED}.npz", allow_pickle=False) as kept:
             labels.append(kept["labels"])
+            names += kept["names"].tolist() if "names" in kept else [""] * len(labels[-1])  # parts of older versions
         scores.append(np.load(part.folder / f"{_SCORES}.npy"))
         rows = dict(Rows(part.folder / f"{_IMAGES}.jsonl", lambda: None, resumed=True))
         seconds += sum(row["seconds"] for row in rows.values())
@@ -131,4 +135,6 @@ def merge_evaluations(folders: Sequence[str | PathLike[str]]) -> Evaluation:
         window=about["window"],
         runtime=about["runtime"],
         precision=about["precision"],
+        temperature=about.get("temperature", 1.0),
+        names=tuple(np.array(names)[usable].tolist()) if all(names) else (),
     )

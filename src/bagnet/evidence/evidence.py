@@ -44,7 +44,7 @@ class Prediction:
         index: place among the classes.
         name: its usual name.
         logit: the mean of its map.
-        probability: softmax of the logits; of a multi-label network, the sigmoid of this one.
+        probability: softmax of the logits; of a multi-label network, the sigmoid of this one. At the model's temperature.
     """
 
     index: int
@@ -100,7 +100,8 @@ class Evidence:
         source: where the image came from; "" where it was never a file.
         multilabel: each class is a question of its own.
         left_out: of classes that the model has and this evidence has not, the logarithm of their summed exponential logits, so
-            that probabilities are those among all classes.
+            that probabilities are those among all classes; at a temperature T, T times that of logits that are divided by T.
+        temperature: by which logits are divided before they become probabilities, see `Card`; logits and maps are not.
 
     Raises:
         ValueError: the parts do not fit together, or a map's mean is not its logit.
@@ -116,6 +117,7 @@ class Evidence:
     source: str = ""
     multilabel: bool = False
     left_out: float = -inf
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         expected = (len(self.classes), *self.geometry.grid(*self.placement.input_size))
@@ -145,7 +147,7 @@ class Evidence:
         """Whether all of it is the same, to the last bit."""
         if not isinstance(other, Evidence):
             return NotImplemented
-        names = ("geometry", "placement", "classes", "model", "source", "multilabel", "left_out")
+        names = ("geometry", "placement", "classes", "model", "source", "multilabel", "left_out", "temperature")
         return (
             all(getattr(self, name) == getattr(other, name) for name in names)
             and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in ("values", "logits"))
@@ -162,13 +164,14 @@ class Evidence:
 
     @property
     def probabilities(self) -> Floats:
-        """(K,) softmax of the logits, or the sigmoid of each where `multilabel`, float64."""
+        """(K,) softmax of the logits, or the sigmoid of each where `multilabel`, float64; at the temperature."""
+        scaled, left_out = self.logits.astype(np.float64) / self.temperature, self.left_out / self.temperature
         if self.multilabel:
-            each: Floats = 1 / (1 + np.exp(-self.logits.astype(np.float64)))
+            each: Floats = 1 / (1 + np.exp(-scaled))
             return each
-        largest = max(float(self.logits.max()), self.left_out)
-        powers = np.exp(self.logits.astype(np.float64) - largest)
-        shares: Floats = powers / (powers.sum() + exp(self.left_out - largest))
+        largest = max(float(scaled.max()), left_out)
+        powers = np.exp(scaled - largest)
+        shares: Floats = powers / (powers.sum() + exp(left_out - largest))
         return shares
 
     def top(self, count: int = 5) -> list[Prediction]:
@@ -410,6 +413,7 @@ class Evidence:
             "source": self.source,
             "multilabel": self.multilabel,
             "left_out": None if self.left_out == -inf else self.left_out,
+            "temperature": self.temperature,
         }
         arrays = {
             "values": self.values,
@@ -446,6 +450,7 @@ class Evidence:
                     source=record["source"],
                     multilabel=record.get("multilabel", False),
                     left_out=-inf if record.get("left_out") is None else record["left_out"],
+                    temperature=record.get("temperature", 1.0),
                 )
         except FileNotFoundError:
             raise FileNotFoundError(f"{fspath(path)}: there is no such file") from None

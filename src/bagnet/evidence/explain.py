@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.decode import BadImage, ImageLike, decode, printable
 from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Classifier, model_name
+from ..engine.classifier import Classifier, model_name, temperature_of
 from ..engine.inference import exact, like_weights
 from ..geometry import Placement
 from ..progress import Listener, unheard
@@ -120,7 +120,8 @@ def _evidence(model: Classifier, seen: Seen, bag: Bag) -> Evidence:
         model=model_name(model),
         source=seen.source,
         multilabel=model.card is not None and model.card.multilabel,
-        left_out=_left_out(bag),
+        left_out=left_out(bag.logits, list(bag.kept), temperature_of(model)),
+        temperature=temperature_of(model),
     )
 
 
@@ -135,10 +136,10 @@ def _bag(model: Classifier, seen: Seen, keep: Sequence[int], progress: Listener)
     return Bag(logits[0], values[0], range(model.num_classes))
 
 
-def _left_out(bag: Bag) -> float:
-    """The logarithm of the summed exponential logits of the classes whose maps are not kept."""
-    logits = bag.logits.double()
-    return float(logits.index_fill(0, torch.tensor(list(bag.kept)), -inf).logsumexp(0))
+def left_out(logits: Tensor, kept: Sequence[int], temperature: float = 1.0) -> float:
+    """As `Evidence` has it: of (K,) logits, the logarithm of the summed exponential ones of the classes that are not kept."""
+    scaled = logits.double() / temperature
+    return temperature * float(scaled.index_fill(0, torch.tensor(kept), -inf).logsumexp(0))
 
 
 class Seen(NamedTuple):

@@ -12,7 +12,7 @@ from ..geometry import Box, Geometry
 from .colours import HATCH, INK, INSIDE, LINE, OUTLINE, OUTSIDE, PAPER, RED, SOFT, evidence_colours
 from .overlay import OPACITY, cells_box, check_scale
 from .picture import Picture, fingerprint
-from .words import percent, short, signed
+from .words import at_temperature, percent, short, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -368,6 +368,8 @@ def _words(
     note = f"{evidence.model}\nwindows of {geometry.size} px every {geometry.stride} px of the input"
     if spread:
         note += "\na pixel has the mean of the windows that hold it"
+    if words := at_temperature(evidence.temperature):
+        note += f"\n{words}"
     axes.text(0, 0, note, fontsize=7.5, color=SOFT, va="bottom", linespacing=1.5)
 
 

@@ -28,6 +28,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def at_temperature(temperature: float) -> str:
+    """What is to be known of probabilities: "probabilities at temperature 1.83"; "" where none was fitted."""
+    return "" if temperature == 1 else f"probabilities at temperature {temperature:.3g}"
+
+
 def short(text: str, most: int) -> str:
     """A text of at most so many letters."""
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"

@@ -16,8 +16,9 @@ from torch import Tensor
 from ..data.names import ClassNames
 from ..data.sources import Images, ImageSource, open_images
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Classifier, model_name
+from ..engine.classifier import Classifier, model_name, temperature_of
 from ..evidence import Evidence
+from ..evidence.explain import left_out
 from ..files import replacing
 from ..geometry import Geometry
 from .store import Store
@@ -38,12 +39,13 @@ class MapWriter:
     """
 
     def __init__(self, store: Store, model: Classifier, transform: Preprocessing, source: ImageSource) -> None:
-        self.folder = store.folder
+        self.folder, self.temperature = store.folder, temperature_of(model)
         store.begin()
         about = {
             "format": _FORMAT,
             "model": model_name(model),
             "multilabel": model.card is not None and model.card.multilabel,
+            "temperature": temperature_of(model),
             "geometry": asdict(model.geometry),
             "transform": transform.to_dict(),
             "classes": [{"names": list(entry.names), "wnid": entry.wnid} for entry in model.classes],
@@ -67,7 +69,6 @@ class MapWriter:
             The name of the file.
         """
         file = f"{row:08d}.npz"
-        left_out = logits.double().index_fill(0, chosen, float("-inf")).logsumexp(0)
         with replacing(self.folder / file) as part, part.open("wb") as opened:
             np.savez(
                 opened,
@@ -75,7 +76,7 @@ class MapWriter:
                 values=values[chosen].numpy(),
                 logits=logits[chosen].to(values.dtype).numpy(),
                 classes=chosen.numpy(),
-                left_out=float(left_out),
+                left_out=left_out(logits, chosen.tolist(), self.temperature),
             )
         if name not in self._rows.done:
             self._rows.append([(name, {"file": file, "row": row})])
@@ -143,6 +144,7 @@ class Maps(Sequence[Evidence]):
             source=photo.name or self.names[index],
             multilabel=self.about["multilabel"],
             left_out=float(kept["left_out"]),
+            temperature=self.about.get("temperature", 1.0),
         )
 
 

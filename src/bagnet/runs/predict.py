@@ -16,7 +16,7 @@ from torch import Tensor
 from ..data.labels import Subset
 from ..data.sources import ImageSource, open_images
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Classifier, model_name
+from ..engine.classifier import Classifier, model_name, probabilities_of, temperature_of
 from ..files import naming
 from ..progress import Listener
 from .maps import MapWriter
@@ -116,6 +116,8 @@ def predict(
         "top": top,
         "maps": None if folder is None else str(folder),
     }
+    if temperature_of(model) != 1:
+        settings["temperature"] = temperature_of(model)
     home = table if shard is not None else _unfinished(table)
     if shard is not None:
         settings |= shard_settings(WORK, shard, images.names)
@@ -235,8 +237,7 @@ def _classified(
     else:
         pooled, values = model.logits_and_evidence(batch.x)
         logits, evidence = pooled.cpu().double(), values.cpu()
-    multilabel = model.card is not None and model.card.multilabel
-    probabilities = logits.sigmoid() if multilabel else logits.softmax(1)
+    probabilities = probabilities_of(model, logits)
     for index_in_batch, number in enumerate(batch.rows):
         best = logits[index_in_batch].topk(top).indices
         row: dict[str, Any] = {}

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from ..certificates.certificate import Certificate
-from ..engine.classifier import Classifier, model_name
+from ..engine.classifier import Classifier, model_name, temperature_of
 from ..evidence import Evidence
 
 
@@ -19,7 +19,9 @@ class Prediction(BaseModel):
     index: int = Field(description="Among the model's classes.")
     name: str
     logit: float
-    probability: float = Field(description="Softmax of the logits; of a multi-label model, the sigmoid of this one.")
+    probability: float = Field(
+        description="Softmax of the logits; of a multi-label model, the sigmoid of this one. At the model's temperature."
+    )
 
 
 class Classified(BaseModel):
@@ -101,6 +103,7 @@ class Model(BaseModel):
     classes: list[str]
     runtime: str
     precision: str
+    temperature: float = Field(description="By which logits are divided before they become probabilities.")
     licence: str
     trained_on: str
 
@@ -133,6 +136,7 @@ def model_of(classifier: Classifier) -> Model:
         classes=[str(name) for name in classifier.classes],
         runtime=classifier.runtime,
         precision=classifier.precision,
+        temperature=temperature_of(classifier),
         licence=card.licence if card else "",
         trained_on=card.trained_on if card else "",
     )

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..bag import BagOfFeatures
 from ..data.decode import ImageLike, decode
-from ..engine.classifier import Classifier, model_name
+from ..engine.classifier import Classifier, model_name, temperature_of
 from ..engine.export import export
 from ..figures.colours import ANCHORS
 from ..figures.page import render
@@ -138,6 +138,7 @@ def configuration(model: Classifier, engine: str, limits: Limits) -> dict[str, A
         "model_name": model_name(model),
         "classes": [str(name) for name in model.classes],
         "multilabel": model.card is not None and model.card.multilabel,
+        "temperature": temperature_of(model),
         "geometry": asdict(model.geometry),
         "preprocessing": {**model.transform.to_dict(), "height_first": height_first()},
         "mean": [round(255 * mean) for mean in model.transform.mean],

@@ -97,6 +97,7 @@ def _about(evidence: Evidence, model: Classifier | None) -> dict[str, Any]:
         "model_name": evidence.model,
         "classes": [str(name) for name in evidence.classes],
         "multilabel": evidence.multilabel,
+        "temperature": evidence.temperature,
         "geometry": asdict(evidence.geometry),
         "preprocessing": {**transform.to_dict(), "height_first": height_first()},
         "mean": [round(255 * mean) for mean in transform.mean],

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ..data.decode import FORMATS, LARGEST
-from ..engine.classifier import Classifier
+from ..engine.classifier import Classifier, probabilities_of
 from ..engine.cost import available_memory
 from ..evidence import Prediction
 from ..progress import Listener, unheard
@@ -101,8 +101,7 @@ def explain_large(
 def predictions(model: Classifier, result: Slide) -> list[Prediction]:
     """What a slide says of each class, in their order."""
     logits = torch.from_numpy(result.logits).double()
-    multilabel = model.card is not None and model.card.multilabel
-    probabilities = logits.sigmoid() if multilabel else logits.softmax(0)
+    probabilities = probabilities_of(model, logits)
     pairs = zip(result.all_classes, logits.tolist(), probabilities.tolist(), strict=True)
     return [Prediction(index, str(name), logit, probability) for index, (name, logit, probability) in enumerate(pairs)]
 

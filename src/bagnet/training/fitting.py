@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningDataModule, Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -36,6 +34,7 @@ from ..geometry import Geometry
 from ..runs.loader import belong_to, interrupts_held_back
 from .checkpoints import BEST, LAST, Best, Checkpoints, Log, WholeFiles
 from .folding import folded
+from .loggers import logger_kind
 from .losses import balanced, drawing_weights
 from .memory import freed_memory_kept
 from .module import Diverged, Training, check_unreadable
@@ -47,6 +46,7 @@ _SELECT_BATCH = 250
 _SELECT_KEPT = 1 << 30  # bytes of inputs, which each epoch asks for again
 _WINDOWS = 8  # of an image in a step
 CHECKPOINT_STEPS = 500  # between checkpoints, for long epochs; the end of each epoch has one, too
+LOG_STEPS = 50  # between two that loggers are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ def fit(
     workers: int = 0,
     stream: bool = False,
     begin: Callable[[], None] | None = None,
+    logger: str = "",
 ) -> Fitted:
     """Train a network; a run that was interrupted goes on from `last.ckpt` in its folder.
 
@@ -90,9 +91,11 @@ def fit(
         workers: processes that prepare images.
         stream: the images are read in groups, and none is kept.
         begin: called before the first checkpoint is written.
+        logger: who is told, as for `logger_kind`.
 
     Raises:
-        ValueError: the images do not fit the recipe, or too many cannot be read.
+        ValueError: the images do not fit the recipe, or too many cannot be read; there is no such logger.
+        ImportError: the logger's package is missing.
         Diverged: the loss is not finite any more; the last checkpoint is good.
         OSError: a checkpoint cannot be written; the one before is intact.
     """
@@ -121,11 +124,11 @@ def fit(
             accumulate_grad_batches=recipe.parts,
             gradient_clip_val=recipe.clip or None,
             callbacks=callbacks,
-            logger=_logger(folder, last),
+            logger=logger_kind(logger).build(folder, _reached(last), recipe),
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),
-            log_every_n_steps=50,
+            log_every_n_steps=LOG_STEPS,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             plugins=[WholeFiles()],
@@ -257,17 +260,14 @@ def _taught(logits: Tensor, recipe: Recipe, multilabel: bool) -> Tensor:
     return (scaled.sigmoid() if multilabel else scaled.softmax(1)).half()
 
 
-def _logger(folder: Path, last: Path) -> Logger | bool:
-    """TensorBoard's, where it is installed; what an interrupted run wrote after its last checkpoint is dropped."""
-    step = 0
-    if last.exists():
-        try:
-            step = torch.load(last, map_location="cpu", weights_only=False, mmap=True)["global_step"]
-        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
-            raise ValueError(f"{last}: is no checkpoint of a run; take it away to begin the run anew") from None
-    if find_spec("tensorboard") is None:
-        return False
-    return TensorBoardLogger(folder, "", "tensorboard", purge_step=step or None)
+def _reached(last: Path) -> int:
+    """The step from which a run goes on. ValueError: the file is no checkpoint."""
+    if not last.exists():
+        return 0
+    try:
+        return int(torch.load(last, map_location="cpu", weights_only=False, mmap=True)["global_step"])
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
+        raise ValueError(f"{last}: is no checkpoint of a run; take it away to begin the run anew") from None
 
 
 def memory_format(network: nn.Module) -> torch.memory_format:

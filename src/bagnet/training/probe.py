@@ -25,6 +25,7 @@ from ..data.labels import LabelledImages
 from ..engine.classifier import Predictor
 from ..engine.prepare import prepare
 from ..evaluation.evaluate import Evaluation
+from ..evaluation.suspicious import suspicious_labels, write_suspicious
 from ..figures.words import windows_in_words
 from ..geometry import Geometry
 from ..progress import Listener
@@ -43,6 +44,7 @@ from .report import probe_report
 from .result import Run, check_folder, check_val, fingerprint, finished, score_of
 
 _log = logging.getLogger(__name__)
+SUSPICIOUS = "suspicious_labels.csv"
 _UNUSABLE = 0.01  # share of the images that may be unreadable or smaller than a window, as in training
 
 
@@ -144,7 +146,8 @@ def probe(
         raise ValueError(f"{start.name}: its network has no linear head, so that there are no features for another one")
     images = _images(source, how)
     check_val(source, images)
-    fold_of = dealt(images, how.folds, training_groups(source, images, how.group))
+    groups = training_groups(source, images, how.group)
+    fold_of = dealt(images, how.folds, groups)
     candidates = how.candidates(start)
     record = {"probe": True, "data": fingerprint(images), "weights to start from": start.weights_digest}
     with claim(folder, record, overwrite=None) as store:
@@ -153,16 +156,19 @@ def probe(
         store.begin()  # features of a run that could not be made are no reason to refuse another one
         bad = {row: reason for each in reversed(vectors) for row, reason in each.bad.items()}
         good = np.setdiff1d(np.arange(len(images)), list(bad))
-        trials = _Trials(how, images.take(good), fold_of[good], candidates, [each.values[good] for each in vectors])
+        kept = () if groups is None else tuple(groups[row] for row in good)
+        trials = _Trials(how, images.take(good), fold_of[good], candidates, [each.values[good] for each in vectors], kept)
         choice = trials.best()
         name = Path(fspath(source)).name
         crossed = trials.evaluation(choice, name, time.perf_counter() - begun)
         trials.tell(choice, crossed)
         trials.write_log(folder / LOG, choice)
+        if not crossed.multilabel:
+            write_suspicious(folder / SUSPICIOUS, suspicious_labels(crossed))
         words: dict[str, Any] = {"licence": licence, "trained_on": trained_on or name, "command": command}
         card = replace(trials.card(choice, crossed, tag), **words, notes=f"{_about(start)} {notes}".strip())
         skipped = tuple((images.images.names[row], reason) for row, reason in sorted(bad.items()))
-        run = finished(trials.network(choice), card, source, folder, skipped, workers, partial(_on_runtime, how=how))
+        run = finished(trials.network(choice), card, source, folder, skipped, workers, partial(_on_runtime, how=how), how.group)
         run = replace(run, cross_validation=crossed)
         shown = trials.images if run.evaluation is None else _images(source, how, "val")
         probe_report(folder, run, trials.curves(choice), shown)
@@ -179,6 +185,7 @@ class _Trials:
         fold_of: (N,) of them.
         candidates: networks with windows of each kind.
         features: (N, C) of each.
+        groups: (N,) what they belong to; () where each is by itself.
     """
 
     how: Probe
@@ -186,6 +193,7 @@ class _Trials:
     fold_of: NDArray[np.int64]
     candidates: Sequence[BagOfFeatures]
     features: Sequence[NDArray[np.float32]]
+    groups: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -215,6 +223,9 @@ class _Trials:
             window=self.candidates[choice.features].geometry.size,
             runtime=self.how.runtime,
             precision=self.how.precision,
+            names=tuple(self.images.images.names),
+            group=self.how.group,
+            groups=self.groups,
         )
 
     def tell(self, choice: Choice, crossed: Evaluation) -> None:

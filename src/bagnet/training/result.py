@@ -64,6 +64,7 @@ def finished(
     unreadable: tuple[tuple[str, str], ...],
     workers: int | None,
     run_by: Callable[[Model], Predictor] | None = None,
+    group: str = "",
 ) -> Run:
     """Write the weights, measure them as stored, and write them again with what they reach on the card.
 
@@ -75,6 +76,7 @@ def finished(
         unreadable: (image, reason) of the training images that were skipped.
         workers: processes that read images.
         run_by: the model on the runtime that is to measure it; it itself where None.
+        group: column that says what images belong to, which intervals are over then.
 
     Raises:
         OSError: something cannot be written.
@@ -92,7 +94,7 @@ def finished(
     model = open_network(path, trust=trusted)
     evaluation = None
     if has_split(source, "val"):
-        evaluation = evaluate(run_by(model) if run_by else model.to(device()), source, "val", workers=workers)
+        evaluation = evaluate(run_by(model) if run_by else model.to(device()), source, "val", workers=workers, group=group)
         model.cpu()
         if evaluation.one_answer and rank() == 0:
             _log.warning(evaluation.one_answer)

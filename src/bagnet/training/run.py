@@ -32,6 +32,7 @@ from ..zoo.networks import build
 from .blocks import blocks_of
 from .checkpoints import LAST, STEADY
 from .fitting import fit, pixels_in_step, windows_of
+from .loggers import logger_kind
 from .masking import check_masking
 from .normalisation import check_normalisation
 from .processes import device, rank, ranks
@@ -58,6 +59,7 @@ def train(
     tag: str = "mine",
     workers: int | None = None,
     stream: bool = False,
+    logger: str = "",
     licence: str = "unknown",
     trained_on: str = "",
     command: str = "",
@@ -83,6 +85,8 @@ def train(
         tag: of the card's name, after the architecture's.
         workers: processes that prepare images; one per core but one, where None and there are many images.
         stream: read tables in groups of rows while training, see `open_labelled`; only so many groups are mixed at a time.
+        logger: who is told how it goes, beside `log.csv`: "tensorboard", "csv", "wandb", "mlflow" or "none"; "" for tensorboard
+            where it is installed. Not a part of the run: one that goes on may tell another.
         licence: for the card.
         trained_on: for the card; the source's name where empty.
         command: for the card: what a person types to repeat the run.
@@ -92,13 +96,15 @@ def train(
         FileNotFoundError, BadLabels, ValueError: as `open_labelled`; too many unreadable images; a recipe that does not fit,
             or leaves batch normalisation one value per channel; fewer than two images to train on;
             a teacher where nothing is distilled, or none where something is; a `val` split with other classes; an output
-            folder that is a file, or lies among those of the classes.
+            folder that is a file, or lies among those of the classes; there is no such logger.
+        ImportError: the logger's package is missing.
         OtherRun: the folder holds another run.
         Diverged: the loss is not finite any more.
         OSError: something cannot be written; the last checkpoint is intact.
     """
     folder = Path(fspath(out))
     check_folder(folder, source)
+    logger_kind(logger)  # raises where it is missing
     recipe = named(recipe) if isinstance(recipe, str) else recipe
     teachers = [teacher] if isinstance(teacher, (str, nn.Module)) else list(teacher)
     if recipe.distil and not teachers:
@@ -167,6 +173,7 @@ def train(
             workers=workers,
             stream=stream,
             begin=None if store is None else store.begin,
+            logger=logger,
         )
         unreadable = tuple(
             (part.images.names[row], reason)
@@ -185,7 +192,7 @@ def train(
             notes=notes,
             more={"recipe": recipe.to_dict()},
         )
-        run = finished(fitted.network, card, source, folder, unreadable, workers)
+        run = finished(fitted.network, card, source, folder, unreadable, workers, group=group)
         if rank() == 0:
             shown = open_labelled(source, "val") if run.evaluation is not None else select
             report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)

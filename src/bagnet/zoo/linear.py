@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,4 +50,6 @@ def from_linear(model: Model, coef: ArrayLike, intercept: ArrayLike, classes: Se
     with torch.no_grad():
         network.fc.weight.copy_(torch.from_numpy(weight))
         network.fc.bias.copy_(torch.from_numpy(bias))
+    if network.card is not None:
+        network.card = replace(network.card, temperature=1.0)  # which was fitted to another head's logits
     return network.eval()

@@ -83,6 +83,7 @@ def windowed(
         architecture=architecture,
         preprocessing=replace(transform, resize=None if scale == "native" else scale, crop=None),
         scores=(),
+        temperature=1.0,
         source=None,
         digest=None,
         notes=f"{_about(architecture, centred)} {card.notes}".strip(),
@@ -112,7 +113,7 @@ def rewindowed(
     check_scale(scale, model.geometry.smallest_input)
     other = copy(model)
     transform = replace(model.transform, resize=None if scale == "native" else scale, crop=None)
-    other.card = replace(model.card, preprocessing=transform, scores=(), source=None)
+    other.card = replace(model.card, preprocessing=transform, scores=(), temperature=1.0, source=None)
     return other
 
 

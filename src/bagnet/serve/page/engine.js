@@ -54,7 +54,7 @@ export class Engine {
 
   /** What was explained elsewhere, as `explain` returns it. */
   shown(answer) {
-    return { ...answer, evidence: new Evidence({ ...answer, multilabel: this.about.multilabel }) };
+    return { ...answer, evidence: new Evidence({ ...answer, multilabel: this.about.multilabel, temperature: this.about.temperature }) };
   }
 
   /** ImageData of a photograph -> { pixels, width, height, placement, evidence, milliseconds }. */

@@ -2,8 +2,9 @@
 
 export class Evidence {
   /** values: Float32Array of (K, rows, columns), changed in place by `replace`. */
-  constructor({ values, rows, columns, classes, multilabel = false }) {
+  constructor({ values, rows, columns, classes, multilabel = false, temperature = 1 }) {
     this.multilabel = multilabel;
+    this.temperature = temperature;
     this.values = values;
     this.rows = rows;
     this.columns = columns;
@@ -16,7 +17,7 @@ export class Evidence {
     return this.rows * this.columns;
   }
 
-  /** Logits and probabilities of all classes, from the maps. */
+  /** Logits of all classes, from the maps, and their probabilities at the temperature. */
   update() {
     this.logits = new Float64Array(this.count);
     for (let index = 0; index < this.count; index += 1) {
@@ -26,11 +27,11 @@ export class Evidence {
       this.logits[index] = sum / this.cells;
     }
     if (this.multilabel) {
-      this.probabilities = this.logits.map((logit) => 1 / (1 + Math.exp(-logit)));
+      this.probabilities = this.logits.map((logit) => 1 / (1 + Math.exp(-logit / this.temperature)));
       return;
     }
     const largest = this.logits.reduce((most, logit) => Math.max(most, logit), -Infinity);
-    const powers = this.logits.map((logit) => Math.exp(logit - largest));
+    const powers = this.logits.map((logit) => Math.exp((logit - largest) / this.temperature));
     const sum = powers.reduce((total, power) => total + power, 0);
     this.probabilities = powers.map((power) => power / sum);
   }

@@ -551,7 +551,8 @@ function setMode(mode) {
 
 // --- Beginning ---------------------------------------------------------------------------------------------------------------
 
-$('model').textContent = `${about.model_name} · windows of ${geometry.size} px, every ${geometry.stride} px`;
+const cooled = (about.temperature ?? 1) === 1 ? '' : ` · probabilities at temperature ${Number(about.temperature.toPrecision(3))}`;
+$('model').textContent = `${about.model_name} · windows of ${geometry.size} px, every ${geometry.stride} px${cooled}`;
 $('private').textContent = about.engine === 'wasm' ? 'It stays on this device: the network runs in this page.' : about.engine === 'kernel' ? 'The network runs in the kernel of this notebook.' : 'It is sent to the service that this page came from, and not kept.';
 $('samples').replaceChildren(...about.samples.map((sample) => {
   const item = document.createElement('li');
