@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from bagnet.certificates import Patch
+from bagnet.certificates import patch as patch_module
 from bagnet.geometry import Axis, Box, Geometry, Placement, Span
 
 
@@ -107,3 +110,19 @@ def test_a_region_keeps_patches_within_it() -> None:
         Patch(4, 2, frame="input", region=Box(0, 2, 3, 5)).runs(Geometry(2, 2), Placement.identity(8, 8))
     with pytest.raises(ValueError, match="is not within the image, 4 x 8 px"):
         patch.runs(Geometry(2, 2), Placement.identity(4, 8))
+
+
+def test_runs_of_a_long_photograph_are_compared_with_their_neighbours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def counting(runs: Sequence[Span], wider: Sequence[Span]) -> bool:
+        nonlocal compared
+        compared += 1
+        return within(runs, wider)
+
+    within = patch_module._within
+    monkeypatch.setattr(patch_module, "_within", counting)
+    windows = ((Geometry(8, 4, 0), Axis(500, 500, 0, 500, 1.0)),)
+    runs = patch_module._runs(windows, 3, Span(0, 500), of_photo=True)
+    assert runs == tuple((Span(cell, cell + 3),) for cell in range(122))  # across an edge, of three windows
+    assert compared < 1_000

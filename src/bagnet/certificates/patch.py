@@ -165,7 +165,9 @@ def _runs(windows: tuple[tuple[Geometry, Axis], ...], pixels: int, within: Span,
     starts = range(within.start, within.stop - pixels + 1)
     touched = [_touched(windows, Span(start, start + pixels), of_photo) for start in starts]
     distinct = list(dict.fromkeys(runs for runs in touched if any(run.length for run in runs)))
-    return tuple(runs for runs in distinct if not any(runs != wider and _within(runs, wider) for wider in distinct))
+    # Both ends move with the pixels, so that a run within another is within its neighbour on that side, too.
+    neighbours = zip(distinct, [(), *distinct], [*distinct[1:], ()], strict=False)
+    return tuple(runs for runs, *both in neighbours if not any(wider and _within(runs, wider) for wider in both))
 
 
 def _touched(windows: Sequence[tuple[Geometry, Axis]], pixels: Span, of_photo: bool) -> tuple[Span, ...]:
