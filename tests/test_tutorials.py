@@ -148,9 +148,9 @@ def test_solar_cells(runner: ModuleType, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     lines = []
     for number in [*range(10), *range(100, 104)]:  # of which runs of 50 the first is to train on, the third to measure on
-        cell = random.integers(90, 160, (160, 160), dtype=np.uint8)
+        cell = random.integers(90, 160, (300, 300), dtype=np.uint8)
         if number % 2:
-            cell[40:44] = 0  # a crack
+            cell[140:160] = 0  # a crack
         Image.fromarray(cell).save(data / "images" / f"cell{number:04}.png")
         lines.append(f"images/cell{number:04}.png {number % 2:.1f} mono")
     (data / "labels.csv").write_text("\n".join(lines))
