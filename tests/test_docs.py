@@ -59,6 +59,11 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
                 folder = Path("photos", split, label)
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.open(photos / name).resize((300 + number, 200)).save(folder / f"{number}.jpg")
+    for number in (1, 3):
+        photograph = Path(f"retina/val/referable/test-IDRiD_{number:03}.jpg")
+        photograph.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(photos / "chelsea.png").save(photograph)
+    Path("pictures").mkdir()
     head = {"num_classes": 2, "classes": ["not referable", "referable"]}
     retina = Path("runs/retina/windowed96s48.mine.safetensors")
     retina.parent.mkdir(parents=True)
