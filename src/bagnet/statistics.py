@@ -101,9 +101,9 @@ class Resamples:
         """(n, N) how often each image is in each of some draws, `RESAMPLES` draws in all."""
         together = max(1, _TOGETHER // len(self.unit_of))
         for draws in _draws(self.units, self.seed, RESAMPLES):
-            for some in np.array_split(draws, -(-len(draws) // together)):
-                numbered = some + self.units * np.arange(len(some))[:, None]
-                counts = np.bincount(numbered.ravel(), minlength=self.units * len(some)).reshape(len(some), self.units)
+            for batch in np.array_split(draws, -(-len(draws) // together)):
+                numbered = batch + self.units * np.arange(len(batch))[:, None]
+                counts = np.bincount(numbered.ravel(), minlength=self.units * len(batch)).reshape(len(batch), self.units)
                 yield counts[:, self.unit_of].astype(np.float64)
 
     def estimate(self, statistic: Callable[[Floats], Floats]) -> Estimate:

@@ -196,10 +196,10 @@ def _calibrated(network: Any, evaluation: Evaluation, file: Path) -> Calibrated:
     from ..evaluation.calibration import calibrate, calibrated_card
     from ..weights import save
 
-    found = calibrate(evaluation)
-    network.card = calibrated_card(network, evaluation, found)
+    calibration = calibrate(evaluation)
+    network.card = calibrated_card(network, evaluation, calibration)
     save(network, file)
-    return found
+    return calibration
 
 
 def _keep_part(

@@ -397,7 +397,7 @@ let underway = 0; // edits that are looked at, or wait for it
 let last = null;
 let held = null; // the sticker that is being dragged
 
-/** Paint over a square about a position, and let the touched windows look again. While the pointer moves, a sticker goes with it. */
+/** Paint over a square about a position, and recompute the touched windows. While the pointer moves, a sticker goes with it. */
 function edit(seen, x, y, moving = false) {
   const { mode } = state;
   const dragged = moving && mode === 'sticker';
@@ -430,7 +430,7 @@ function edit(seen, x, y, moving = false) {
     keepLink();
     if (!change) return;
     const [best] = seen.evidence.top(1);
-    busy(`${change.windows} windows looked again: ${named(best)}, ${percent(seen.evidence.probabilities[best])}`, 2500);
+    busy(`${change.windows} windows recomputed: ${named(best)}, ${percent(seen.evidence.probabilities[best])}`, 2500);
   });
   return working;
 }
