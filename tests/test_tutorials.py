@@ -135,3 +135,28 @@ def test_retina(runner: ModuleType, idrid: Path, tmp_path: Path) -> None:
     runner.follow(page, out, {"idrid": str(idrid)})
     assert len(list((out / "retina" / "train").rglob("*.jpg"))) == 10  # one has masks
     assert len(list((out / "pictures").glob("test-*.png"))) >= 3
+
+
+@pytest.mark.slow
+def test_solar_cells(runner: ModuleType, tmp_path: Path) -> None:
+    for package in ("openvino", "lightning", "onnxruntime"):
+        pytest.importorskip(package)
+    if not (ROOT / "node_modules").is_dir():
+        pytest.skip("the browser's runtime is not here: make browser")
+    data = tmp_path / "elpv" / "elpv_dataset" / "data"
+    (data / "images").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    lines = []
+    for number in [*range(10), *range(100, 104)]:  # of which runs of 50 the first is to train on, the third to measure on
+        cell = random.integers(90, 160, (300, 300), dtype=np.uint8)
+        if number % 2:
+            cell[140:160] = 0  # a crack
+        Image.fromarray(cell).save(data / "images" / f"cell{number:04}.png")
+        lines.append(f"images/cell{number:04}.png {number % 2:.1f} mono")
+    (data / "labels.csv").write_text("\n".join(lines))
+    out = tmp_path / "out"
+    folders = {"elpv": str(tmp_path / "elpv"), "node_modules": str(ROOT / "node_modules")}
+    changes = {"--window 64,96,128": "--window 96", "--precision bf16": "--epochs 1", "--epochs 10": "--epochs 1"}
+    runner.follow(shortened("solar_cells.md", tmp_path, changes), out, folders, offline=True)
+    assert (out / "station" / "model.onnx").is_file()
+    assert (out / "proofs" / "certificates.csv").is_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -38,7 +39,8 @@ def pixels(*size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def expected(model: BagNet | WindowedNetwork, image: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[Tensor, Tensor]:
     with torch.inference_mode():
-        return model.logits_and_evidence(model.transform.normalise(torch.from_numpy(image).permute(0, 3, 1, 2)))
+        x = model.transform.normalise(torch.from_numpy(image).permute(0, 3, 1, 2))
+        return model.logits_and_evidence(x.to(next(model.parameters()).dtype))
 
 
 def metadata_of(path: Path) -> dict[str, str]:
@@ -164,6 +166,28 @@ def test_what_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pyte
         export(small_bagnet(), target)
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_head_whose_terms_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What float32 costs in any program is no reason to refuse a file; more than that is."""
+    network = deepcopy(small_bagnet())
+    test_image = module._check_images(FORMATS[".pt2"], network)[0]
+    network.fc.weight.data.mul_(1e4)
+    network.fc.bias.data.sub_(expected(network, test_image)[0][0] - 1e-3)  # a thousandth is left of thousands
+    precise, factor = deepcopy(network).double(), 1.0
+
+    def answers(image: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
+        logits, evidence = expected(precise, image)
+        return logits.numpy() * factor, evidence.numpy() * factor
+
+    def write(_: Any, metadata: Any, path: Path, *more: Any) -> None:
+        path.write_bytes(b"new")
+
+    monkeypatch.setattr(module, "FORMATS", {".pt2": replace(FORMATS[".pt2"], write=write, open=lambda _: answers)})
+    assert 1e-5 < export(network, tmp_path / "model.pt2").largest_error < 1
+    factor = 1.01
+    with pytest.raises(CannotRun, match="otherwise than the network"):
+        export(network, tmp_path / "other.pt2")
 
 
 def test_wrong_words_are_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,13 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import resource_tracker
+from types import FrameType
 from typing import Any
 
 import torch
@@ -77,16 +79,38 @@ def read_batches(
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Processes started inside never hear of Ctrl-C, not even while they start; whoever reads from them ends them."""
+    """Processes started inside never hear of Ctrl-C, not even while they start; whoever reads from them ends them.
+
+    This process hears of it afterwards: interrupted between starting a worker and telling it what to do, it would leave
+    one that ends with a traceback of its own.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # it lets the signals through again when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    interrupted: list[int] = []
+    with _handled_by(lambda number, _: interrupted.append(number)):  # the mask is this thread's: others still hear it
+        resource_tracker.ensure_running()  # it lets the signals through again when it starts
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if interrupted:
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Ctrl-C calls a function, where this thread is the one that Python tells of it."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:  # None: not installed from Python
+        yield
+        return
+    signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
 
 
 def belong_to(parent: int, _: int) -> None:
