@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .certificates import Certificate, Patch, certify, check
     from .engine.export import export
     from .engine.prepare import prepare
+    from .evaluation.cue_conflict import cue_conflict
     from .evaluation.evaluate import evaluate
     from .evaluation.faithfulness import faithfulness
     from .evaluation.shards import evaluate_part, merge_evaluations
@@ -51,6 +52,7 @@ __all__ = [
     "change",
     "check",
     "create",
+    "cue_conflict",
     "dense",
     "embed",
     "embed_slides",
@@ -97,6 +99,7 @@ _ROOMS = {
     "change": "evidence.edits",
     "check": "certificates",
     "create": "zoo.load",
+    "cue_conflict": "evaluation.cue_conflict",
     "dense": "evidence.dense",
     "embed": "runs.vectors",
     "embed_slides": "slides.embed",

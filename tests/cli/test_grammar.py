@@ -51,6 +51,7 @@ def test_these_commands_are_asked() -> None:
         "benchmark",
         "audit",
         "certify",
+        "cue-conflict",
         "slide",
         "merge",
         "paper",
@@ -66,6 +67,7 @@ def test_what_is_worked_on_is_positional(name: str) -> None:
     expected = {
         "explain": ["IMAGE"],
         "predict": ["IMAGES"],
+        "cue-conflict": ["IMAGES"],
         "paper": ["EXPERIMENT", "DATA"],
         "bench": [],
         "export": [],
@@ -87,7 +89,7 @@ def test_a_model_is_an_option_of_each_command_that_runs_one(name: str) -> None:
         assert not {"--models", "--data", "--weights"} & set(option.opts)
     if "--model" in options_of(name):
         assert options_of(name)["--model"].metavar == "MODEL"
-        assert options_of(name)["--model"].multiple == (name in ("evaluate", "paper", "certify", "benchmark"))
+        assert options_of(name)["--model"].multiple == (name in ("evaluate", "paper", "certify", "benchmark", "cue-conflict"))
 
 
 @every_command

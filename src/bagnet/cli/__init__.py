@@ -17,6 +17,7 @@ from .audit import audit
 from .bench import bench
 from .benchmark import benchmark
 from .certify import certify
+from .cue_conflict import cue_conflict
 from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
@@ -49,6 +50,7 @@ app.command()(slide)
 app.command()(merge)
 app.command()(certify)
 app.command()(benchmark)
+app.command()(cue_conflict)
 app.command()(paper)
 app.command()(serve)
 app.command()(doctor)

@@ -106,6 +106,14 @@ def has_evidence(model: Predictor) -> TypeGuard[Classifier]:
     return model.geometry is not None
 
 
+def names_apart(models: Sequence[Predictor]) -> list[str]:
+    """Their names. ValueError: there is no model, or two have the same name."""
+    names = [model_name(model) for model in models]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"networks are measured under names of their own, got {', '.join(names) or 'none'}")
+    return names
+
+
 def model_name(model: Predictor) -> str:
     """The name of a model's card; of its architecture, where it has none."""
     return model.name if model.card is None else model.card.name

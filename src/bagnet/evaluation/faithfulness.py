@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from ..attribution import METHODS, attribute
 from ..data.labels import LabelledImages
-from ..engine.classifier import Predictor, has_evidence, model_name
+from ..engine.classifier import Predictor, has_evidence, model_name, names_apart
 from ..engine.inference import exact
 from ..evidence.edits import occlude
 from ..evidence.pixels import pixel_evidence
@@ -130,9 +130,7 @@ def faithfulness(
         UnknownClass, AmbiguousClass, BadImage, FileNotFoundError: as `evaluate` and `open_regions`.
     """
     chosen = list(networks) if isinstance(networks, Sequence) else [networks]
-    names = [model_name(network) for network in chosen]
-    if not chosen or len(set(names)) < len(names):
-        raise ValueError(f"networks are measured under names of their own, got {', '.join(names) or 'none'}")
+    names = names_apart(chosen)
     for kind, asked, known in (("measure", measures, MEASURES), ("attribution method", methods, tuple(METHODS))):
         if unknown := [name for name in asked if name not in known]:
             raise ValueError(f"there is no {kind} {unknown[0]!r}: choose among {', '.join(known)}")
