@@ -156,7 +156,7 @@ def test_solar_cells(runner: ModuleType, tmp_path: Path) -> None:
     (data / "labels.csv").write_text("\n".join(lines))
     out = tmp_path / "out"
     folders = {"elpv": str(tmp_path / "elpv"), "node_modules": str(ROOT / "node_modules")}
-    changes = {"--window 64,96,128": "--window 96", "--precision bf16": "--epochs 1", "--epochs 10": "--epochs 1"}
+    changes = {"--window 64,96,128": "--window 96", "--freeze-norm": "--freeze-norm --epochs 1", "--epochs 10": "--epochs 1"}
     runner.follow(shortened("solar_cells.md", tmp_path, changes), out, folders, offline=True)
     assert (out / "station" / "model.onnx").is_file()
     assert (out / "proofs" / "certificates.csv").is_file()

@@ -65,6 +65,17 @@ def test_other_images_are_refused(model: BagNet, image: object, reason: str) -> 
         bagnet.explain(model, image)  # type: ignore[call-overload]
 
 
+def test_a_name_is_no_model(photograph: Path, tmp_path: Path) -> None:
+    for refused in (
+        lambda: bagnet.explain("default", photograph),  # type: ignore[call-overload]
+        lambda: bagnet.certify("default", photograph, "2%"),  # type: ignore[arg-type]
+        lambda: bagnet.predict("default", photograph, tmp_path / "table.csv"),  # type: ignore[arg-type]
+        lambda: bagnet.evaluate("default", tmp_path),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match=r"'default' is the name of a model: load it first, bagnet\.load\('default'\)"):
+            refused()
+
+
 def test_the_whole_photograph_at_a_size(model: BagNet, photograph: Path) -> None:
     """Of 90 x 70 pixels: 84 x 66 of the input, of which nothing is cropped."""
     evidence = bagnet.explain(model, photograph, size=66)

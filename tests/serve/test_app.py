@@ -186,3 +186,6 @@ def test_the_page_is_served_at_the_root(model: BagNet, tmp_path: Path) -> None:
         assert client.get("/../secret.txt").status_code == 404
         assert client.get("/%2e%2e/secret.txt").status_code == 404
         assert client.get("/v1/models").status_code == 200
+        for path in ("/v1/explain", "/v1/classify"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, "POST")

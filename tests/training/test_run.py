@@ -82,6 +82,19 @@ def test_a_run_that_learns_nothing_says_so(tmp_path: Path, caplog: pytest.LogCap
 
 
 @pytest.mark.usefixtures("_without_page")
+@pytest.mark.parametrize("here", [False, True])
+def test_bf16_where_the_processor_has_none(
+    data: Path, tmp_path: Path, quick: Recipe, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    monkeypatch.setattr("bagnet.training.run.cpu_has_bf16", lambda: here)
+    monkeypatch.setattr("bagnet.training.run.device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("bagnet.training.run.fit", lambda *_, **__: pytest.fail("trained"))
+    caplog.set_level("INFO", "bagnet")
+    with pytest.raises(pytest.fail.Exception, match="trained"):
+        train(data, tmp_path / "run", replace(quick, precision="bf16"), shape=SMALL, preprocessing=PREPROCESSING)
+    assert ("has no bf16" in caplog.text) is not here
+
+
 def test_a_finished_run_is_not_run_again(trained: Run, data: Path) -> None:
     log = (trained.folder / "log.csv").read_text()
     assert again(data, trained.folder).card == trained.card

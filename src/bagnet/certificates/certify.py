@@ -56,7 +56,7 @@ def certify(
         FileNotFoundError, BadImage: as `explain`.
     """
     threat = Patch.parse(patch) if isinstance(patch, str) else patch
-    models = list(model) if isinstance(model, Sequence) else [model]
+    models = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
     if isinstance(image, Evidence):
         if len(models) != 1:
             raise ValueError(f"evidence is of one model, not of {len(models)}: give the image")

@@ -15,9 +15,7 @@ from .progress import progress_bar
 
 
 def cue_conflict(
-    images: Annotated[
-        str, typer.Argument(metavar="IMAGES", help="A folder of them, with all folders inside it.")
-    ],
+    images: Annotated[str, typer.Argument(metavar="IMAGES", help="A folder of them, with all folders inside it.")],
     model: Models = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the tables go.")] = Path("cue-conflict"),
     trust: Trust = None,

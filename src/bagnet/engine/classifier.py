@@ -106,6 +106,12 @@ def has_evidence(model: Predictor) -> TypeGuard[Classifier]:
     return model.geometry is not None
 
 
+def check_loaded(model: object) -> None:
+    """See that a model is no name of one. TypeError: it is."""
+    if isinstance(model, str):
+        raise TypeError(f"{model!r} is the name of a model: load it first, bagnet.load({model!r})")
+
+
 def names_apart(models: Sequence[Predictor]) -> list[str]:
     """Their names. ValueError: there is no model, or two have the same name."""
     names = [model_name(model) for model in models]

@@ -19,7 +19,7 @@ from ..data.labels import BadLabels, LabelledImages
 from ..data.names import AmbiguousClass, ClassNames, UnknownClass
 from ..data.tables import HUB
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Predictor, model_name, temperature_of
+from ..engine.classifier import Predictor, check_loaded, model_name, temperature_of
 from ..progress import Listener
 from ..runs.sweep import check_finite, check_some, sweep
 from ..statistics import Estimate, Resamples
@@ -389,8 +389,9 @@ def matched(model: Predictor, source: str | PathLike[str] | LabelledImages, spli
     """Images as a model can be asked about them: (their name, themselves, where their classes are among its logits).
 
     Raises:
-        As `evaluate`.
+        As `evaluate`; TypeError: the model is the name of one.
     """
+    check_loaded(model)
     if isinstance(source, LabelledImages):
         data, images = "the images given", source
     else:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.decode import BadImage, ImageLike, decode, printable
 from ..data.names import ClassNames
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Classifier, model_name, temperature_of
+from ..engine.classifier import Classifier, check_loaded, model_name, temperature_of
 from ..engine.inference import exact, like_weights
 from ..geometry import Placement
 from ..progress import Listener, unheard
@@ -73,7 +73,9 @@ def explain(
         UnknownClass, AmbiguousClass: there is no class to keep by that name, or several.
         ValueError: the image is smaller than one window, a tensor has the wrong shape, both transform and size are given, or the
             two logits differ by more than 1e-5 of the largest.
+        TypeError: the model is the name of one.
     """
+    check_loaded(model)
     if isinstance(image, (list, tuple)):
         return [explain(model, each, transform=transform, size=size, keep=keep, progress=progress) for each in image]
     if size is not None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..data.labels import Subset
 from ..data.sources import ImageSource, open_images
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Classifier, model_name, probabilities_of, temperature_of
+from ..engine.classifier import Classifier, check_loaded, model_name, probabilities_of, temperature_of
 from ..files import naming
 from ..progress import Listener
 from .maps import MapWriter
@@ -93,7 +93,9 @@ def predict(
             no such part, or maps of a part are asked for.
         OtherRun: the output is the beginning of another run or being written by one, or the folder holds another run's maps.
         OSError: the output cannot be written, or the table is there already (FileExistsError).
+        TypeError: the model is the name of one.
     """
+    check_loaded(model)
     images = open_images(source)
     transform = transform or model.transform
     top = min(top, len(model.classes))

@@ -91,6 +91,8 @@ def application(
     app.get("/v1/models", summary="What is served", **knowing)(service.models)
     app.get("/metrics", summary="Counts, for Prometheus", response_class=Response, **knowing)(service.read_metrics)
     app.get("/healthz", summary="Whether the service runs")(service.health)
+    for path in ("/v1/explain", "/v1/classify"):  # which the page's folder would say it has no file of
+        app.get(path, include_in_schema=False)(_posted_only)
     if page is not None:
         app.mount("/", StaticFiles(directory=page, html=True))
     if hosts:
@@ -201,6 +203,10 @@ class _Service:
         finally:
             self._inside -= 1
             self.metrics.inside.set(self._inside)
+
+
+def _posted_only() -> None:
+    raise HTTPException(405, "POST an image file here", {"Allow": "POST"})
 
 
 async def _unless_gone(request: Request, answer: asyncio.Future[Evidence]) -> Evidence:

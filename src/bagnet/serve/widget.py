@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.transforms import Preprocessing
-from ..engine.classifier import Classifier
+from ..engine.classifier import Classifier, check_loaded
 from ..evidence import Evidence
 from ..evidence.explain import explain_batch, take
 from ..figures.colours import ANCHORS
@@ -38,9 +38,11 @@ def widget(evidence: Evidence, model: Classifier | None = None, height: int = 90
     Raises:
         ImportError: anywidget is missing; the message has the pip command.
         ValueError: the evidence is not of this model, or of an image that this model prepares otherwise.
+        TypeError: the model is the name of one.
     """
     anywidget, traitlets = needs("anywidget", "notebook"), needs("traitlets", "notebook")
     if model is not None:
+        check_loaded(model)
         _check(evidence, model)
 
     class Viewer(anywidget.AnyWidget):  # type: ignore[misc, name-defined]  # the base class is known where it is installed

@@ -24,6 +24,7 @@ from ..data.groups import training_groups
 from ..data.labelled import open_labelled
 from ..data.labels import LabelledImages
 from ..data.transforms import Preprocessing
+from ..engine.runtimes.pytorch import cpu_has_bf16
 from ..files import replacing
 from ..runs.store import Store, claim, held_settings
 from ..zoo.external import ExternalNetwork, open_classifier
@@ -157,6 +158,8 @@ def train(
             taught = mean_answers(asked, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
         _say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
         _say(f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'} in batches of {recipe.batch_size}")
+        if recipe.precision == "bf16" and device().type == "cpu" and not cpu_has_bf16():
+            _say("this processor has no bf16: it is computed without, ten times slower than float32, which is the default")
         name = trained_on or Path(fspath(source)).name
         if start is not None and start.card is not None and start.card.trained_on == name:
             _say(f"{start.card.name} was trained on {name}: it may have seen the images to select on, which then flatter it")
