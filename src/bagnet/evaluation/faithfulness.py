@@ -54,6 +54,7 @@ ON_OBJECTS = ("pointing", "energy")
 TABLE, SCORES, UNFINISHED = "faithfulness.csv", "scores.csv", "unfinished"
 _GRID = 4  # parts along an axis, of single deletions
 _SQUARES, _STEPS = 8, 16  # along an axis, of deletion and insertion, and in how many steps all of them go
+_LEAST_OCCLUDED = 8  # pixels: side of the squares of occlusion, which are as large as those of deletion where the image is larger
 _SEED = 0
 
 Floats = NDArray[np.float64]
@@ -270,7 +271,9 @@ class _Subject:
             assert has_evidence(self.network)
             return pixel_evidence(self.network, x, targets).sum(1).double().numpy()
         module = cast(nn.Module, self.network)
-        return attribute(method, module, x, targets, seed=_SEED, rows=list(rows), steps=50).values.double().numpy()
+        square = max(_LEAST_OCCLUDED, min(x.shape[2:]) // _SQUARES)
+        words: dict[str, Any] = {"seed": _SEED, "rows": list(rows), "steps": 50, "window": square, "stride": square}
+        return attribute(method, module, x, targets, **words).values.double().numpy()
 
     def _region(self, row: int) -> NDArray[np.bool_] | None:
         """(H, W) which pixels of the network's input are the object's; None where nobody says, or none of it is left."""
