@@ -333,7 +333,7 @@ def test_text_renamed(save: Callable[..., Path], content: bytes) -> None:
 
 
 def test_kinds_that_are_not_read(save: Callable[..., Path]) -> None:
-    refused(save(noise(), "ppm"), "not an image of a known kind; save it as JPEG, PNG, WebP, TIFF, GIF or BMP")
+    refused(save(noise(), "ppm"), "not an image of a known kind; save it as JPEG, PNG, WebP, TIFF, GIF, BMP or DICOM")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..files import missing_hint
+from .dicom import HEADER, NotShown, dicom_picture, is_dicom
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 LARGEST = 178_956_970  # pixels; where Pillow itself calls an image a decompression bomb
@@ -55,7 +56,8 @@ ImageLike = str | bytes | PathLike[str] | PathLike[bytes] | BinaryIO | Image.Ima
 def decode(source: ImageLike) -> Photo:
     """Read an image, in whatever form it is at hand, as long as that has one meaning.
 
-    Transparency is laid over white. Grey images of 16 bits keep their upper 8. CMYK is converted without a colour profile,
+    Transparency is laid over white. Grey images of 16 bits keep their upper 8; of DICOM the stated window is shown
+    (`dicom_picture`). CMYK is converted without a colour profile,
     and profiles are not applied to RGB, as the published preprocessing does neither. Of a file with several frames the
     first is taken, of a PIL image the one it stands at. What is given is never modified.
 
@@ -91,8 +93,13 @@ def decode(source: ImageLike) -> Photo:
             f"a {type(source).__name__} is no image: give a path, the bytes of a file, a PIL image, an array or a tensor"
         ) from None
     _check_file(name)
-    with _reasons(name), Image.open(name, formats=FORMATS) as image:
-        return _upright(image, name)
+    with _reasons(name):
+        with Path(name).open("rb") as file:
+            start = file.read(HEADER)
+        if is_dicom(start):
+            return _from_dicom(Path(name).read_bytes(), name)
+        with Image.open(name, formats=FORMATS) as image:
+            return _upright(image, name)
 
 
 def decode_large(path: Path, largest: int) -> Photo:
@@ -127,6 +134,8 @@ def decode_bytes(content: bytes, name: str) -> Photo:
     with _reasons(name or "image"):
         if not content:
             raise BadImage("there are no bytes; save or copy it again")
+        if is_dicom(content):
+            return _from_dicom(content, name)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             return _upright(image, name)
 
@@ -145,6 +154,10 @@ def _check_file(name: str) -> None:
         raise BadImage(f"{printable(name)}: is a pipe or a device; save the image to a file first")
     if status.st_size == 0:
         raise BadImage(f"{printable(name)}: the file is empty; save or copy it again")
+
+
+def _from_dicom(content: bytes, name: str) -> Photo:
+    return Photo(dicom_picture(content, LARGEST).convert("RGB"), 1, name)
 
 
 def _upright(image: Image.Image, name: str, largest: int | None = None) -> Photo:
@@ -242,10 +255,10 @@ def _reasons(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large sizes that are still allowed
             yield
-    except BadImage as error:
+    except (BadImage, NotShown, ImportError) as error:
         raise BadImage(f"{name}: {error}") from None
     except UnidentifiedImageError:
-        kinds = "JPEG, PNG, WebP, TIFF, GIF or BMP"
+        kinds = "JPEG, PNG, WebP, TIFF, GIF, BMP or DICOM"
         raise BadImage(f"{name}: not an image of a known kind; save it as {kinds}") from None
     except Image.DecompressionBombError:
         raise BadImage(f"{name}: has more than the {LARGEST:,} pixels that are read in one piece; {_SMALLER}") from None

@@ -22,7 +22,7 @@ from ..missing import needs
 from .decode import BadImage, Photo, decode, decode_bytes
 from .folders import Walk
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".dcm", ".dicom")
 TABLE_ENDING = ".parquet"
 LIST_ENDINGS = (".txt", ".lst")
 
