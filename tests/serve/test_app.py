@@ -94,6 +94,7 @@ def test_requests_side_by_side_get_their_own_answers(model: BagNet) -> None:
         ("/v1/explain", {"content": picture()[:500], "headers": PNG}, 400, "broken or incomplete"),
         ("/v1/explain", {"content": picture(3, 3), "headers": PNG}, 400, "too small"),
         ("/v1/explain?class=fox", {"content": picture(), "headers": PNG}, 400, "fox"),
+        ("/v1/explain", {"content": bytes(128) + b"DICM", "headers": PNG}, 400, "DICOM is read from files, not by the service"),
         ("/v1/explain", {"files": {"image": b"GIF89a"}}, 400, "not an image of a known kind"),
         ("/v1/explain", {"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "boundary"),
         ("/v1/explain", {"content": picture(101, 100), "headers": PNG}, 413, "at most 10,000 pixels, this one 10,100"),

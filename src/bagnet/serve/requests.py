@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 
-from ..data.decode import FORMATS, LARGEST, decode_bytes
+from ..data.decode import FORMATS, LARGEST, BadImage, decode_bytes
+from ..data.dicom import is_dicom
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
 from ..evidence.explain import Seen, take
@@ -90,6 +91,8 @@ def prepared(model: Classifier, content: bytes, limits: Limits, as_input: bool =
         HTTPException: 413 for too many pixels, 400 for what is no image or too small for the model.
     """
     try:
+        if is_dicom(content):  # its header can be of any length, and what it says of the size is for its own decoders
+            raise BadImage("image: DICOM is read from files, not by the service; send it as a PNG")
         transform = replace(model.transform, resize=None, crop=None) if as_input else model.transform
         _check_size(content, transform, limits)
         seen = take(model, decode_bytes(content, "image"), transform)
