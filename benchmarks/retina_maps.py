@@ -2,7 +2,8 @@
 
     bagnet train retina --start default --probe --runtime openvino --resize 448 --window 448 --stride 32 --out runs/whole
     python benchmarks/retina_maps.py idrid --model runs/retina/windowed96s48.mine.safetensors \
-        --whole runs/whole/windowed448s32.mine.safetensors --out maps
+        --whole runs/whole/windowed448s32.mine.safetensors --out maps --count 40 \
+        --measure single_deletion --measure pointing --measure energy --method saliency --method grad_cam --method occlusion
 
 `retina/` and the first model are those of `docs/tutorials/retina.md`. A window of the other is as large as the photograph, so
 that its network and head can be shown whole ones, and methods of attribution are asked for its maps. An object is what is marked
@@ -39,11 +40,12 @@ def main() -> None:
     options.add_argument("--whole", required=True)
     options.add_argument("--out", type=Path, default=Path("maps"))
     options.add_argument("--measure", action="append", help="as of `bagnet benchmark`; all of them, unless told")
+    options.add_argument("--method", action="append", help="of attribution, as of `bagnet benchmark`")
     options.add_argument("--count", type=int)
     arguments = options.parse_args()
     networks = [bagnet.prepare(bagnet.load(arguments.model), "openvino"), at_once(bagnet.load(arguments.whole))]
     images, table = with_lesions(arguments.idrid, arguments.out / "masks", networks[0].classes)
-    words = {"measures": arguments.measure} if arguments.measure else {}
+    words = {name: asked for name, asked in (("measures", arguments.measure), ("methods", arguments.method)) if asked}
     for each in bagnet.faithfulness(
         networks, images, arguments.out, regions=table, count=arguments.count, batch_size=4, progress=say, **words
     ):
