@@ -41,7 +41,8 @@ class View:
         self._skipped = skipped
         largest = reader.levels[0]
         self.image = Pyramid(largest.height, largest.width, SIDE)
-        self.map = Pyramid(*slide.evidence.shape[1:], SIDE)
+        _, rows, columns = slide.evidence.shape
+        self.map = Pyramid(rows, columns, SIDE)
         self.microns_per_pixel = reader.microns_per_pixel  # of the largest level
         self.skipped_cells = sum(box.area for box in skipped)
         self.missing_cells = _missing(slide) - self.skipped_cells
