@@ -41,7 +41,7 @@ OPENSEADRAGON = Package(
     "--openseadragon",
     ("build/openseadragon/openseadragon.min.js", "LICENSE.txt"),
 )
-_SHARED = ("colours.js", "evidence.js", "geometry.js", "heatmap.js", "theme.js", "token.js", "style.css")  # of the other page
+_SHARED = ("colours.js", "evidence.js", "geometry.js", "theme.js", "token.js", "style.css")  # of the other page
 _TILES = 512  # that are kept, drawn: none is larger than 256 x 256 values of 4 bytes, all together 128 MiB
 _JPEG = 87  # quality of tiles that show the image smaller than it is
 _NOT_KEPT = {"Cache-Control": "no-store"}  # by browsers: another slide may be served at this address tomorrow
