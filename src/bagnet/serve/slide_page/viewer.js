@@ -28,6 +28,7 @@ export class Viewer {
       showNavigator: true,
       navigatorPosition: 'TOP_RIGHT',
       navigatorSizeRatio: 0.16,
+      navigatorAutoFade: false,
       gestureSettingsMouse: { clickToZoom: false },
       gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true },
       gestureSettingsPen: { clickToZoom: false },
