@@ -49,7 +49,8 @@ def strongest_windows(slide: Slide, target: int | str, count: int = 1, apart: in
 
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """The cells with the largest values of a map, row by row numbered, largest first; of those that are numbers."""
+    """The cells with the largest values of a map, numbered row by row, of those that are numbers: the largest first, and of equal
+    ones that with the lower number."""
     cells, logits = np.empty(0, np.int64), np.empty(0, np.float32)
     rows = max(1, _BLOCK // values.shape[1])
     for top in range(0, values.shape[0], rows):
@@ -58,6 +59,8 @@ def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         cells = np.concatenate([cells, known + top * values.shape[1]])
         logits = np.concatenate([logits, block[known]])
         if len(cells) > count:
-            kept = np.sort(np.argpartition(-logits, count - 1)[:count])
+            least = np.partition(logits, len(logits) - count)[len(logits) - count]
+            above = np.flatnonzero(logits > least)
+            kept = np.sort(np.concatenate([above, np.flatnonzero(logits == least)[: count - len(above)]]))
             cells, logits = cells[kept], logits[kept]
     return cells[np.argsort(-logits, kind="stable")]
