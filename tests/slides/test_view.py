@@ -55,8 +55,7 @@ def test_what_was_skipped_is_not_what_is_missing(view: View) -> None:
     skipped, missing = whole == SKIPPED, np.isnan(whole)
     assert (skipped.sum(), missing.sum()) == (view.skipped_cells, view.missing_cells)
     assert view.skipped_cells > 10_000 < view.missing_cells
-    for row, column in np.argwhere(skipped):
-        assert STRIDE * column >= 620, "white all over"
+    assert STRIDE * np.nonzero(skipped)[1].min() >= 620, "white all over"
     rows, columns = np.nonzero(missing)
     margin = 2 * TILE  # a tile that cannot be read whole is tried again in pieces
     assert (STRIDE * rows).min() >= BROKEN[0].start - margin

@@ -50,7 +50,8 @@ def strongest_windows(slide: Slide, target: int | str, count: int = 1, apart: in
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """The cells with the largest values of a map, numbered row by row, of those that are numbers: the largest first, and of equal
-    ones that with the lower number."""
+    ones that with the lower number.
+    """
     cells, logits = np.empty(0, np.int64), np.empty(0, np.float32)
     rows = max(1, _BLOCK // values.shape[1])
     for top in range(0, values.shape[0], rows):
