@@ -122,7 +122,6 @@ def test_the_strongest_windows_and_what_they_see(client: TestClient) -> None:
         ("/v1/slides/0/maps/0/2/0/0", 404),
         ("/v1/slides/0/maps/2/strongest", 404),
         ("/v1/slides/0/windows/313/0", 404),
-        (f"/v1/slides/0/windows/{BROKEN[0].start // STRIDE}/{BROKEN[1].start // STRIDE}", 404),
         ("/v1/slides/0/windows/0/0?around=65", 422),
         ("/v1/slides/0/maps/0/strongest?count=101", 422),
         ("/v1/slides/0/image/-1/0/0", 422),

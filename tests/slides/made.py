@@ -26,10 +26,11 @@ HEAD = np.array([[8, -4, -4], [-1, -1, -1]], np.float32)  # logits of the mean c
 
 @cache
 def pixels() -> NDArray[np.uint8]:
-    """(640, 900, 3): grey noise, darker at the left and white from column 620 on, and the square."""
+    """(640, 900, 3): noise, white from column 620 on, and the square with green to its right and beneath it."""
     noise = np.random.default_rng(0).integers(40, 200, (HEIGHT, WIDTH, 3), np.uint8)
     noise[:, 620:] = 255
     row, column = RED
+    noise[row : row + 2 * SIZE, column : column + 2 * SIZE] = (0, 255, 0)
     noise[row : row + SIZE, column : column + SIZE] = (255, 0, 0)
     return noise
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bagnet.data.decode import BadImage
 from bagnet.geometry import Box, Pyramid
 from bagnet.runs.shards import Shard
 from bagnet.slides.run import slide
+from bagnet.slides.scaled import UNREADABLE
 from bagnet.slides.view import AROUND, SKIPPED, View, open_view
 
 from .made import BROKEN, RED, SIZE, STRIDE, TILE, colour_model, expected_map, made_slide, pixels
@@ -114,8 +114,11 @@ def test_what_a_window_sees(view: View) -> None:
     assert np.array_equal(corner[10:, 10:], pixels()[:26, :26])
     for where in [(313, 0), (0, 443), (-1, 0), (0, 0, AROUND + 1)]:
         assert view.window(*where) is None
-    with pytest.raises(BadImage, match="cannot be read"):
-        view.window(BROKEN[0].start // STRIDE, BROKEN[1].start // STRIDE)
+    row, column = BROKEN[0].start // STRIDE - 16, BROKEN[1].start // STRIDE
+    edge = view.window(row, column, 32)
+    assert edge is not None
+    assert np.array_equal(edge[:64], pixels()[2 * row - 32 : 2 * row + 32, 2 * column - 32 : 2 * column + 48])
+    assert (edge[64:, 32:] == UNREADABLE).all()
 
 
 def test_a_smaller_level_is_seen_at_the_scale_of_the_largest(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from ..data.decode import BadImage
 from ..figures.colours import ANCHORS
 from ..figures.page import render
 from ..slides.strongest import strongest_windows
@@ -199,7 +198,7 @@ class _Slides:
         column: Number,
         around: Annotated[int, Query(ge=0, le=AROUND, description="Pixels about it.")] = 0,
     ) -> Response:
-        """What a window sees, as PNG, pixel by pixel as the network gets it."""
+        """What a window sees, as PNG, pixel by pixel as the network gets it; what cannot be read is grey."""
         return await self._answered(self._window, slide, row, column, around)
 
     async def health(self) -> Health:
@@ -239,10 +238,7 @@ class _Slides:
         return None if values is None else (np.ascontiguousarray(values, "<f4").tobytes(), "application/octet-stream")
 
     def _window(self, slide: int, row: int, column: int, around: int) -> tuple[bytes, str] | None:
-        try:
-            pixels = self._view(slide).window(row, column, around)
-        except BadImage:
-            raise HTTPException(404, "the pixels of this window cannot be read") from None
+        pixels = self._view(slide).window(row, column, around)
         return None if pixels is None else _picture(pixels, exact=True)
 
     def _strongest(self, slide: int, number: int, count: int) -> list[StrongWindow]:

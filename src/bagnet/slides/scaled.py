@@ -43,7 +43,7 @@ def scaled(reader: Reader, box: Box, height: int, width: int) -> Pixels:
         last = min(first + rows, height)
         upper, lower = (top + (bottom - top) * row / height for row in (first, last))
         outer = Box(floor(left), floor(upper), ceil(right), min(ceil(lower), level.height))
-        pixels = _readable(reader, number, outer)
+        pixels = readable(reader, number, outer)
         if (outer.height, outer.width) != (last - first, width):
             inner = (left - outer.left, upper - outer.top, right - outer.left, min(lower, level.height) - outer.top)
             pixels = np.asarray(Image.fromarray(pixels).resize((width, last - first), Image.Resampling.BOX, inner))
@@ -51,15 +51,15 @@ def scaled(reader: Reader, box: Box, height: int, width: int) -> Pixels:
     return strips[0] if len(strips) == 1 else np.concatenate(strips)
 
 
-def _readable(reader: Reader, level: int, box: Box) -> Pixels:
-    """What can be read of a box, if need be in small pieces."""
+def readable(reader: Reader, level: int, box: Box, piece: int = PIECE) -> Pixels:
+    """What can be read of a box of a level, if need be in pieces of so many pixels a side; grey where nothing can."""
     try:
         return reader.read(level, box)
     except BadImage:
         pixels = np.full((box.height, box.width, 3), UNREADABLE, np.uint8)
-    for piece in squares(PIECE, box.height, box.width):
+    for part in squares(piece, box.height, box.width):
         try:
-            pixels[piece.slices] = reader.read(level, piece.shift(box.left, box.top))
+            pixels[part.slices] = reader.read(level, part.shift(box.left, box.top))
         except BadImage:
             continue
     return pixels

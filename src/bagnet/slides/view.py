@@ -17,11 +17,12 @@ from .overview import means_of_blocks
 from .plan import Plan
 from .readers import Pixels, Reader, open_reader
 from .run import TILES, Slide, open_slide
-from .scaled import WithOverview, scaled
+from .scaled import WithOverview, readable, scaled
 
 SIDE = 256  # of a tile, in pixels and in cells
 SKIPPED = np.float32(np.inf)  # in a tile of a map: a cell that was skipped as white; NaN is one that could not be computed
 AROUND = 64  # pixels about a window that can be shown with it, at most
+_PIECE = 16  # pixels: the side of the pieces of what is about a window, where it cannot be read whole
 _TYPICAL = 0.99  # of the sizes of the logits are no larger than the scale begins with
 
 
@@ -89,7 +90,7 @@ class View:
     def window(self, row: int, column: int, around: int = 0) -> Pixels | None:
         """(h, w, 3): what a window sees, as the network gets it, and some pixels around it; white outside the image.
 
-        None where there is no such window, or more around it is asked for than `AROUND`. BadImage: it cannot be read.
+        What cannot be read is grey. None where there is no such window, or more around it is asked for than `AROUND`.
         """
         if not (0 <= row < self.map.height and 0 <= column < self.map.width and 0 <= around <= AROUND):
             return None
@@ -98,7 +99,7 @@ class View:
         height, width = self.slide.size
         seen = box.intersect(Box(0, 0, width, height))
         pixels = np.full((box.height, box.width, 3), 255, np.uint8)
-        pixels[seen.shift(-box.left, -box.top).slices] = self._reader.read(self.slide.level, seen)
+        pixels[seen.shift(-box.left, -box.top).slices] = readable(self._reader, self.slide.level, seen, _PIECE)
         return pixels
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 // What is looked at, in the address of the page.
 
-/** From the address: { slide, class, x, y, zoom, limit, opacity, grey, window }, as far as it says them. */
-export function readLink() {
-  const words = new URLSearchParams(location.hash.slice(1));
+/** From an address: { slide, class, x, y, zoom, limit, opacity, grey, window }, as far as it says them. */
+export function readLink(address) {
+  const words = new URLSearchParams(new URL(address).hash.slice(1));
   const number = (name) => (words.has(name) && Number.isFinite(Number(words.get(name))) ? Number(words.get(name)) : null);
   const cell = (words.get('window') ?? '').split(',').map(Number);
   return {

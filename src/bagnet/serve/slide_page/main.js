@@ -49,6 +49,7 @@ async function open(link = {}) {
   layer = new Layer(viewer.map, about, colour);
   maps = about.classes.map((_, number) => new MapTiles(service, `./v1/slides/${state.slide}/maps/${number}`, about, draw, fail));
   listen(viewer.view.canvas);
+  viewer.loaded.then(() => { document.body.dataset.milliseconds = Math.round(performance.now()); });
   await viewer.opened;
   viewer.grey(state.grey);
   if (link.x !== null && link.y !== null && link.zoom > 0) viewer.goTo(link, true);
@@ -192,9 +193,8 @@ function keepLink() {
   if (viewer.view.isOpen()) writeLink({ ...state, ...viewer.target, name: nameOf() });
 }
 
-/** Follow the address of the page. */
-async function follow() {
-  const link = readLink();
+/** Follow a link. */
+async function follow(link) {
   state.slide = slides[link.slide] ? link.slide : 0;
   await open(link);
 }
@@ -248,7 +248,8 @@ $('link').onclick = async () => {
     say(location.href, 6000);
   }
 };
-addEventListener('hashchange', () => follow().catch(fail)); // another link, in the address of this page
+// Another link, in the address of this page; by now a view that came to rest may have written its own there.
+addEventListener('hashchange', ({ newURL }) => follow(readLink(newURL)).catch(fail));
 addEventListener('pointerdown', clearError);
 addEventListener('keydown', ({ key }) => { if (key === 'Escape') clearError(); });
 
@@ -256,8 +257,7 @@ try {
   slides = await service.json('./v1/slides');
   $('slide').replaceChildren(...slides.map(({ name }, number) => Object.assign(document.createElement('option'), { value: number, textContent: name })));
   $('slide').hidden = slides.length < 2;
-  await follow();
-  viewer.loaded.then(() => { document.body.dataset.milliseconds = Math.round(performance.now()); });
+  await follow(readLink(location.href));
 } catch (error) {
   fail(error);
 } finally {
