@@ -84,5 +84,5 @@ def test_an_image_without_small_levels_has_one_in_memory() -> None:
     assert np.abs(scaled(more, Box(0, 0, 600, 400), 50, 75) - means(image, 8)).max() <= 1
     assert reader.reads == []
     assert np.array_equal(scaled(more, Box(0, 0, 100, 100), 100, 100), image[:100, :100])
-    for levels in ([image, image[::4, ::4]], [image[:150, :200]]):
+    for levels in ([image, image[::6, ::6]], [image[:60, :100]]):
         assert len(WithOverview(Watched(*levels), side=100).levels) == len(levels), "there is a small one"

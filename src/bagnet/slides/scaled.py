@@ -14,7 +14,7 @@ from .readers import Level, Pixels, Reader
 
 OVERVIEW = 2048  # pixels: the longer side of what is held in memory of an image without small levels, at most
 UNREADABLE = 128  # of 255: the grey of what cannot be read
-_STRIP = 1 << 22  # pixels that are read at a time
+_STRIP = 1 << 20  # pixels that are read at a time
 _SLACK = 1.01  # levels of scanners are rounded to whole pixels
 
 
@@ -79,7 +79,7 @@ class WithOverview:
         self.levels: tuple[Level, ...] = tuple(reader.levels)
         self.microns_per_pixel, self.georeference = reader.microns_per_pixel, reader.georeference
         smallest, largest = self.levels[-1], self.levels[0]
-        if max(smallest.height, smallest.width) > 2 * side:
+        if max(smallest.height, smallest.width) > side:
             sizes = Pyramid(largest.height, largest.width, side)
             height, width = sizes.shape(sizes.levels - 1)
             self._overview = scaled(reader, Box(0, 0, largest.width, largest.height), height, width)

@@ -35,7 +35,7 @@ export class Layer {
 
   /**
    * Draw a map. `seen` is where the slide is on the screen: { left, top, zoom }, of its corner and in pixels of the screen for one
-   * of the slide.
+   * of the slide. Returns whether all tiles of the map that are wanted have come.
    */
   draw(tiles, seen, cell, { limit, opacity }) {
     const ratio = devicePixelRatio;
@@ -48,8 +48,9 @@ export class Layer {
     const context = canvas.getContext('2d');
     context.clearRect(0, 0, width, height);
     const place = { left: seen.left * ratio, top: seen.top * ratio, zoom: seen.zoom * ratio };
-    if (opacity > 0) this.drawMap(context, tiles, place, this.halvings(seen.zoom, ratio), limit, opacity, ratio);
+    const complete = opacity === 0 || this.drawMap(context, tiles, place, this.halvings(seen.zoom, ratio), limit, opacity, ratio);
     if (cell) this.drawWindow(context, place, this.window(...cell), ratio);
+    return complete;
   }
 
   drawMap(context, tiles, place, halvings, limit, opacity, ratio) {
@@ -69,9 +70,11 @@ export class Layer {
     context.imageSmoothingEnabled = false;
     this.clip(context, place, [left, top, left + about.columns * across, top + about.rows * down]);
     const hatched = { skipped: [], missing: [] };
+    let complete = true;
     for (let row = firstRow; row < lastRow; row += 1) {
       for (let column = firstColumn; column < lastColumn; column += 1) {
         const part = tiles.atHand(halvings, row, column);
+        complete = complete && Boolean(part?.exact);
         if (!part) continue;
         const [rows, columns] = [Math.min(part.rows, part.tile.rows - part.y), Math.min(part.columns, part.tile.columns - part.x)];
         const cells = side / part.columns; // of the map, in one of the tile
@@ -88,6 +91,7 @@ export class Layer {
     context.globalAlpha = 1;
     for (const [kind, masks] of Object.entries(hatched)) if (masks.length) this.drawHatched(context, kind, masks, ratio);
     context.restore();
+    return complete;
   }
 
   /** Nothing is drawn outside the slide and the map, whose last cells stand for fewer where it was halved. */

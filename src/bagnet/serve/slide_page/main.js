@@ -27,6 +27,7 @@ let about; // the slide that is shown
 let viewer;
 let layer;
 let maps; // of its classes
+let opening = null; // since when a slide is being opened
 
 const nameOf = () => about.classes[state.number].name;
 
@@ -49,7 +50,7 @@ async function open(link = {}) {
   layer = new Layer(viewer.map, about, colour);
   maps = about.classes.map((_, number) => new MapTiles(service, `./v1/slides/${state.slide}/maps/${number}`, about, draw, fail));
   listen(viewer.view.canvas);
-  viewer.loaded.then(() => { document.body.dataset.milliseconds = Math.round(performance.now()); });
+  opening = performance.now();
   await viewer.opened;
   viewer.grey(state.grey);
   if (link.x !== null && link.y !== null && link.zoom > 0) viewer.goTo(link, true);
@@ -97,7 +98,12 @@ async function choose(number) {
 function draw() {
   if (!viewer?.view.isOpen()) return;
   const place = viewer.place();
-  layer.draw(maps[state.number], place, state.cell, state);
+  const complete = layer.draw(maps[state.number], place, state.cell, state) && viewer.complete;
+  document.body.dataset.drawn = complete ? 'yes' : 'no';
+  if (complete && opening !== null) {
+    document.body.dataset.milliseconds = Math.round(performance.now() - opening);
+    opening = null;
+  }
   drawLength($('length').firstElementChild, place.zoom, about.microns_per_pixel);
   const pooled = 2 ** layer.halvings(place.zoom, devicePixelRatio);
   $('pooled').textContent = pooled > 1 ? `; from so far each square is the mean of ${pooled} × ${pooled} windows` : '';
@@ -151,6 +157,7 @@ function flyTo(cell) {
   const near = Math.min(viewer.map.clientWidth, viewer.map.clientHeight) / (NEAR * box.width);
   point(cell);
   viewer.goTo({ x: box.left + box.width / 2, y: box.top + box.height / 2, zoom: Math.max(zoom, near) });
+  document.body.dataset.drawn = 'no'; // until the next picture
   keepLink();
 }
 

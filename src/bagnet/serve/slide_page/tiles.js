@@ -45,7 +45,7 @@ export class MapTiles {
 
   /**
    * The smallest tile at hand that holds a part of the map, while that part itself is on its way: { tile, x, y, columns, rows } is
-   * the part of it to draw.
+   * the part of it to draw, `exact` whether it is the part itself.
    */
   atHand(halvings, row, column) {
     const { tile: side, map_levels: levels } = this.about;
@@ -53,7 +53,7 @@ export class MapTiles {
       const { tile } = this.fetched(halvings + up, row >> up, column >> up);
       if (tile) {
         const part = side / 2 ** up;
-        return { tile, x: (column % 2 ** up) * part, y: (row % 2 ** up) * part, columns: part, rows: part };
+        return { tile, exact: up === 0, x: (column % 2 ** up) * part, y: (row % 2 ** up) * part, columns: part, rows: part };
       }
     }
     return null;

@@ -52,11 +52,12 @@ export class Viewer {
     view.addHandler('animation-finish', settled);
     view.addHandler('tile-load-failed', ({ message }) => failed(new Error(`a part of the slide cannot be fetched: ${message}`)));
     this.opened = new Promise((resolve) => view.addOnceHandler('open', resolve));
-    this.loaded = this.opened.then(() => new Promise((resolve) => {
-      const image = view.world.getItemAt(0);
-      if (image.getFullyLoaded()) resolve();
-      else image.addOnceHandler('fully-loaded-change', resolve);
-    }));
+    this.opened.then(() => view.world.getItemAt(0).addHandler('fully-loaded-change', drawn));
+  }
+
+  /** Whether all of what is seen has come. */
+  get complete() {
+    return Boolean(this.view.world.getItemAt(0)?.getFullyLoaded());
   }
 
   /** Where the slide is on the screen: its corner, and pixels of the screen for one of its own. */
