@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bagnet.data.decode import BadImage
 from bagnet.geometry import Box
+from bagnet.progress import Progress
 from bagnet.slides import scaled as module
 from bagnet.slides.readers import Level, open_reader
 from bagnet.slides.scaled import UNREADABLE, WithOverview, scaled
@@ -78,7 +79,9 @@ def test_what_cannot_be_read_is_grey_and_the_rest_is_there(tmp_path: Path) -> No
 def test_an_image_without_small_levels_has_one_in_memory() -> None:
     image = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
     reader = Watched(image)
-    more = WithOverview(reader, side=100)
+    heard: list[Progress] = []
+    more = WithOverview(reader, 100, heard.append)
+    assert (heard[-1].done, heard[-1].total) == (50, 50)
     assert [(level.height, level.width) for level in more.levels] == [(400, 600), (50, 75)]
     reader.reads.clear()
     assert np.abs(scaled(more, Box(0, 0, 600, 400), 50, 75) - means(image, 8)).max() <= 1

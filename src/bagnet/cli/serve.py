@@ -10,6 +10,7 @@ import typer
 
 from .classifiers import network
 from .options import BatchSize, Calibration, Model, Precision, Runtime, Trust
+from .progress import progress_bar
 
 _TOKEN = "BAGNET_TOKEN"
 
@@ -80,7 +81,8 @@ def serve(
         raise ValueError("--slide shows what a model said before: leave out --model")
     if openseadragon is not None and not slide:
         raise ValueError("--openseadragon is for the viewer of slides: say --slide, or leave it out")
-    views = [open_view(folder) for folder in slide or ()]
+    with progress_bar() as progress:
+        views = [open_view(folder, progress) for folder in slide or ()]
     ready = None if views else network(model, runtime, precision, calibration, prepared=True, trust=trust)
     if not token and not is_loopback(host):
         typer.echo(f"bagnet: {host}: whoever reaches this address may ask, as there is no token (--token-file)", err=True)

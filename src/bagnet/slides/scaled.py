@@ -9,6 +9,7 @@ from PIL import Image
 
 from ..data.decode import BadImage
 from ..geometry import Box, Pyramid, squares
+from ..progress import Listener, Progress, unheard
 from .plan import PIECE
 from .readers import Level, Pixels, Reader
 
@@ -18,7 +19,7 @@ _STRIP = 1 << 20  # pixels that are read at a time
 _SLACK = 1.01  # levels of scanners are rounded to whole pixels
 
 
-def scaled(reader: Reader, box: Box, height: int, width: int) -> Pixels:
+def scaled(reader: Reader, box: Box, height: int, width: int, progress: Listener = unheard) -> Pixels:
     """(height, width, 3): a part of an image, each pixel the mean of those that it stands for; what cannot be read is grey.
 
     Read from the smallest level that has as many pixels. Where that has just as many they are its pixels, unchanged.
@@ -28,6 +29,7 @@ def scaled(reader: Reader, box: Box, height: int, width: int) -> Pixels:
         box: the part, in pixels of the largest level; not empty.
         height: of the result, at most that of the box.
         width: of the result.
+        progress: told after every strip.
     """
     largest = reader.levels[0]
     number = max(
@@ -48,6 +50,7 @@ def scaled(reader: Reader, box: Box, height: int, width: int) -> Pixels:
             inner = (left - outer.left, upper - outer.top, right - outer.left, min(lower, level.height) - outer.top)
             pixels = np.asarray(Image.fromarray(pixels).resize((width, last - first), Image.Resampling.BOX, inner))
         strips.append(pixels)
+        progress(Progress("reading the image", last, height, "rows"))
     return strips[0] if len(strips) == 1 else np.concatenate(strips)
 
 
@@ -72,9 +75,10 @@ class WithOverview:
     Args:
         reader: of the image.
         side: of the largest that the level may be, in pixels.
+        progress: told of reading for it.
     """
 
-    def __init__(self, reader: Reader, side: int = OVERVIEW) -> None:
+    def __init__(self, reader: Reader, side: int = OVERVIEW, progress: Listener = unheard) -> None:
         self._reader = reader
         self.levels: tuple[Level, ...] = tuple(reader.levels)
         self.microns_per_pixel, self.georeference = reader.microns_per_pixel, reader.georeference
@@ -82,7 +86,7 @@ class WithOverview:
         if max(smallest.height, smallest.width) > side:
             sizes = Pyramid(largest.height, largest.width, side)
             height, width = sizes.shape(sizes.levels - 1)
-            self._overview = scaled(reader, Box(0, 0, largest.width, largest.height), height, width)
+            self._overview = scaled(reader, Box(0, 0, largest.width, largest.height), height, width, progress)
             self.levels += (Level(height, width, largest.width / width),)
 
     def read(self, level: int, box: Box) -> Pixels:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..data.decode import printable
 from ..geometry import Box, Pyramid
+from ..progress import Listener, unheard
 from ..runs.store import Rows, held_settings
 from .outputs import logit_at
 from .overview import means_of_blocks
@@ -34,11 +35,12 @@ class View:
         slide: the evidence.
         reader: of the image.
         skipped: boxes of cells that were skipped.
+        progress: told of reading an image that has no small level.
     """
 
-    def __init__(self, name: str, slide: Slide, reader: Reader, skipped: list[Box]) -> None:
+    def __init__(self, name: str, slide: Slide, reader: Reader, skipped: list[Box], progress: Listener = unheard) -> None:
         self.name, self.slide = name, slide
-        self._reader = WithOverview(reader)
+        self._reader = WithOverview(reader, progress=progress)
         self._skipped = skipped
         largest = reader.levels[0]
         self.image = Pyramid(largest.height, largest.width, SIDE)
@@ -120,8 +122,12 @@ class View:
         return counts
 
 
-def open_view(folder: str | PathLike[str]) -> View:
+def open_view(folder: str | PathLike[str], progress: Listener = unheard) -> View:
     """What `slide` wrote, and the image that it is of.
+
+    Args:
+        folder: that `slide` wrote.
+        progress: told of reading an image that has no small level: all of it, once, a strip at a time.
 
     Raises:
         ValueError: the folder holds no slide, one that is not finished, or a part of one; or its image has changed since.
@@ -137,7 +143,7 @@ def open_view(folder: str | PathLike[str]) -> View:
     _check_image(path, image, settings)
     reader = open_reader(image)
     try:
-        return View(image.name, slide, reader, _skipped(slide, settings))
+        return View(image.name, slide, reader, _skipped(slide, settings), progress)
     except BaseException:
         reader.close()
         raise

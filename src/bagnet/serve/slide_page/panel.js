@@ -46,7 +46,8 @@ export async function drawStrongest(windows, size, picture, flyTo) {
 export function windowInWords({ row, column }, value, name, about, box) {
   const [right, bottom] = [box.left + box.width, box.top + box.height];
   const pixels = (from, to) => `${Math.round(from).toLocaleString('en')} to ${Math.round(to).toLocaleString('en')}`;
-  const where = `The window in row ${row + 1} of ${about.rows}, column ${column + 1} of ${about.columns}`;
+  const [atRow, rows, atColumn, columns] = [row + 1, about.rows, column + 1, about.columns].map((count) => count.toLocaleString('en'));
+  const where = `The window in row ${atRow} of ${rows}, column ${atColumn} of ${columns}`;
   const microns = about.microns_per_pixel;
   const length = (pixel) => (pixel * microns).toLocaleString('en', { maximumFractionDigits: 1 });
   const centre = microns ? `; its centre is at ${length(box.left + box.width / 2)}, ${length(box.top + box.height / 2)} µm` : '';
