@@ -38,7 +38,7 @@ tutorials: $(VENV)/.installed-dev
 # What the tests of the viewer page need beside Python: Debian's Chromium, and some packages of npm.
 browser:
 	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -qq -y chromium > /dev/null; }
-	npm install --silent --no-save --no-package-lock onnxruntime-web@1.30.0 axe-core@4.14.1 jpeg-js@0.4.4 pngjs@7.0.0
+	npm install --silent --no-save --no-package-lock onnxruntime-web@1.30.0 openseadragon@6.1.1 axe-core@4.14.1 jpeg-js@0.4.4 pngjs@7.0.0
 
 # The wheel, in an environment that has nothing else, explains a picture from another folder.
 wheel: $(VENV)/.installed-dev

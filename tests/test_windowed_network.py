@@ -146,6 +146,12 @@ def test_a_network_without_a_linear_head_averages_logits(x: Tensor) -> None:
     assert (bagnet.prepare(model)(x.float()) - logits).abs().max() < 1e-5
 
 
+def test_a_head_without_a_bias_gives_some_classes(x: Tensor) -> None:
+    head = nn.Linear(3, 4, bias=False)
+    model = windowed(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).double(), 8, scale="native")
+    assert close(model.evidence(x, [2, 0]), model.evidence(x)[:, [2, 0]])
+
+
 def test_stride_beyond_the_window_leaves_pixels_unseen(x: Tensor) -> None:
     model = windowed(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)).double(), 5, 20, scale="native")
     assert model.geometry.unseen(59, 74)

@@ -268,7 +268,8 @@ class BagOfFeatures(nn.Module):
                 return every
             rows = check_classes(classes, self.num_classes)
             if type(self.fc) is nn.Linear and not self.fc._forward_hooks and not self.fc._forward_pre_hooks:
-                return F.linear(features, self.fc.weight[rows], self.fc.bias[rows])  # the same numbers, and no others
+                bias = None if self.fc.bias is None else self.fc.bias[rows]
+                return F.linear(features, self.fc.weight[rows], bias)  # the same numbers, and no others
             chosen: Tensor = self.fc(features)[..., rows]
             return chosen
 

@@ -27,7 +27,7 @@ from PIL import Image
 import bagnet
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
-from bagnet.serve.web import PACKAGE, export_web
+from bagnet.serve.web import ONNXRUNTIME_WEB, export_web
 from bagnet.zoo.load import create
 
 from ..conftest import randomised
@@ -64,10 +64,10 @@ def address(request: pytest.FixtureRequest, network: BagNet, tmp_path_factory: p
     """Of the page, with the network in it or behind it."""
     folder = tmp_path_factory.mktemp("page")
     if request.param == "page":
-        if not (MODULES / PACKAGE).is_dir():
+        if not (MODULES / ONNXRUNTIME_WEB.name).is_dir():
             pytest.skip("needs the npm package onnxruntime-web: make browser")
         pytest.importorskip("onnxruntime")
-        site, _ = export_web(network, folder / "site", MODULES / PACKAGE)
+        site, _ = export_web(network, folder / "site", MODULES / ONNXRUNTIME_WEB.name)
         with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             yield f"http://127.0.0.1:{server.server_address[1]}/"

@@ -168,4 +168,4 @@ def _page() -> Iterator[Check]:
     if npm:
         yield Check("npm", "works", npm)
     else:
-        yield Check("npm", "not here", "export --web and explain --open fetch onnxruntime-web with it", "install Node.js")
+        yield Check("npm", "not here", "export --web and serve --slide fetch what their pages load with it", "install Node.js")

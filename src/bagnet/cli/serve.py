@@ -10,11 +10,28 @@ import typer
 
 from .classifiers import network
 from .options import BatchSize, Calibration, Model, Precision, Runtime, Trust
+from .progress import progress_bar
 
 _TOKEN = "BAGNET_TOKEN"
 
 
 def serve(
+    slide: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Show what `bagnet slide` wrote, over its image, instead of explaining photographs. Repeat it for several.",
+            show_default=False,
+        ),
+    ] = None,
+    openseadragon: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="For --slide: the npm package openseadragon, a folder or .tgz.",
+            show_default="node_modules, or asked of npm",
+        ),
+    ] = None,
     model: Model = "",
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Address to listen at; 0.0.0.0 for all of this machine's.")
@@ -43,24 +60,36 @@ def serve(
     precision: Precision = "float32",
     calibration: Calibration = None,
 ) -> None:
-    """Explain images over HTTP: POST /v1/explain and /v1/classify, described at /docs.
+    """Explain images over HTTP: POST /v1/explain and /v1/classify, described at /docs. Or show slides and their evidence.
 
     Example: `bagnet serve --runtime openvino --port 8000`
+
+    Example: `bagnet serve --slide scan/`
     """
     from ..missing import needs
 
     for package in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
         needs(package, "serve")
     from ..serve.limits import Limits
-    from ..serve.server import is_loopback
+    from ..serve.server import is_loopback, serve_slides
     from ..serve.server import serve as serve_model
+    from ..slides.view import open_view
 
     limits = Limits(most_bytes, most_pixels, input_pixels, seconds, waiting, batch_size)
     token = _token(token_file)
-    ready = network(model, runtime, precision, calibration, prepared=True, trust=trust)
+    if slide and model:
+        raise ValueError("--slide shows what a model said before: leave out --model")
+    if openseadragon is not None and not slide:
+        raise ValueError("--openseadragon is for the viewer of slides: say --slide, or leave it out")
+    with progress_bar() as progress:
+        views = [open_view(folder, progress) for folder in slide or ()]
+    ready = None if views else network(model, runtime, precision, calibration, prepared=True, trust=trust)
     if not token and not is_loopback(host):
         typer.echo(f"bagnet: {host}: whoever reaches this address may ask, as there is no token (--token-file)", err=True)
-    serve_model(ready, host, port, limits=limits, token=token, ready=_say)
+    if ready is None:
+        serve_slides(views, host, port, limits=limits, token=token, openseadragon=openseadragon, ready=_say)
+    else:
+        serve_model(ready, host, port, limits=limits, token=token, ready=_say)
 
 
 def _say(address: str) -> None:

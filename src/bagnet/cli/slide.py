@@ -151,15 +151,10 @@ class Strongest(NamedTuple):
 
 
 def strongest_window(result: Slide, number: int) -> Strongest:
-    """That of a class, by its number among those of the slide; a row of the map at a time, as it may be larger than memory."""
-    import numpy as np
+    """That of a class, by its number among those of the slide."""
+    from ..slides.strongest import strongest_windows
 
-    best = (-np.inf, 0, 0)
-    for row, line in enumerate(result.evidence[number]):
-        if np.isfinite(line).any():
-            column = int(np.nanargmax(line))
-            best = max(best, (float(line[column]), -row, -column))
-    row, column = -best[1], -best[2]
-    box = result.geometry.window(row, column)
+    (best,) = strongest_windows(result, number)
+    box = result.geometry.window(best.row, best.column)
     pixels = (box.width, box.height, box.left, box.top)
-    return Strongest(best[0], tuple(round(each * result.downsample) for each in pixels))
+    return Strongest(best.logit, tuple(round(each * result.downsample) for each in pixels))

@@ -5,6 +5,7 @@ Integers only, no images and no tensors. Tiling, pictures, edits and proofs are 
 
 from .boxes import Box, Span, ceil_div
 from .placement import Axis, Placement
+from .pyramid import Pyramid
 from .tiling import (
     BATCH_SIZES,
     Tile,
@@ -27,6 +28,7 @@ __all__ = [
     "Box",
     "Geometry",
     "Placement",
+    "Pyramid",
     "Span",
     "Tile",
     "all_over",

@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from hmac import compare_digest
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from fastapi.staticfiles import StaticFiles
+from fastapi import FastAPI, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ..certificates.certificate import Certificate
 from ..certificates.certify import certify
 from ..data.names import AmbiguousClass, UnknownClass
 from ..engine.classifier import Classifier, model_name
 from ..evidence import Evidence
-from .answers import Classified, Explained, Health, Models, Refusal, classified, explained, model_of
+from .access import BUSY, Access, completed
+from .answers import Classified, Explained, Health, Models, classified, explained, model_of
 from .batches import Batches, Closed
 from .limits import Limits
 from .metrics import Metrics
 from .requests import BODY, content_of, prepared
 
-_WHY: dict[int, str] = {
-    400: "The image, the form or a class's name is no good.",
-    401: "The token is missing or wrong.",
-    408: "The request did not arrive in time.",
-    413: "Too many bytes or pixels.",
-    415: "Neither an image file nor a form.",
-    422: "A parameter is out of range, or the form has no image.",
-    429: "Too many requests: come back after `Retry-After` seconds.",
-}
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"description": why, **({} if code == 422 else {"model": Refusal})} for code, why in _WHY.items()
-}
-_NO_TOKEN = 401
-_BUSY = {"Retry-After": "1"}
 _GONE = 499  # nginx's code for a client that did not wait; nobody reads it
-_bearer = HTTPBearer(auto_error=False)
 
 Count = Annotated[int, Query(ge=1, le=1000, description="How many of the best classes.")]
 Targets = Annotated[
@@ -79,26 +61,16 @@ def application(
     """
     service = _Service(model, limits or Limits(), token)
     app = FastAPI(title="bagnet", summary="Image classifiers that show exactly why.", lifespan=service.lifespan)
-    allowed = [Depends(service.allowed)] if token else []
-    refusals = {code: refusal for code, refusal in _REFUSALS.items() if token or code != _NO_TOKEN}
-    asking: dict[str, Any] = {"dependencies": allowed, "responses": refusals, "openapi_extra": BODY}
-    knowing: dict[str, Any] = {
-        "dependencies": allowed,
-        "responses": {code: refusals[code] for code in refusals if code == _NO_TOKEN},
-    }
+    asking: dict[str, Any] = {**service.access.route(400, 408, 413, 415, 422, 429), "openapi_extra": BODY}
+    knowing = service.access.route()
     app.post("/v1/explain", summary="The evidence for an image's classes", **asking)(service.explain)
     app.post("/v1/classify", summary="An image's best classes", **asking)(service.classify)
     app.get("/v1/models", summary="What is served", **knowing)(service.models)
-    app.get("/metrics", summary="Counts, for Prometheus", response_class=Response, **knowing)(service.read_metrics)
+    app.get("/metrics", summary="Counts, for Prometheus", response_class=Response, **knowing)(service.metrics.answer)
     app.get("/healthz", summary="Whether the service runs")(service.health)
     for path in ("/v1/explain", "/v1/classify"):  # which the page's folder would say it has no file of
         app.get(path, include_in_schema=False)(_posted_only)
-    if page is not None:
-        app.mount("/", StaticFiles(directory=page, html=True))
-    if hosts:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    app.add_middleware(service.metrics.counting)
-    return app
+    return completed(app, service.metrics, page, hosts)
 
 
 class _Service:
@@ -111,10 +83,10 @@ class _Service:
     """
 
     def __init__(self, model: Classifier, limits: Limits, token: str) -> None:
-        self._model, self._limits, self._token = model, limits, token.encode()
+        self._model, self._limits = model, limits
         self.metrics = Metrics()
+        self.access = Access(token, limits.waiting, self.metrics)
         self._batches = Batches(model, limits.batch_size, self.metrics.batch)
-        self._inside = 0
         # Decoded photographs are large: few of them are to be held while they wait.
         self._decoded = asyncio.Semaphore(2 * limits.batch_size)
 
@@ -123,12 +95,6 @@ class _Service:
         """At the end, what is inside is answered."""
         yield
         await run_in_threadpool(self._batches.close)
-
-    def allowed(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
-        """See that a client has shown the token. HTTPException: it has not."""
-        shown = given.credentials.encode() if given else b""
-        if not compare_digest(shown, self._token):
-            raise HTTPException(_NO_TOKEN, "show the token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
 
     async def classify(self, request: Request, count: Count = 5) -> Classified:
         """The best classes of an image file, with logits and probabilities."""
@@ -158,11 +124,6 @@ class _Service:
         """The name of the model, its windows and its classes."""
         return Models(models=[model_of(self._model)])
 
-    async def read_metrics(self) -> Response:
-        """Counters and histograms, as text."""
-        content, kind = self.metrics.text()
-        return Response(content, media_type=kind)
-
     async def health(self) -> Health:
         """Always the same, while the service runs."""
         return Health(status=f"serving {model_name(self._model)}")
@@ -180,29 +141,16 @@ class _Service:
             raise HTTPException(400, str(error)) from None
 
     async def _evidence(self, request: Request, as_input: bool = False) -> Evidence:
-        with self._admitted():
+        with self.access.admitted():
             content = await content_of(request, self._limits)
             try:
                 async with asyncio.timeout(self._limits.seconds), self._decoded:
                     seen = await run_in_threadpool(prepared, self._model, content, self._limits, as_input)
                     return await _unless_gone(request, asyncio.wrap_future(self._batches.submit(seen)))
             except TimeoutError:
-                raise HTTPException(429, f"not answered within {self._limits.seconds:g} seconds: too busy", _BUSY) from None
+                raise HTTPException(429, f"not answered within {self._limits.seconds:g} seconds: too busy", BUSY) from None
             except Closed as error:
-                raise HTTPException(429, str(error), _BUSY) from None
-
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """Inside, a request is one of a limited number."""
-        if self._inside >= self._limits.waiting:
-            raise HTTPException(429, f"{self._inside} requests are waiting: come back later", _BUSY)
-        self._inside += 1
-        self.metrics.inside.set(self._inside)
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            self.metrics.inside.set(self._inside)
+                raise HTTPException(429, str(error), BUSY) from None
 
 
 def _posted_only() -> None:

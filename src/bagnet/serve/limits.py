@@ -16,6 +16,7 @@ class Limits:
         seconds: for a client to send a request, and for a request to be answered.
         waiting: requests that are worked on or wait; one more is told to come back later.
         batch_size: images of one size that the network sees together.
+        renders: tiles of slides that are drawn at a time.
 
     Raises:
         ValueError: a limit is not positive.
@@ -27,6 +28,7 @@ class Limits:
     seconds: float = 30.0
     waiting: int = 64
     batch_size: int = 8
+    renders: int = 4
 
     def __post_init__(self) -> None:
         for field in fields(self):

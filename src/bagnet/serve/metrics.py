@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from fastapi import Response
+
 from ..missing import needs
 
 _UNKNOWN = "other"  # paths that are no route: a client must not make labels
@@ -31,6 +33,11 @@ class Metrics:
     def text(self) -> tuple[bytes, str]:
         """All of it, and its content type."""
         return self._client.generate_latest(self._registry), self._client.CONTENT_TYPE_LATEST
+
+    async def answer(self) -> Response:
+        """Counters and histograms, as text."""
+        content, kind = self.text()
+        return Response(content, media_type=kind)
 
     def counting(self, app: Any) -> Any:
         """The ASGI application, counted."""

@@ -7,14 +7,19 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from ipaddress import ip_address
+from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from fastapi import FastAPI
 
 from ..data.decode import ImageLike
 from ..engine.classifier import Classifier
 from ..missing import needs
+from ..slides.view import View
 from .app import application
 from .limits import Limits
+from .slides import slides_application, write_slides_page
 from .web import write_page
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
@@ -54,16 +59,64 @@ def serve(
         OSError: the address cannot be listened at.
         ImportError: a package is missing; the message has the pip command.
     """
-    uvicorn = needs("uvicorn", "serve")
     limits = limits or Limits()
-    with closing(_bound(host, port)) as listening, TemporaryDirectory() as scratch:
-        page = Path(scratch) / "page"
+
+    def build(page: Path, hosts: Sequence[str]) -> tuple[FastAPI, str]:
         opened = write_page(page, model, "http", limits=limits, asks_token=bool(token), photographs=photographs)
-        app = application(model, limits, token=token, page=page, hosts=_LOOPBACK if is_loopback(host) else ())
+        return application(model, limits, token=token, page=page, hosts=hosts), "".join(opened[:1])
+
+    _run(build, host, port, limits, ready)
+
+
+def serve_slides(
+    views: Sequence[View],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    limits: Limits | None = None,
+    token: str = "",
+    openseadragon: str | PathLike[str] | None = None,
+    ready: Callable[[str], None] = _log.info,
+) -> None:
+    """Show slides until SIGINT or SIGTERM.
+
+    Args:
+        views: of the slides; closed at the end.
+        host: as for `serve`.
+        port: as for `serve`.
+        limits: as for `slides_application`.
+        token: as for `slides_application`.
+        openseadragon: as for `write_slides_page`.
+        ready: told the address, once requests are taken.
+
+    Raises:
+        OSError: the address cannot be listened at.
+        ImportError: a package is missing, of Python or npm; the message has the command that brings it.
+    """
+    limits = limits or Limits()
+
+    def build(page: Path, hosts: Sequence[str]) -> tuple[FastAPI, str]:
+        write_slides_page(page, asks_token=bool(token), openseadragon=openseadragon)
+        return slides_application(views, limits, token=token, page=page, hosts=hosts), ""
+
+    _run(build, host, port, limits, ready)
+
+
+def _run(
+    build: Callable[[Path, Sequence[str]], tuple[FastAPI, str]],
+    host: str,
+    port: int,
+    limits: Limits,
+    ready: Callable[[str], None],
+) -> None:
+    """Run an application, which is built of a folder for its page and the names by which it may be asked for."""
+    uvicorn = needs("uvicorn", "serve")
+    with closing(_bound(host, port)) as listening, TemporaryDirectory() as scratch:
+        app, opened = build(Path(scratch) / "page", _LOOPBACK if is_loopback(host) else ())
         longest = round(2 * limits.seconds)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=longest, lifespan="on")
         name = f"[{host}]" if ":" in host else host
-        ready(f"http://{name}:{listening.getsockname()[1]}/{''.join(opened[:1])}")
+        ready(f"http://{name}:{listening.getsockname()[1]}/{opened}")
         uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import tarfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from os import PathLike, fspath
@@ -25,11 +23,16 @@ from ..figures.colours import ANCHORS
 from ..figures.page import render
 from ..files import naming
 from .limits import Limits
+from .npm import Package
 
 PAGE = Path(__file__).parent / "page"
 CONFIGURATION, MODEL, RUNTIME, SAMPLES, STYLE = "bagnet.json", "model.onnx", "onnxruntime", "samples", "base.css"
-PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
-_RUNTIME_FILES = ("dist/ort.wasm.min.mjs", "dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm")
+ONNXRUNTIME_WEB = Package(
+    "onnxruntime-web",
+    "1.30.0",
+    "--onnxruntime-web",
+    ("dist/ort.wasm.min.mjs", "dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm"),
+)
 # Of scikit-image, which says of all of them that they are in the public domain or CC0.
 _PHOTOGRAPHS = {
     "coffee.png": ("a cup of coffee", "Photograph: Rachel Michetti, CC0"),
@@ -39,24 +42,19 @@ _PHOTOGRAPHS = {
 }
 
 
-class NoRuntime(ImportError):
-    """The browser's runtime is not at hand. The message has the command that brings it."""
-
-
 def export_web(model: BagOfFeatures, folder: str | PathLike[str], runtime: str | PathLike[str] | None = None) -> tuple[Path, int]:
     """Write a page that explains photographs in the browser, with the network in it; any web server can show the folder.
 
     Args:
         model: a BagNet or a windowed network, of three channels.
         folder: a new one, or one that this wrote before, which is replaced.
-        runtime: the npm package `onnxruntime-web`, as a folder or .tgz; where None, it is looked for in `node_modules` here
-            and above, and else asked of npm.
+        runtime: the npm package `onnxruntime-web`, as `Package.copy` takes it.
 
     Returns:
         the folder, and its bytes.
 
     Raises:
-        NoRuntime: there is no such package.
+        NoPackage: there is no such package.
         FileExistsError: the folder holds something else.
         ValueError, CannotRun: as `export`; or the network takes no pictures.
         OSError: something cannot be written.
@@ -74,7 +72,7 @@ def export_web(model: BagOfFeatures, folder: str | PathLike[str], runtime: str |
         with TemporaryDirectory(dir=out if exists else out.parent, prefix=f".{out.name}.") as made:
             draft = Path(made) / "page"
             write_page(draft, model, "wasm")
-            copy_runtime(draft / RUNTIME, runtime)
+            ONNXRUNTIME_WEB.copy(draft / RUNTIME, runtime)
             export(model, draft / MODEL)
             if exists:
                 _replace_content(out, draft)
@@ -153,49 +151,6 @@ def height_first() -> bool:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 33, 3), dtype=np.uint8))
     by_width, at_once = (np.asarray(image.resize(size).resize((30, 30))) for size in ((30, 90), (33, 90)))
     return not np.array_equal(by_width, at_once)
-
-
-def copy_runtime(folder: Path, source: str | PathLike[str] | None) -> None:
-    """The files of onnxruntime-web that the page loads. Raises as `export_web`."""
-    with TemporaryDirectory() as scratch:
-        package = _package(Path(scratch), None if source is None else Path(fspath(source)))
-        folder.mkdir(parents=True)
-        for name in _RUNTIME_FILES:
-            try:
-                shutil.copyfile(package / name, folder / Path(name).name)
-            except FileNotFoundError:
-                raise NoRuntime(f"{package}: is no package {PACKAGE}, as {name} is missing") from None
-
-
-def _package(scratch: Path, source: Path | None) -> Path:
-    """The folder of the package."""
-    if source is None:
-        here = Path.cwd()
-        for folder in (here, *here.parents):
-            if (folder / "node_modules" / PACKAGE).is_dir():
-                return folder / "node_modules" / PACKAGE
-        source = _from_npm(scratch)
-    if source.is_dir():
-        return source
-    try:
-        with tarfile.open(source) as packed:
-            packed.extractall(scratch / "unpacked", filter="data")
-    except (OSError, tarfile.TarError) as error:
-        raise NoRuntime(f"{source}: is no package {PACKAGE} ({error}); `npm pack {PACKAGE}@{VERSION}` fetches it") from None
-    return scratch / "unpacked" / "package"
-
-
-def _from_npm(scratch: Path) -> Path:
-    """The package, fetched."""
-    remedy = f"`npm pack {PACKAGE}@{VERSION}` where there is a network, then --onnxruntime-web {PACKAGE}-{VERSION}.tgz"
-    npm = shutil.which("npm")
-    if npm is None:
-        raise NoRuntime(f"the page needs the npm package {PACKAGE}, and there is no npm here: {remedy}")
-    done = subprocess.run([npm, "pack", f"{PACKAGE}@{VERSION}"], cwd=scratch, capture_output=True, text=True, check=False)
-    files = list(scratch.glob("*.tgz"))
-    if done.returncode or not files:
-        raise NoRuntime(f"npm could not fetch {PACKAGE}@{VERSION}: {remedy}")
-    return files[0]
 
 
 def _sample(name: str, title: str, credit: str, folder: Path) -> dict[str, str]:

@@ -44,7 +44,7 @@ def write_geojson(slide: Slide, target: int | str, path: str | PathLike[str]) ->
         OSError: it cannot be written.
     """
     values = slide.map(target)
-    least = max(0.0, _quantile(values))
+    least = max(0.0, logit_at(values, QUANTILE))
     name = str(slide.classes[slide.classes.find(target)])
     with replacing(Path(fspath(path))) as part, part.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
@@ -179,11 +179,12 @@ def stem_of(name: str) -> str:
     return name.replace("/", "-")
 
 
-def _quantile(values: NDArray[np.float32]) -> float:
-    """Of the logits of a map, by those of evenly spaced rows; of those that are numbers."""
+def logit_at(values: NDArray[np.float32], share: float) -> float:
+    """The logit that a share of a map does not exceed, by evenly spaced rows; of those that are numbers, 0 where none is."""
     step = max(1, values.size // _SAMPLE)
     sample = np.asarray(values[::step])
-    return float(np.quantile(sample[np.isfinite(sample)], QUANTILE))
+    known = sample[np.isfinite(sample)]
+    return float(np.quantile(known, share)) if known.size else 0.0
 
 
 def _runs(values: NDArray[np.float32], least: float) -> Iterator[tuple[int, int, int]]:

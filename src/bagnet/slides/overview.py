@@ -69,8 +69,12 @@ def thumbnail(reader: Reader, level: int, side: int) -> Pixels:
 
 
 def block_means(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """A map of at most side x side cells: means of blocks, of those of their cells that are numbers; NaN where none is."""
-    block = max(1, ceil(max(values.shape) / side))
+    """A map of at most side x side cells: `means_of_blocks` as small as that takes."""
+    return means_of_blocks(values, max(1, ceil(max(values.shape) / side)))
+
+
+def means_of_blocks(values: NDArray[np.float32], block: int) -> NDArray[np.float32]:
+    """Means of blocks of block x block cells, of those of their cells that are numbers; NaN where none is."""
     rows = []
     for top in range(0, values.shape[0], block):
         strip = np.asarray(values[top : top + block])

@@ -1,6 +1,17 @@
 // The colours of evidence: blue speaks against, white is silent, red speaks for. The anchors come with the configuration.
 
 const STEPS = 128; // to either side of white
+export const LIMITS = [0.5, 1, 2, 5, 10, 15, 20, 30, 40, 60, 100, 200, 500]; // logits at which the colours may end
+
+/** Where the colours end for a map with such a largest logit. */
+export function limitFor(largest) {
+  return LIMITS.find((limit) => limit >= 0.9 * largest) ?? LIMITS.at(-1);
+}
+
+/** How strongly a logit covers the image: what says little lets it through. */
+export function strength(value, limit) {
+  return Math.min(1, 0.15 + Math.abs(value) / limit);
+}
 
 /** Hex anchors -> (value, limit) => [red, green, blue]. */
 export function colourScale(anchors) {

@@ -1,5 +1,7 @@
 // A photograph with the evidence over it, drawn on a canvas in pixels of the network's input.
 
+import { strength } from './colours.js';
+
 const LEAST = 600; // pixels of a canvas along its longer side, so that lines on a small input are as fine as on a large one
 
 /** Paint RGB pixels on a canvas, enlarged where they are few; grey ones let the colours of the map speak. */
@@ -46,8 +48,7 @@ export function paintMap(canvas, geometry, map, columns, { limit, opacity, colou
       if (!held) continue;
       const value = sum / held;
       const [red, green, blue] = colour(value, limit);
-      const strength = opacity * Math.min(1, 0.15 + Math.abs(value) / limit);
-      context.fillStyle = `rgba(${red},${green},${blue},${strength})`;
+      context.fillStyle = `rgba(${red},${green},${blue},${opacity * strength(value, limit)})`;
       context.fillRect(left, top, right - left, bottom - top);
     }
   }

@@ -1,23 +1,24 @@
 // The page: what is shown, and what a visitor does with it.
 
 import { certificate } from './certificate.js';
-import { colourScale } from './colours.js';
+import { colourScale, LIMITS, limitFor } from './colours.js';
 import { erase, restore, sticker } from './edits.js';
 import { Engine } from './engine.js';
 import { percent, signed } from './evidence.js';
 import { outline, paintMap, paintPixels } from './heatmap.js';
 import { radius } from './resize.js';
+import { toggleTheme } from './theme.js';
 import { allowThreads } from './threads.js';
+import { askedToken } from './token.js';
 
 const $ = (id) => document.getElementById(id);
-const LIMITS = [0.5, 1, 2, 5, 10, 15, 20, 30, 40, 60, 100, 200, 500]; // logits at which the colours may end
 const SHOWN = 12; // classes of the list, where nothing is searched
 const STRONGEST = 3; // windows
 const HINT = $('window').textContent;
 
 const about = globalThis.bagnet ?? (await (await fetch('./bagnet.json')).json());
 if (about.engine === 'wasm') await allowThreads();
-if (about.asks_token) about.token = await askedToken();
+if (about.asks_token) about.token = await askedToken('./v1/models');
 const engine = new Engine(about);
 const { geometry } = engine;
 const colour = colourScale(about.colours);
@@ -28,22 +29,6 @@ const state = { views: [], active: 0, target: null, versus: null, opacity: 0.75,
 
 const view = () => state.views[state.active];
 const named = (index) => about.classes[index];
-
-/** The token, once the service has taken it; '' where the visitor gives up. */
-async function askedToken() {
-  const kept = 'bagnet-token';
-  let token = sessionStorage.getItem(kept) ?? prompt('This service asks for a token:');
-  while (token !== null) {
-    const answer = await fetch('./v1/models', { headers: { Authorization: `Bearer ${token}` } }).catch(() => null); // no letters of a header
-    if (answer && answer.status !== 401) {
-      sessionStorage.setItem(kept, token);
-      return token;
-    }
-    token = prompt('The service does not know this token. Its token:');
-  }
-  sessionStorage.removeItem(kept);
-  return '';
-}
 
 // --- Photographs -------------------------------------------------------------------------------------------------------------
 
@@ -106,8 +91,7 @@ function show(opened, beside) {
 
 function startLimit({ evidence }) {
   const map = evidence.map(state.target ?? evidence.top(1)[0]);
-  const largest = Math.max(...map.map(Math.abs));
-  return LIMITS.find((limit) => limit >= 0.9 * largest) ?? LIMITS.at(-1);
+  return limitFor(Math.max(...map.map(Math.abs)));
 }
 
 async function openSample(sample, options = {}) {
@@ -619,8 +603,7 @@ $('link').onclick = async () => {
   }
 };
 $('theme').onclick = () => {
-  const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
-  document.documentElement.dataset.theme = dark ? 'light' : 'dark';
+  toggleTheme();
   if (view()) draw();
 };
 let depth = 0;
