@@ -192,8 +192,13 @@ def test_too_many_at_once_are_told_to_come_back(folder: Path, monkeypatch: pytes
 
 
 def test_a_tile_that_takes_too_long(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    go_on = threading.Event()
-    monkeypatch.setattr(View, "pixels", lambda *_: go_on.wait(5))
+    go_on, pixels = threading.Event(), View.pixels
+
+    def slow(*words: Any) -> Any:
+        go_on.wait(30)
+        return pixels(*words)
+
+    monkeypatch.setattr(View, "pixels", slow)
     with (
         TestClient(slides_application([open_view(folder)], Limits(seconds=0.1, renders=1))) as client,
         ThreadPoolExecutor(1) as pool,
