@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bagnet.runs.loader import unless_hung_up
+
 READ = """
 import sys
 from bagnet.data.sources import open_images
@@ -81,6 +83,14 @@ def test_interrupted_while_a_worker_starts(reading: subprocess.Popen[bytes], lat
     _, errors = reading.communicate(timeout=60)
     assert errors.count(b"Traceback") <= 1, errors.decode()  # our script's own
     assert b"spawn_main" not in errors, errors.decode()
+
+
+def test_a_worker_says_nothing_of_a_parent_that_hung_up(capsys: pytest.CaptureFixture[str]) -> None:
+    unless_hung_up(EOFError, EOFError(), None)
+    unless_hung_up(ConnectionResetError, ConnectionResetError(104, "reset"), None)
+    assert capsys.readouterr().err == ""
+    unless_hung_up(ValueError, ValueError("a fault of ours"), None)
+    assert "a fault of ours" in capsys.readouterr().err
 
 
 def running(process: int) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import resource_tracker
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -116,7 +116,14 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[No
 def belong_to(parent: int, _: int) -> None:
     """In a worker: leave Ctrl-C to the parent, and end when the parent does, even where it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = unless_hung_up
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died while this process started
         os._exit(1)
+
+
+def unless_hung_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell of an error, but not of a parent that ended while the thread that hands it tensors was talking to it."""
+    if not issubclass(kind, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)
