@@ -95,7 +95,7 @@ def cue_conflict(
     names = names_apart(chosen)
     images, folder = open_images(source), Path(fspath(out))
     cues = [cues_of(name) for name in images.names]
-    known = {name: _columns(name, network) for name, network in zip(names, chosen, strict=True)}
+    columns = {name: _columns(name, network) for name, network in zip(names, chosen, strict=True)}
     settings = {
         "images": images.fingerprint,
         "networks": [f"{name} {network.weights_digest}" for name, network in zip(names, chosen, strict=True)],
@@ -104,7 +104,7 @@ def cue_conflict(
         kept = store.rows("answers")
         for name, network in zip(names, chosen, strict=True):
             asked = [
-                row for row, (shape, texture) in enumerate(cues) if shape != texture and {shape, texture} <= known[name].keys()
+                row for row, (shape, texture) in enumerate(cues) if shape != texture and {shape, texture} <= columns[name].keys()
             ]
             if not asked:
                 raise ValueError(f"{name}: of no image does it know the categories of both shape and texture")
@@ -112,7 +112,7 @@ def cue_conflict(
             for batch in sweep(network, images, todo, batch_size=batch_size, workers=workers, progress=progress):
                 rows: list[tuple[int, dict[str, Any]]] = [(row, {"error": reason}) for row, reason in batch.bad]
                 if batch.rows:
-                    answers = _categories(probabilities_of(network, network(batch.x)), known[name])
+                    answers = _categories(probabilities_of(network, network(batch.x)), columns[name])
                     rows += [(row, {"answer": answer}) for row, answer in zip(batch.rows, answers, strict=True)]
                 kept.append([(f"{name}:{row}", _line(name, images.names[row], cues[row]) | line) for row, line in rows])
         lines = [dict(row) for _, row in kept]
@@ -134,13 +134,13 @@ def entry_level() -> Mapping[str, str]:
 
 def cues_of(name: str) -> tuple[str, str]:
     """Categories of the shape and the texture that an image's name says. ValueError: it says none."""
-    found = _CUES.search(name)
-    known = set(entry_level().values())
-    if found is None or not set(found.groups()) <= known:
+    said = _CUES.search(name)
+    categories = sorted(set(entry_level().values()))
+    if said is None or not set(said.groups()) <= set(categories):
         raise ValueError(
-            f"{name}: does not say its shape and its texture, as cat1-elephant2.png does, of {', '.join(sorted(known))}"
+            f"{name}: does not say its shape and its texture, as cat1-elephant2.png does, of {', '.join(categories)}"
         )
-    return found[1], found[2]
+    return said[1], said[2]
 
 
 def columns_of(classes: ClassNames) -> dict[str, list[int]]:
