@@ -1,30 +1,37 @@
-"""BagNets of every window size, with one recipe, beside larger ones: trained side by side on one GPU.
+"""BagNets of every window size, with one recipe, beside a larger one: trained side by side on one GPU.
 
-python benchmarks/size_series.py tiny-imagenet --out runs --wide-teacher TEACHER.safetensors --epochs 40
+python benchmarks/size_series.py tiny-imagenet --out runs --epochs 40
 
 Networks so small leave most of a GPU idle, each step being a few hundred short kernels: so all of them train at once, a process
-each. Teachers are asked once, by the first run that learns from them. The same command goes on where it was cut short.
+each (NVIDIA's multi-process service lets their kernels run side by side, where it was started). A teacher that has seen ImageNet
+is fine-tuned first, while those train that are taught by others. Teachers are asked once, by the first run that learns from
+them. The same command goes on where it was cut short.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import bagnet
 
 NETWORKS = Path(__file__).parent / "networks"
 SMALL = (NETWORKS / "small_vgg.tiny_in200.safetensors", NETWORKS / "small_resnet.tiny_in200.safetensors")
 KERNELS = {9: "1,1,0,0", 17: "1,1,1,0", 33: "1,1,1,2"}  # window -> 3x3 blocks per stage
-SHARED = {
+STUDENT = {
     "strides": "2,2,1,1",
     "layers": "2,2,3,2",
     "resize": "64",
     "crop": "61",
     "train-crop": "53",
+    "final-epochs": "4",
     "batch-size": "256",
     "augment": "none",
     "warm-up": "0.05",
@@ -34,6 +41,19 @@ SHARED = {
     "temperature": "2",
     "precision": "bf16",
     "licence": "Non-commercial research: trained on ImageNet images",
+}
+WIDE = {
+    "resize": "128",
+    "window": "128",
+    "stride": "128",
+    "windows": "1",
+    "epochs": "2",
+    "batch-size": "128",
+    "augment": "none",
+    "learning-rate": "0.001",
+    "backbone-rate": "0.5",
+    "precision": "bf16",
+    "tag": "tiny_in200",
 }
 ASKING = 6  # processes that read images for teachers
 TRAINED_ON = "Tiny-ImageNet-200, train split but for a fixed 5 %"
@@ -46,14 +66,14 @@ class Training:
 
     Args:
         name: of its folder.
-        options: of `bagnet train`, beside those of all.
+        options: of `bagnet train`.
         teachers: files of those whose answers it learns.
         workers: processes that read images for it.
     """
 
     name: str
     options: dict[str, str]
-    teachers: tuple[Path, ...]
+    teachers: tuple[Path, ...] = ()
     workers: int = 1
 
 
@@ -61,60 +81,77 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("data", type=Path)
     options.add_argument("--out", type=Path, required=True)
-    options.add_argument("--wide-teacher", type=Path, required=True, help="who teaches the second column and the large networks")
-    options.add_argument("--epochs", type=int, default=40)
-    options.add_argument("--final-epochs", type=int, default=4)
+    options.add_argument("--epochs", type=int, default=40, help="of the series; others follow from it")
     options.add_argument("--width", type=int, default=24)
     options.add_argument("--only", nargs="*", help="names of some runs")
     given = options.parse_args()
-    runs = [run for run in series(given.wide_teacher, given.width) if not given.only or run.name in given.only]
-    lengths = {"epochs": str(given.epochs), "final-epochs": str(given.final_epochs)}
-    first: dict[tuple[Path, ...], Training] = {}
-    for run in runs:
-        first.setdefault(run.teachers, run)
-    started = {run.name: start(replace(run, workers=ASKING), given.data, given.out, lengths) for run in first.values()}
-    for run in runs:
-        if run.name not in started:
-            share_answers(given.out, first[run.teachers], started[first[run.teachers].name], run)
-            started[run.name] = start(run, given.data, given.out, lengths)
+    given.out.mkdir(parents=True, exist_ok=True)
+    wide = given.out / "wide" / "windowed128s128.tiny_in200.safetensors"
+    runs = [run for run in series(wide, given.width, given.epochs) if not given.only or run.name in given.only]
+    at_once = [run for run in runs if wide not in run.teachers]
+    taught = [run for run in runs if wide in run.teachers]
+    teaching = start(teacher(given.out), given.data, given.out) if taught and not wide.exists() else None
+    started = started_together(at_once, given.data, given.out)
+    if teaching is not None and teaching.wait():
+        sys.exit("failed: the teacher; the reason is in log.txt of its folder")
+    started |= started_together(taught, given.data, given.out)
     failed = [name for name, process in started.items() if process.wait()]
     if failed:
         sys.exit(f"failed: {', '.join(failed)}; the reasons are in log.txt of their folders")
 
 
-def series(wide_teacher: Path, width: int) -> list[Training]:
-    """Both columns of sizes, two trained for certificates, and two large networks of one shape by different recipes."""
+def teacher(out: Path) -> Training:
+    """The bundled windowed network on whole images, fine-tuned to the classes."""
+    untuned = out / "untuned.safetensors"
+    bagnet.windowed(bagnet.load(), window=128, stride=128, scale=128).save(untuned)
+    return Training("wide", {"start": str(untuned), **WIDE}, workers=4)
+
+
+def series(wide: Path, width: int, epochs: int) -> list[Training]:
+    """Both columns of sizes, one trained for certificates, and a large network."""
     runs = []
     for size, kernel3 in KERNELS.items():
-        options = {"kernel3": kernel3, "width": str(width)}
-        runs.append(Training(f"small-{size}", options | {"tag": "tiny_in200", "trained-on": TRAINED_ON}, SMALL))
-        runs.append(Training(f"wide-{size}", options | {"tag": "lite_tiny_in200", "trained-on": SEEN}, (wide_teacher,)))
-    for size in (9, 17):
-        options = {
-            "kernel3": KERNELS[size],
-            "width": str(width),
-            "masked": "0.02",
-            "tag": "masked_tiny_in200",
-            "trained-on": SEEN,
-        }
-        runs.append(Training(f"masked-{size}", options, (wide_teacher,)))
+        shape = STUDENT | {"kernel3": kernel3, "width": str(width)}
+        runs.append(
+            Training(
+                f"small-{size}",
+                shape | {"epochs": str(epochs), "tag": "series_tiny_in200", "trained-on": TRAINED_ON},
+                SMALL,
+            )
+        )
+        shape |= {"epochs": str(3 * epochs // 4), "trained-on": SEEN}
+        runs.append(Training(f"wide-{size}", shape | {"tag": "lite_tiny_in200"}, (wide,)))
+        if size == 17:
+            runs.append(Training(f"masked-{size}", shape | {"masked": "0.02", "tag": "masked_tiny_in200"}, (wide,)))
     large = {"kernel3": KERNELS[33], "width": "40", "tag": "large_tiny_in200", "trained-on": SEEN}
-    runs.append(Training("large", large, (wide_teacher,)))
-    runs.append(Training("large-mixed", large | {"mixup": "0.2", "cutmix": "1"}, (wide_teacher,), workers=3))
-    return runs
+    longer = {"epochs": str(3 * epochs // 2), "batch-size": "512"}
+    return [*runs, Training("large", STUDENT | large | longer, (wide,))]
 
 
-def start(run: Training, data: Path, out: Path, lengths: dict[str, str]) -> subprocess.Popen[bytes]:
+def started_together(runs: Sequence[Training], data: Path, out: Path) -> dict[str, subprocess.Popen[bytes]]:
+    """Runs by name. The first of those with the same teachers asks them, and the others get the answers."""
+    first: dict[tuple[Path, ...], Training] = {}
+    for run in runs:
+        first.setdefault(run.teachers, run)
+    started = {run.name: start(replace(run, workers=ASKING), data, out) for run in first.values()}
+    for run in runs:
+        if run.name not in started:
+            share_answers(out, first[run.teachers], started[first[run.teachers].name], run)
+            started[run.name] = start(run, data, out)
+    return started
+
+
+def start(run: Training, data: Path, out: Path) -> subprocess.Popen[bytes]:
     """`bagnet train`, which writes what it says into log.txt of its folder."""
     folder = out / run.name
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "bagnet", "train", str(data), "--out", str(folder), "--workers", str(run.workers)]
-    for name, value in (SHARED | lengths | run.options).items():
+    for name, value in run.options.items():
         command += [f"--{name}", value]
-    for teacher in run.teachers:
-        command += ["--teacher", str(teacher)]
+    for taught_by in run.teachers:
+        command += ["--teacher", str(taught_by)]
     with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log)
+        return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 def share_answers(out: Path, asked: Training, process: subprocess.Popen[bytes], run: Training) -> None:

@@ -27,7 +27,6 @@ from bagnet.data.labelled import open_labelled
 from bagnet.data.order import Order
 from bagnet.data.pixels import Pixels
 from bagnet.data.samples import Samples
-from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
 from bagnet.training.losses import classification
 
@@ -46,7 +45,6 @@ def main() -> None:
     images = open_labelled(asked.data, "train")
     images = images.take(range(20 * asked.batch))
     pixels = Pixels(images.images, 3)
-    preprocessing = Preprocessing(64, asked.size)
     ways: dict[str, tuple[Augmentation, Mixing]] = {
         "crop and mirror": (Augmentation(asked.size), Mixing()),
         "resized crop": (Augmentation(asked.size, 0.35), Mixing()),
@@ -57,7 +55,7 @@ def main() -> None:
         f"step {precision}": _step(precision, asked.batch, asked.size) for precision in ("float32", "bf16")
     }
     for name, (augmentation, mixing) in ways.items():
-        samples = Samples(images, pixels, preprocessing, Views(augmentation, augmentation, 0), mixing, 0)
+        samples = Samples(images, pixels, Views(augmentation, augmentation, 0), mixing, 0)
         for workers in (0, max(1, (os.cpu_count() or 1) - 1)):
             cases[f"loader alone, {workers} workers: {name}"] = _loader(samples, asked.batch, workers)
     seconds: dict[str, list[float]] = {name: [] for name in cases}

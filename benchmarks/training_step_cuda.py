@@ -2,8 +2,9 @@
 
 python benchmarks/training_step_cuda.py --out docs/results/DATE-MACHINE-training-step.csv
 
-Forward pass in bf16, loss, backward pass, clipped gradients, AdamW, as `bagnet train` does it. "Busy" is the sum of the durations
-of all kernels: what is left of a step is waiting for the processor, which starts several hundred of them.
+Forward pass in bf16, loss, backward pass, clipped gradients, AdamW, as `bagnet train` does it: kernel by kernel, and with its
+passes as CUDA graphs. "Busy" is the sum of the durations of all kernels: what is left of a step is waiting for the processor,
+which starts several hundred of them. The losses of the first steps, from the same weights and images, are compared.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import csv
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bagnet.architecture import Architecture
 from bagnet.model import BagNet
+from bagnet.training.captured import captured
 from bagnet.training.losses import classification
 
 CASES = [  # crop, width, 3x3 blocks per stage, images of a step
@@ -32,7 +35,11 @@ CASES = [  # crop, width, 3x3 blocks per stage, images of a step
     (53, 40, (1, 1, 1, 2), 256),
     (53, 40, (1, 1, 1, 2), 1024),
 ]
-STEPS = 30
+WAYS: dict[str, Callable[[BagNet], AbstractContextManager[None]]] = {
+    "kernel by kernel": lambda _: nullcontext(),
+    "CUDA graphs": captured,
+}
+STEPS, COMPARED = 30, 20
 KINDS = {  # part of a kernel's name -> what it is for
     "products": ("gemm", "conv", "xmma", "cutlass", "dgrad", "wgrad", "fprop", "cudnn_engine", "winograd"),
     "batch normalisation": ("batch_norm", "bn_fw", "bn_bw", "batchnorm"),
@@ -48,29 +55,36 @@ def main() -> None:
     ceiling = matrix_product_ceiling()
     rows: list[dict[str, Any]] = []
     for crop, width, kernel3, images in CASES:
-        step = training_step(crop, width, kernel3, images)
-        for _ in range(5):  # to warm up, and to try out how to convolve
-            step()
-        seconds = median(timed(step) for _ in range(3))
-        with FlopCounterMode(display=False) as counter:
-            step()
-        products = counter.get_total_flops() / 2
-        kinds = spent(step)
-        row: dict[str, Any] = {"device": torch.cuda.get_device_name(), "crop": crop, "width": width}
-        row |= {"kernel3": ",".join(map(str, kernel3)), "batch": images, "images_per_second": round(images / seconds)}
-        row |= {"step_ms": round(1000 * seconds, 2), "busy_ms": round(sum(kinds.values()), 2)}
-        row |= {f"{kind.replace(', ', '_').replace(' ', '_')}_ms": round(kinds[kind], 2) for kind in (*KINDS, "the rest")}
-        row |= {"giga_multiply_adds": round(products / 1e9, 2), "products_at_ceiling_ms": round(1000 * products / ceiling, 2)}
-        row |= {"ceiling_giga_multiply_adds_per_second": round(ceiling / 1e9)}
-        print(row, flush=True)
-        rows.append(row)
+        losses: dict[str, list[float]] = {}
+        for name, way in WAYS.items():
+            network, step = training_step(crop, width, kernel3, images)
+            with way(network):
+                losses[name] = [float(step()) for _ in range(COMPARED)]  # warms up, too, and tries out how to convolve
+                seconds = median(timed(step) for _ in range(3))
+                kinds = spent(step)
+            with FlopCounterMode(display=False) as counter:
+                step()
+            products = counter.get_total_flops() / 2
+            row: dict[str, Any] = {"device": torch.cuda.get_device_name(), "way": name, "crop": crop, "width": width}
+            row |= {"kernel3": ",".join(map(str, kernel3)), "batch": images, "images_per_second": round(images / seconds)}
+            row |= {"step_ms": round(1000 * seconds, 2), "busy_ms": round(sum(kinds.values()), 2)}
+            row |= {f"{kind.replace(', ', '_').replace(' ', '_')}_ms": round(kinds[kind], 2) for kind in (*KINDS, "the rest")}
+            row |= {"giga_multiply_adds": round(products / 1e9, 2), "products_at_ceiling_ms": round(1000 * products / ceiling, 2)}
+            row |= {"ceiling_giga_multiply_adds_per_second": round(ceiling / 1e9)}
+            first = next(iter(losses.values()))
+            row |= {"largest_loss_difference": max(abs(a - b) for a, b in zip(first, losses[name], strict=True))}
+            print(row, flush=True)
+            rows.append(row)
     with asked.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def training_step(crop: int, width: int, kernel3: tuple[int, int, int, int], images: int) -> Callable[[], None]:
+def training_step(
+    crop: int, width: int, kernel3: tuple[int, int, int, int], images: int
+) -> tuple[BagNet, Callable[[], torch.Tensor]]:
+    """(the network, what does a step and gives its loss)."""
     torch.manual_seed(0)
     shape = Architecture(kernel3, (2, 2, 1, 1), (2, 2, 3, 2), width, num_classes=200)
     network = BagNet(shape).train().cuda().to(memory_format=torch.channels_last)
@@ -78,18 +92,20 @@ def training_step(crop: int, width: int, kernel3: tuple[int, int, int, int], ima
     x = torch.randn(images, 3, crop, crop, device="cuda").contiguous(memory_format=torch.channels_last)
     targets = torch.eye(200, device="cuda")[torch.arange(images, device="cuda") % 200]
 
-    def step() -> None:
+    def step() -> torch.Tensor:
         with torch.autocast("cuda", torch.bfloat16):
             logits = network(x)
-        classification(logits, targets).backward()  # type: ignore[no-untyped-call]
+        loss = classification(logits, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
+        return loss.detach()
 
-    return step
+    return network, step
 
 
-def timed(step: Callable[[], None]) -> float:
+def timed(step: Callable[[], torch.Tensor]) -> float:
     """Seconds of a step, of some in a row."""
     torch.cuda.synchronize()
     start = time.perf_counter()
@@ -99,7 +115,7 @@ def timed(step: Callable[[], None]) -> float:
     return (time.perf_counter() - start) / STEPS
 
 
-def spent(step: Callable[[], None]) -> dict[str, float]:
+def spent(step: Callable[[], torch.Tensor]) -> dict[str, float]:
     """Milliseconds of a step's kernels, by what they are for."""
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiled:
         for _ in range(5):

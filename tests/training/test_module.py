@@ -195,12 +195,12 @@ def test_the_moving_average_warms_up() -> None:
     for value in (0.0, 11.0, 1.0, *[3.0] * 20):
         with torch.no_grad():
             model.logits.fill_(value)
-        module.averaged.update_parameters(model)
+        module.averaged.update(model)
         seen.append(float(module.result(IMAGES)))
     assert seen[:3] == pytest.approx([0.0, 9.0, 3.0])
     with torch.no_grad():
         model.logits.fill_(7.0)
-    module.averaged.update_parameters(model)
+    module.averaged.update(model)
     assert float(module.result(IMAGES)) == pytest.approx(5.0)
     assert module.result is not model
 

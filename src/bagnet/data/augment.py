@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from .decode import BadImage
 _RATIO = float(np.log(4 / 3))  # of the sides of a random resized crop, at most
 
 POLICIES = ("none", "trivial", "rand")
+_CROPS, _GOLDEN = 4, np.uint64(0x9E3779B97F4A7C15)  # what randomness is for, as in `_random`; SplitMix64's step
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +47,34 @@ class Augmentation:
             ValueError: the policy changes colours, and there are neither one nor three channels.
         """
         _check_channels(self.policy, len(pixels))
-        if not self.scale and self.policy == "none" and min(pixels.shape[1:]) >= self.crop:
-            return self._cropped(pixels, _random(key, 4))
+        if self.only_crops(pixels.shape[1:]):
+            return self.crops(pixels[None], (0,), (key,))[0]
         with _seeded(key):
             view: Tensor = self._transforms()(pixels)
         return view
 
-    def _cropped(self, pixels: Tensor, random: np.random.Generator) -> Tensor:
-        """A crop, mirrored or not, by slices alone: so cheap that one process feeds a GPU."""
-        top, left = (int(random.integers(side - self.crop + 1)) for side in pixels.shape[1:])
-        view = pixels[:, top : top + self.crop, left : left + self.crop]
-        return view.flip(-1) if random.random() < self.mirror else view
+    def only_crops(self, size: Sequence[int]) -> bool:
+        """Whether images of (height, width) are cropped and mirrored, and nothing else, so that `crops` can do many at once."""
+        return not self.scale and self.policy == "none" and min(size) >= self.crop
+
+    def crops(self, pixels: Tensor, rows: Sequence[int], keys: Sequence[Sequence[int]]) -> Tensor:
+        """What the call gives of each of some rows, all at once: so cheap that one process feeds a GPU.
+
+        Args:
+            pixels: (N, C, H, W) uint8, for which `only_crops`.
+            rows: B of them.
+            keys: of each.
+
+        Returns:
+            (B, C, crop, crop) uint8.
+        """
+        drawn = _uniform(keys, 3)
+        places = [(drawn[:, axis] * (side - self.crop + 1)).astype(np.int64) for axis, side in enumerate(pixels.shape[2:])]
+        every = np.lib.stride_tricks.sliding_window_view(pixels.numpy(), (self.crop, self.crop), (2, 3))
+        views = every[rows, :, places[0], places[1]]
+        mirrored = drawn[:, 2] < self.mirror
+        views[mirrored] = views[mirrored][..., ::-1]
+        return torch.from_numpy(views)
 
     def _transforms(self) -> v2.Transform:
         transform = _TRANSFORMS.get(self)
@@ -205,6 +224,26 @@ def _seeded(key: Sequence[int]) -> Iterator[None]:
 
 def _random(key: Sequence[int], purpose: int) -> np.random.Generator:
     return np.random.default_rng((*key, purpose))
+
+
+def _uniform(keys: Sequence[Sequence[int]], count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(B, count) in [0, 1), each row a function of its key: SplitMix64 (Steele et al. 2014), as a generator of its own takes
+    longer to make than a crop to copy.
+    """
+    words = np.array(keys, np.int64).astype(np.uint64)
+    state = np.zeros(len(words), np.uint64)
+    for column in (*words.T, np.uint64(_CROPS)):
+        state = _scrambled(state + column + _GOLDEN)
+    drawn = _scrambled(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+    uniform: np.ndarray[Any, np.dtype[np.float64]] = (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return uniform
+
+
+def _scrambled(words: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """SplitMix64's finalizer."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
 
 
 def _number(key: Sequence[int]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .decode import Photo
 from .names import ClassNames
@@ -53,19 +54,16 @@ class LabelledImages:
         """(K,) images that show each class."""
         return self.targets.sum(0) if self.multilabel else torch.bincount(self.targets, minlength=len(self.classes))
 
-    def shares(self, row: int) -> Tensor:
-        """(K,) float32: 1 for each class that an image shows."""
-        if self.multilabel:
-            return self.targets[row].float()
-        shares = torch.zeros(len(self.classes))
-        shares[self.targets[row]] = 1
-        return shares
+    def shares(self, rows: int | Sequence[int]) -> Tensor:
+        """(K,) float32: 1 for each class that an image shows; (B, K) of several images."""
+        targets = self.targets[rows]
+        return (targets if self.multilabel else F.one_hot(targets, len(self.classes))).float()
 
     def questions(self) -> LabelledImages:
         """The same with a yes or no to each class by itself; of two classes only the second is asked for."""
         if self.multilabel:
             return self
-        targets = torch.nn.functional.one_hot(self.targets, len(self.classes)).bool()
+        targets = F.one_hot(self.targets, len(self.classes)).bool()
         first = 1 if len(self.classes) == 2 else 0
         return replace(self, targets=targets[:, first:], classes=self.classes[first:])
 

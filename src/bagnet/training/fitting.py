@@ -32,6 +32,7 @@ from ..data.samples import Batch, Samples
 from ..data.transforms import Preprocessing
 from ..geometry import Geometry
 from ..runs.loader import belong_to, interrupts_held_back
+from .captured import captured
 from .checkpoints import BEST, LAST, Best, Checkpoints, Log, WholeFiles
 from .folding import folded
 from .loggers import logger_kind
@@ -135,7 +136,7 @@ def fit(
             **trainer_options(),
         )
         try:
-            with _interruptible(), folded(network), freed_memory_kept():
+            with _interruptible(), folded(network), captured(network), freed_memory_kept():
                 trainer.fit(module, datamodule=batches, ckpt_path=last if last.exists() else None, weights_only=False)
             module.check_weights()
         except Diverged as error:
@@ -164,7 +165,7 @@ class _Batches(LightningDataModule):
         geometry: Geometry | None,
     ) -> None:
         super().__init__()
-        self.select, self.preprocessing, self.workers = select, preprocessing, workers
+        self.select, self.preprocessing, self.workers, self.layout = select, preprocessing, workers, layout
         self.unreadable: dict[int, str] = {}  # row of `select` -> reason
         views = _views(recipe, preprocessing, geometry)
         shorter = None if recipe.scale and isinstance(views.early, Augmentation) else preprocessing.resize
@@ -183,13 +184,11 @@ class _Batches(LightningDataModule):
         self.samples = Samples(
             training,
             self.pixels,
-            preprocessing,
             views,
             Mixing(recipe.mixup, recipe.cutmix),
             recipe.seed,
             None if teacher is None else _taught(teacher, recipe, training.multilabel),
             starts or (0,),
-            layout,
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -200,9 +199,16 @@ class _Batches(LightningDataModule):
             num_workers=self.workers,
             multiprocessing_context="spawn" if self.workers else None,  # forking a process that runs threads may hang it
             worker_init_fn=partial(belong_to, os.getpid()),
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,  # without pinned memory: the thread that pins may break into a capture
         )
+
+    def on_after_batch_transfer(self, batch: Any, _: int) -> Any:
+        """What is trained on is normalised where the network is; what is selected on came so."""
+        if not isinstance(batch, Batch):
+            return batch
+        pictures = batch.images.flatten(0, -4).contiguous(memory_format=self.layout)
+        images = self.preprocessing.normalise(pictures).to(batch.targets.dtype)  # float64 where the run is
+        return batch._replace(images=torch.unflatten(images, 0, batch.images.shape[:-3]))
 
     def val_dataloader(self) -> DataLoader[Any]:
         prepared = NetworkInputs(self.select.images, self.preprocessing, keep=_SELECT_KEPT)
@@ -302,6 +308,7 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", "The AccumulateGrad node's stream")  # once, where `captured` warms up on another one
         try:
             yield
         finally:

@@ -11,7 +11,6 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..bag import BagOfFeatures
 from ..data.decode import BadImage
@@ -19,6 +18,7 @@ from ..data.order import Order
 from ..data.samples import Batch
 from ..evaluation.measures import Answers, Measure
 from ..windowed_network import WindowedNetwork
+from .average import MovingAverage
 from .blocks import blocks_of
 from .losses import classification, distillation, logit_distance, margin_shortfall, sparsity
 from .masking import touched_cells, unmasked_mean
@@ -67,9 +67,7 @@ class Training(LightningModule):
         self.images = images
         self.steps = recipe.epochs * order.steps
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.averaged: AveragedModel | None = None
-        if recipe.ema:
-            self.averaged = AveragedModel(model, multi_avg_fn=_average(recipe.ema), use_buffers=True).requires_grad_(False)
+        self.averaged = MovingAverage(model, recipe.ema) if recipe.ema else None
         self.unreadable: dict[int, str] = {}
         self.selected: list[Answers] = []
         for module in model.modules():
@@ -84,8 +82,6 @@ class Training(LightningModule):
     def train(self, mode: bool = True) -> Training:
         """Training mode, in which what is frozen keeps its statistics."""
         super().train(mode)
-        if self.averaged is not None:
-            self.averaged.eval()
         for module in self.model.modules():
             if self.recipe.freeze or (self.recipe.freeze_norm and isinstance(module, _BatchNorm)):
                 module.training = False
@@ -106,8 +102,8 @@ class Training(LightningModule):
 
     def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
         """After each optimiser step."""
-        if self.averaged is not None and self.global_step > int(self.averaged.n_averaged):
-            self.averaged.update_parameters(self.model)
+        if self.averaged is not None and self.global_step > self.averaged.updates:
+            self.averaged.update(self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         done = self._number + 1
@@ -255,19 +251,6 @@ class Training(LightningModule):
             optimiser = torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=recipe.momentum)
         rates = LambdaLR(optimiser, lambda step: learning_rate(recipe, step, self.steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
-
-
-def _average(decay: float) -> Any:
-    """The moving average of weights: of the first steps a plain mean nearly, so that short runs do not keep random weights.
-
-    With n steps behind it the decay is (1 + n) / (10 + n) at most, which weighs the last ninth of them.
-    """
-
-    def update(averaged: Any, current: Any, steps: Tensor) -> None:
-        now = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        get_ema_multi_avg_fn(now)(averaged, current, steps)  # type: ignore[no-untyped-call]
-
-    return update
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
