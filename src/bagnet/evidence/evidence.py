@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import exp, inf, isfinite
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,8 +14,7 @@ from PIL import Image
 
 from ..data.decode import printable
 from ..data.names import ClassNames
-from ..files import replacing
-from ..geometry import Axis, Box, Geometry, Placement
+from ..geometry import Box, Geometry, Placement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
     from .dense_map import DenseMap
 
 TOLERANCE = 1e-5  # how far the mean of a map may lie from its logit in float32, as a share of what `_scale` says
-_FORMAT = 1
 
 Floats = NDArray[np.floating[Any]]
 Size = Literal["photo", "input"]
@@ -402,27 +397,9 @@ class Evidence:
         Raises:
             OSError: it cannot be written; an older file stays as it was.
         """
-        picture = io.BytesIO()
-        self.image.save(picture, "PNG")
-        record = {
-            "format": _FORMAT,
-            "geometry": asdict(self.geometry),
-            "placement": asdict(self.placement),
-            "classes": [{"names": list(entry.names), "wnid": entry.wnid} for entry in self.classes],
-            "model": self.model,
-            "source": self.source,
-            "multilabel": self.multilabel,
-            "left_out": None if self.left_out == -inf else self.left_out,
-            "temperature": self.temperature,
-        }
-        arrays = {
-            "values": self.values,
-            "logits": self.logits,
-            "image": np.frombuffer(picture.getvalue(), np.uint8),
-            "record": np.frombuffer(json.dumps(record).encode(), np.uint8),
-        }
-        with replacing(Path(fspath(path))) as part, part.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+        from .file import write
+
+        write(self, Path(fspath(path)))
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Evidence:
@@ -432,30 +409,9 @@ class Evidence:
             FileNotFoundError: there is no such file.
             ValueError: it is no evidence, or a broken one.
         """
-        from ..data.names import ClassName
+        from .file import read
 
-        try:
-            with np.load(fspath(path), allow_pickle=False) as arrays:
-                record = json.loads(arrays["record"].tobytes())
-                placement = record["placement"]
-                axes = (Axis(**placement["horizontal"]), Axis(**placement["vertical"]))
-                return cls(
-                    values=arrays["values"],
-                    logits=arrays["logits"],
-                    geometry=Geometry(**record["geometry"]),
-                    placement=Placement(*axes, placement["orientation"]),
-                    classes=ClassNames(ClassName(tuple(c["names"]), c["wnid"]) for c in record["classes"]),
-                    image=Image.open(io.BytesIO(arrays["image"].tobytes()), formats=["PNG"]).convert("RGB"),
-                    model=record["model"],
-                    source=record["source"],
-                    multilabel=record.get("multilabel", False),
-                    left_out=-inf if record.get("left_out") is None else record["left_out"],
-                    temperature=record.get("temperature", 1.0),
-                )
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{fspath(path)}: there is no such file") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{fspath(path)}: not a file of evidence, or a broken one ({type(error).__name__})") from None
+        return read(Path(fspath(path)))
 
     def _index(self, target: int | str | None) -> int:
         return int(self.logits.argmax()) if target is None else self.classes.find(target)
