@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -31,12 +30,12 @@ from bagnet.serve.web import ONNXRUNTIME_WEB, export_web
 from bagnet.zoo.load import create
 
 from ..conftest import randomised
+from .browser import NEEDS_BROWSER, launched, visitor
 from .conftest import picture
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytest.importorskip("playwright.sync_api")
 MODULES = Path(__file__).parents[2] / "node_modules"
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make browser")]
+pytestmark = NEEDS_BROWSER
 WORDS = ("ape", "bee", "cow", "dog", "elk")
 
 
@@ -86,25 +85,17 @@ def address(request: pytest.FixtureRequest, network: BagNet, tmp_path_factory: p
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
     """A new visitor's, which has not met an error when it is closed."""
-    errors: list[str] = []
-    context = browser.new_context(viewport={"width": 1200, "height": 800})
-    opened = context.new_page()
-    opened.set_default_timeout(20_000)
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(address)
-    opened.wait_for_selector("body[data-ready]")
-    yield opened
-    context.close()
-    assert errors == []
+    with visitor(browser, 1200, 800) as opened:
+        opened.goto(address)
+        opened.wait_for_selector("body[data-ready]")
+        yield opened
 
 
 def upload(page: Any, content: bytes, name: str = "noise.png", into: str = "#file") -> None:

@@ -6,7 +6,6 @@ Needs Debian's Chromium and the npm package openseadragon: `make browser` brings
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -24,14 +23,13 @@ from bagnet.serve.slides import OPENSEADRAGON, slides_application, write_slides_
 from bagnet.slides.view import View, open_view
 
 from ..slides.made import BROKEN, RED, SIZE, STRIDE, made_slide
+from .browser import NEEDS_BROWSER, launched, visitor
 
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 uvicorn = pytest.importorskip("uvicorn")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MODULES = Path(__file__).parents[2] / "node_modules"
 pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make browser"),
+    *NEEDS_BROWSER,
     pytest.mark.skipif(not (MODULES / OPENSEADRAGON.name).is_dir(), reason="needs openseadragon: make browser"),
 ]
 TOKEN = "secret"
@@ -77,23 +75,15 @@ def address(stores: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     """A new visitor's, which has not met an error when it is closed."""
-    errors: list[str] = []
-    context = browser.new_context(viewport={"width": 1000, "height": 640}, reduced_motion="reduce")
-    opened = context.new_page()
-    opened.set_default_timeout(10_000)
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    yield opened
-    context.close()
-    assert errors == []
+    with visitor(browser, 1000, 640, seconds=10, reduced_motion="reduce") as opened:
+        yield opened
 
 
 def visit(page: Any, address: str, **link: object) -> None:

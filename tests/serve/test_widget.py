@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from base64 import b64decode, b64encode
@@ -21,10 +20,10 @@ import bagnet
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
 
+from .browser import launched, needs_browser, visitor
 from .conftest import picture
 
 pytest.importorskip("anywidget")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def ask(viewer: Any, pixels: np.ndarray[Any, Any]) -> tuple[dict[str, Any], list[bytes]]:
@@ -121,7 +120,6 @@ widget.render({ model, el: document.getElementById('cell') });
 @pytest.fixture
 def frame(model: BagNet, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The page in a cell, its kernel the test's own process."""
-    playwright = pytest.importorskip("playwright.sync_api")
     viewer = bagnet.explain(model, picture(40, 40)).widget(model if request.param else None)
 
     def kernel(content: dict[str, Any], pixels: str) -> Any:
@@ -134,12 +132,7 @@ def frame(model: BagNet, request: pytest.FixtureRequest) -> Iterator[Any]:
         state = {key: value for key, value in viewer.get_state().items() if isinstance(value, str | int | dict)}
         return {**state, **{name: b64encode(getattr(viewer, name)).decode() for name in ("pixels", "values")}}
 
-    errors: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1100, "height": 950})
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+    with launched() as browser, visitor(browser, 1100, 950) as page:
         page.expose_function("kernel", kernel)
         page.expose_function("state", state)
         page.route("http://cell.test/", lambda route: route.fulfill(body=HOST, content_type="text/html"))
@@ -148,12 +141,9 @@ def frame(model: BagNet, request: pytest.FixtureRequest) -> Iterator[Any]:
         opened = page.frames[1]
         opened.wait_for_selector("body[data-ready]")
         yield opened
-        browser.close()
-    assert errors == []
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make browser")
+@needs_browser
 @pytest.mark.parametrize("frame", [True], indirect=True)
 def test_a_visitor_of_the_cell_erases_and_opens_another(frame: Any, model: BagNet) -> None:
     evidence = bagnet.explain(model, picture(40, 40))
@@ -175,8 +165,7 @@ def test_a_visitor_of_the_cell_erases_and_opens_another(frame: Any, model: BagNe
     assert bagnet.explain(model, picture(60, 50)).top(1)[0].name in frame.locator(".stage p").last.inner_text()
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make browser")
+@needs_browser
 @pytest.mark.parametrize("frame", [False], indirect=True)
 def test_without_a_network_the_cell_only_shows(frame: Any) -> None:
     assert frame.locator(".stage").count() == 1
