@@ -3,9 +3,8 @@
 python benchmarks/size_series.py tiny-imagenet --out runs --epochs 40
 
 Networks so small leave most of a GPU idle, each step being a few hundred short kernels: so all of them train at once, a process
-each (NVIDIA's multi-process service lets their kernels run side by side, where it was started). A teacher that has seen ImageNet
-is fine-tuned first, while those train that are taught by others. Teachers are asked once, by the first run that learns from
-them. The same command goes on where it was cut short.
+each (NVIDIA's multi-process service lets their kernels run side by side, where it was started). Teachers are asked once, by the
+first run that learns from them. The same command goes on where it was cut short.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import bagnet
-
 NETWORKS = Path(__file__).parent / "networks"
+WIDE = (NETWORKS / "windowed128s128.tiny_in200.safetensors",)  # which has seen ImageNet
 SMALL = (NETWORKS / "small_vgg.tiny_in200.safetensors", NETWORKS / "small_resnet.tiny_in200.safetensors")
 KERNELS = {9: "1,1,0,0", 17: "1,1,1,0", 33: "1,1,1,2"}  # window -> 3x3 blocks per stage
 STUDENT = {
@@ -42,19 +40,6 @@ STUDENT = {
     "precision": "bf16",
     "licence": "Non-commercial research: trained on ImageNet images",
 }
-WIDE = {
-    "resize": "128",
-    "window": "128",
-    "stride": "128",
-    "windows": "1",
-    "epochs": "2",
-    "batch-size": "128",
-    "augment": "none",
-    "learning-rate": "0.001",
-    "backbone-rate": "0.5",
-    "precision": "bf16",
-    "tag": "tiny_in200",
-}
 ASKING = 6  # processes that read images for teachers
 TRAINED_ON = "Tiny-ImageNet-200, train split but for a fixed 5 %"
 SEEN = f"{TRAINED_ON}; its teacher has seen ImageNet-1k"
@@ -73,7 +58,7 @@ class Training:
 
     name: str
     options: dict[str, str]
-    teachers: tuple[Path, ...] = ()
+    teachers: tuple[Path, ...]
     workers: int = 1
 
 
@@ -85,29 +70,14 @@ def main() -> None:
     options.add_argument("--width", type=int, default=24)
     options.add_argument("--only", nargs="*", help="names of some runs")
     given = options.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    wide = given.out / "wide" / "windowed128s128.tiny_in200.safetensors"
-    runs = [run for run in series(wide, given.width, given.epochs) if not given.only or run.name in given.only]
-    at_once = [run for run in runs if wide not in run.teachers]
-    taught = [run for run in runs if wide in run.teachers]
-    teaching = start(teacher(given.out), given.data, given.out) if taught and not wide.exists() else None
-    started = started_together(at_once, given.data, given.out)
-    if teaching is not None and teaching.wait():
-        sys.exit("failed: the teacher; the reason is in log.txt of its folder")
-    started |= started_together(taught, given.data, given.out)
+    runs = [run for run in series(given.width, given.epochs) if not given.only or run.name in given.only]
+    started = started_together(runs, given.data, given.out)
     failed = [name for name, process in started.items() if process.wait()]
     if failed:
         sys.exit(f"failed: {', '.join(failed)}; the reasons are in log.txt of their folders")
 
 
-def teacher(out: Path) -> Training:
-    """The bundled windowed network on whole images, fine-tuned to the classes."""
-    untuned = out / "untuned.safetensors"
-    bagnet.windowed(bagnet.load(), window=128, stride=128, scale=128).save(untuned)
-    return Training("wide", {"start": str(untuned), **WIDE}, workers=4)
-
-
-def series(wide: Path, width: int, epochs: int) -> list[Training]:
+def series(width: int, epochs: int) -> list[Training]:
     """Both columns of sizes, one trained for certificates, and a large network."""
     runs = []
     for size, kernel3 in KERNELS.items():
@@ -115,17 +85,17 @@ def series(wide: Path, width: int, epochs: int) -> list[Training]:
         runs.append(
             Training(
                 f"small-{size}",
-                shape | {"epochs": str(epochs), "tag": "series_tiny_in200", "trained-on": TRAINED_ON},
+                shape | {"epochs": str(epochs), "tag": "tiny_in200", "trained-on": TRAINED_ON},
                 SMALL,
             )
         )
         shape |= {"epochs": str(3 * epochs // 4), "trained-on": SEEN}
-        runs.append(Training(f"wide-{size}", shape | {"tag": "lite_tiny_in200"}, (wide,)))
+        runs.append(Training(f"wide-{size}", shape | {"tag": "lite_tiny_in200"}, WIDE))
         if size == 17:
-            runs.append(Training(f"masked-{size}", shape | {"masked": "0.02", "tag": "masked_tiny_in200"}, (wide,)))
+            runs.append(Training(f"masked-{size}", shape | {"masked": "0.02", "tag": "masked_tiny_in200"}, WIDE))
     large = {"kernel3": KERNELS[33], "width": "40", "tag": "large_tiny_in200", "trained-on": SEEN}
     longer = {"epochs": str(3 * epochs // 2), "batch-size": "512"}
-    return [*runs, Training("large", STUDENT | large | longer, (wide,))]
+    return [*runs, Training("large", STUDENT | large | longer, WIDE)]
 
 
 def started_together(runs: Sequence[Training], data: Path, out: Path) -> dict[str, subprocess.Popen[bytes]]:
