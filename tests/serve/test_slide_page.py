@@ -147,6 +147,8 @@ def test_the_slide_its_classes_and_windows_are_shown(page: Any, address: str, vi
     assert page.inner_text("#skipped") == f"skipped: white all over ({view.skipped_cells:,} windows)"
     assert page.inner_text("#missing") == f"missing: could not be read ({view.missing_cells:,} windows)"
     assert page.inner_text("#length") == "50 µm"
+    lengths = page.evaluate("import('./length.js').then((module) => [2.5, 1500, 2e6, 3.2e9].map(module.lengthInWords))")
+    assert lengths == ["2.5 µm", "1.5 mm", "2 m", "3.2 km"]
     assert page.locator("#windows button >> nth=0").inner_text() == "+8.00"
     page.click("#classes button:not([aria-pressed=true])")
     strongest = written(float(np.nanmax(view.slide.map("dark"))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,26 @@ def test_a_geotiff_says_where_it_lies(tmp_path: Path) -> None:
     assert georeference_of(plain) == Georeference("", NORTH_UP)
     np.save(tmp_path / "image.npy", PIXELS)
     assert open_reader(tmp_path / "image.npy").georeference is None
+
+
+@pytest.mark.parametrize(
+    ("crs", "microns"),
+    [
+        ("EPSG:32632", 0.25e6),  # metres
+        ("EPSG:2263", 0.25e6 * 1200 / 3937),  # US survey feet
+        ("EPSG:4326", None),  # degrees
+        (None, None),
+    ],
+)
+def test_pixels_are_as_large_as_on_the_ground(tmp_path: Path, crs: str | None, microns: float | None) -> None:
+    """Also where the file has a resolution for print, as many do."""
+    image = scene(tmp_path / "scene.tif", crs=crs)
+    rasterio = pytest.importorskip("rasterio")
+    with rasterio.open(image, "r+") as file:
+        file.update_tags(TIFFTAG_XRESOLUTION="72", TIFFTAG_YRESOLUTION="72", TIFFTAG_RESOLUTIONUNIT="2")
+    importlib.import_module("rasterio.shutil").copy(image, tmp_path / "scene.vrt", driver="VRT")
+    for path in (image, tmp_path / "scene.vrt"):
+        assert open_reader(path).microns_per_pixel == (None if microns is None else pytest.approx(microns))
 
 
 def test_a_result_lies_where_its_level_does(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,14 @@ class Georeference:
         """The coordinates of a point of the image, in pixels; (0, 0) is the outer corner of the first one."""
         a, b, c, d, e, f = self.transform
         return a * x + b * y + c, d * x + e * y + f
+
+    @property
+    def microns_per_pixel(self) -> float | None:
+        """Along a row, of a plane coordinate system; None of one in degrees, whose pixels differ in size, and of none."""
+        crs = needs("rasterio", "slides").crs.CRS.from_wkt(self.crs) if self.crs else None
+        if crs is None or not crs.is_projected:
+            return None
+        return 1e6 * float(crs.linear_units_factor[1]) * hypot(self.transform[0], self.transform[3])
 
     def grid(self, left: float, top: float, across: float, down: float) -> Georeference:
         """Of a grid whose first corner lies at (left, top) and whose cells are `across` x `down` pixels large."""

@@ -168,8 +168,11 @@ class TiffReader:
         self._nodata = int(page.nodata) if page.tags.get(_GDAL_NODATA) is not None else None
         self._arrays = [_checked(array, path, self._axes, self._alpha) for array in arrays]
         self.levels = _levels([_plane(array.shape, self._axes) for array in arrays])
-        self.microns_per_pixel = _ome_microns(self._file.ome_metadata) or _microns(page)
         self.georeference = None if page.tags.get(_GEO_KEYS) is None else georeference_of(path)
+        if self.georeference is None:
+            self.microns_per_pixel = _ome_microns(self._file.ome_metadata) or _microns(page)
+        else:  # of its resolution in print nothing follows
+            self.microns_per_pixel = self.georeference.microns_per_pixel
 
     def read(self, level: int, box: Box) -> Pixels:
         where = (slice(None), *box.slices) if self._axes == "SYX" else box.slices
@@ -192,8 +195,6 @@ class TiffReader:
 class RasterReader:
     """What GDAL reads of scenes and of mosaics of many files, by rasterio: its first three bands; a handle for each thread."""
 
-    microns_per_pixel: float | None = None
-
     def __init__(self, path: Path) -> None:
         self._rasterio, self._path = needs("rasterio", "slides"), path
         self._handles: dict[tuple[int, int], Any] = {}
@@ -213,6 +214,7 @@ class RasterReader:
         except self._rasterio.errors.RasterioError as error:
             raise BadImage(f"{printable(str(path))}: cannot be read by GDAL ({_line(error)})") from None
         self.levels = _levels(shapes)
+        self.microns_per_pixel = None if self.georeference is None else self.georeference.microns_per_pixel
 
     def read(self, level: int, box: Box) -> Pixels:
         window = self._rasterio.windows.Window(box.left, box.top, box.width, box.height)

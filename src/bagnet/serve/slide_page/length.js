@@ -1,4 +1,4 @@
-// The scale bar: a round number of micrometres, or of pixels where the file does not say how large they are.
+// The scale bar: a round number of micrometres, metres or kilometres, or of pixels where the file does not say how large they are.
 
 const LONGEST = 130; // pixels of the screen
 
@@ -9,9 +9,14 @@ export function roundLength(unit, longest = LONGEST) {
   return factor * power;
 }
 
+const UNITS = [[1e9, 'km'], [1e6, 'm'], [1e3, 'mm'], [1, 'µm']];
+
+/** [micrometres, name] of the unit in which people say a length. */
+export const unitOf = (microns) => UNITS.find(([unit]) => microns >= unit) ?? UNITS.at(-1);
+
 export function lengthInWords(microns) {
-  if (microns >= 1000) return `${Number((microns / 1000).toPrecision(3))} mm`;
-  return `${Number(microns.toPrecision(3))} µm`;
+  const [unit, name] = unitOf(microns);
+  return `${Number((microns / unit).toPrecision(3))} ${name}`;
 }
 
 export function drawLength(element, zoom, microns) {

@@ -1,6 +1,7 @@
 // Beside the slide: the classes, the strongest windows, and what one window says.
 
 import { signed } from './evidence.js';
+import { unitOf } from './length.js';
 
 const AROUND = 3; // widths of a window, about the strongest ones
 const $ = (id) => document.getElementById(id);
@@ -49,8 +50,9 @@ export function windowInWords({ row, column }, value, name, about, box) {
   const [atRow, rows, atColumn, columns] = [row + 1, about.rows, column + 1, about.columns].map((count) => count.toLocaleString('en'));
   const where = `The window in row ${atRow} of ${rows}, column ${atColumn} of ${columns}`;
   const microns = about.microns_per_pixel;
-  const length = (pixel) => (pixel * microns).toLocaleString('en', { maximumFractionDigits: 1 });
-  const centre = microns ? `; its centre is at ${length(box.left + box.width / 2)}, ${length(box.top + box.height / 2)} µm` : '';
+  const [unit, unitName] = unitOf(box.width * microns);
+  const length = (pixel) => (pixel * microns / unit).toLocaleString('en', { maximumFractionDigits: 1 });
+  const centre = microns ? `; its centre is at ${length(box.left + box.width / 2)}, ${length(box.top + box.height / 2)} ${unitName}` : '';
   let says = `says ${signed(value)} to ${name}`;
   if (Number.isNaN(value)) says = 'is missing: its pixels could not be read';
   else if (value === Infinity) says = 'was skipped: its tile is white all over';
