@@ -176,4 +176,6 @@ def strongest_window(result: Slide, number: int) -> Strongest:
     pixels = (box.width, box.height, box.left, box.top)
     centre = (box.left + box.width / 2, box.top + box.height / 2)
     degrees = None if result.georeference is None else result.georeference.degrees([centre])
-    return Strongest(best.logit, tuple(round(each * result.downsample) for each in pixels), degrees and degrees[0])
+    return Strongest(
+        best.logit, tuple(round(each * result.downsample) for each in pixels), None if degrees is None else degrees[0]
+    )
