@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Iterator
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,18 @@ def main() -> None:
 
 
 def write_geotiff(pixels: NDArray[np.uint8], path: Path) -> None:
-    """(H, W, 3) of the whole earth, in tiles, with its degrees."""
+    """(H, W, 3) of the whole earth, in tiles, with its degrees; a file that is the same stays as it is, for maps that go on."""
     height, width, bands = pixels.shape
     layout: dict[str, Any] = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "photometric": "rgb"}
     where = {"crs": "EPSG:4326", "transform": rasterio.transform.from_bounds(-180, -90, 180, 90, width, height)}
     about = {"driver": "GTiff", "width": width, "height": height, "count": bands, "dtype": "uint8"}
-    with rasterio.open(path, "w", **about, **where, **layout, compress="deflate", predictor=2) as file:
+    part = path.with_name(f"part-{path.name}")
+    with rasterio.open(part, "w", **about, **where, **layout, compress="deflate", predictor=2) as file:
         file.write(np.moveaxis(pixels, 2, 0))
+    if path.exists() and cmp(part, path, shallow=False):
+        part.unlink()
+    else:
+        part.replace(path)
 
 
 def tiles(area: dict[str, str], pixels_a_degree: float, side: int) -> Iterator[tuple[int, int]]:

@@ -173,6 +173,9 @@ def test_tiles_of_areas_lie_where_the_areas_do(tmp_path: Path) -> None:
     )
     words = [ROOT / "benchmarks" / "scene.py", image, tmp_path / "areas.csv", tmp_path / "scene", "--tile", "20"]
     subprocess.run([sys.executable, *words], check=True)
+    written = (tmp_path / "scene" / "earth.tif").stat().st_mtime_ns
+    subprocess.run([sys.executable, *words], check=True)
+    assert (tmp_path / "scene" / "earth.tif").stat().st_mtime_ns == written  # `bagnet slide` goes on
     tiles = rows_of(tmp_path / "scene" / "tiles.csv")  # 20 px are 4 degrees: four by two of 18 x 9 degrees, none of 5 x 3
     assert [(row["west"], row["north"]) for row in tiles[::5]] == [("-6.000", "28.000"), ("-2.000", "24.000")]
     assert len(tiles) == 8
