@@ -34,6 +34,7 @@ IDRID ?= idrid
 tutorials: $(VENV)/.installed-dev
 	$(BIN)/python docs/run.py docs/tutorials/retina.md --into tutorials/retina --data idrid=$(IDRID)
 	$(BIN)/python docs/run.py docs/tutorials/solar_cells.md --into tutorials/solar_cells
+	$(BIN)/python docs/run.py docs/tutorials/scene.md --into tutorials/scene
 
 # What the tests of the viewer page need beside Python: Debian's Chromium, and some packages of npm.
 browser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import re
 import shlex
 import shutil
@@ -17,9 +18,14 @@ import skimage
 import torch
 import typer
 from PIL import Image
+from torch import nn
 
 import bagnet
 from bagnet.cli import app
+from bagnet.data.transforms import Preprocessing
+from bagnet.slides.outputs import write_outputs
+
+from . import scene
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "generated")]
@@ -46,7 +52,7 @@ def named(pages: list[Path], quick: set[str] | None = None) -> list[Any]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def desk(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the pages take for granted: photographs, a folder of labelled ones, models, and some names."""
     photos = Path(skimage.__file__).parent / "data"
     monkeypatch.chdir(tmp_path)
@@ -68,8 +74,27 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     retina = Path("runs/retina/windowed96s48.mine.safetensors")
     retina.parent.mkdir(parents=True)
     bagnet.windowed(bagnet.load("default", **head), 96, 48).save(retina)  # type: ignore[arg-type]
+    if page == scene.PAGE:
+        mapped_earth()
     coffee = np.asarray(Image.open("coffee.png").convert("RGB"))
     return {"bagnet": bagnet, "torch": torch, "images": bagnet.load().transform("coffee.png")[None], "bgr": coffee[..., ::-1]}
+
+
+def mapped_earth() -> None:
+    """The folder `map`, as the tutorial of scenes has it, by the mean colour of each window; and what lies beside it."""
+    rasterio = pytest.importorskip("rasterio")
+    pixels = scene.made_earth(Path("relief"))
+    with Path("areas.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(scene.areas()[0]))
+        writer.writeheader()
+        writer.writerows(scene.areas())
+    height, width, _ = pixels.shape
+    where = {"crs": "EPSG:4326", "transform": rasterio.transform.from_bounds(-180, -90, 180, 90, width, height)}
+    with rasterio.open("earth.tif", "w", width=width, height=height, count=3, dtype="uint8", **where) as file:
+        file.write(np.moveaxis(pixels, 2, 0))
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, len(scene.CLASSES)))
+    model = bagnet.windowed(network.eval(), 9, 4, scale="native", classes=scene.CLASSES, preprocessing=Preprocessing(None, None))
+    write_outputs(bagnet.slide(model, "earth.tif", scene.CLASSES, "map"), ["cog", "geojson"])
 
 
 @pytest.mark.parametrize("page", named([page for page in PAGES if any(blocks(page, "python"))], QUICK))

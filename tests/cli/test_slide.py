@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from .conftest import Run, assert_refused
 
@@ -28,6 +29,21 @@ def test_a_slide_has_maps_a_picture_and_its_strongest_window(run: Run, weights: 
     assert "dog" in again.out
     assert json.loads((tmp_path / "out" / "dog.geojson").read_text())["type"] == "FeatureCollection"
     assert again.out.splitlines()[-1] == f"-> {tmp_path / 'out'}"
+
+
+def test_a_scene_says_where_on_the_ground(run: Run, weights: Path, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    pytest.importorskip("tifffile")
+    pytest.importorskip("zarr")
+    about = {"height": 120, "width": 200, "count": 3, "dtype": "uint8", "crs": "EPSG:4326"}
+    with rasterio.open(tmp_path / "scene.tif", "w", **about, transform=rasterio.Affine(0.5, 0, -50, 0, -0.25, 40)) as file:
+        file.write(np.random.default_rng(0).integers(0, 256, (3, 120, 200), np.uint8))
+    words = ("slide", tmp_path / "scene.tif", "--model", weights, "--class", "dog", "--out", tmp_path / "out")
+    (dog,) = json.loads(run(*words, "--json").out)["classes"]
+    width, height, left, top = dog["strongest"]["box"]
+    place = (-50 + (left + width / 2) / 2, 40 - (top + height / 2) / 4)
+    assert (dog["strongest"]["longitude"], dog["strongest"]["latitude"]) == place
+    assert "{:.4f}, {:.4f}".format(*place) in run(*words).out
 
 
 def test_a_finer_stride(run: Run, weights: Path, tmp_path: Path) -> None:

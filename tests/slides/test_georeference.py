@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,17 @@ def test_points_and_grids() -> None:
     cells = turned.grid(5, 7, 4, 8)
     assert cells == Georeference("", (0.0, 16.0, 114.0, 12.0, 0.0, 215.0))
     assert cells.at(1, 1) == turned.at(9, 15)
+
+
+def test_degrees_of_points() -> None:
+    rasterio = pytest.importorskip("rasterio")
+    plate = Georeference(rasterio.CRS.from_epsg(4326).to_wkt(), (0.5, 0.0, -180.0, 0.0, -0.5, 90.0))
+    assert plate.degrees([(0, 0), (390, 130)]) == [(-180.0, 90.0), (15.0, 25.0)]
+    mercator = Georeference(rasterio.CRS.from_epsg(3857).to_wkt(), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+    ((east, north),) = mercator.degrees([(math.pi * 6_378_137, 0)]) or [(0.0, 0.0)]
+    assert (abs(east), north) == pytest.approx((180.0, 0.0))
+    assert Georeference("", NORTH_UP).degrees([(0, 0)]) is None
+    assert Georeference('LOCAL_CS["plan of the hall",UNIT["metre",1]]', NORTH_UP).degrees([(0, 0)]) is None
 
 
 def test_a_geotiff_says_where_it_lies(tmp_path: Path) -> None:

@@ -44,6 +44,31 @@ def test_the_strongest_windows_are_rectangles_of_the_largest_level(result: Slide
     assert features[1]["properties"]["classification"] == {"name": str(result.classes[0])}
 
 
+def test_regions_of_a_scene_are_in_longitude_and_latitude(result: Slide, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    plate = Georeference(rasterio.CRS.from_epsg(4326).to_wkt(), (0.5, 0.0, -100.0, 0.0, -0.25, 60.0))
+    write_geojson(replace(result, georeference=plate), 0, tmp_path / "map.geojson")
+    features = json.loads((tmp_path / "map.geojson").read_text())["features"]
+    # Windows of 17 px every 8: the cell at (10, 20) begins at (20 * 8 + 4.5, 10 * 8 + 4.5) px of the level, and is 8 px large.
+    west, north = -100 + 164.5 / 2, 60 - 84.5 / 4
+    (ring,) = features[0]["geometry"]["coordinates"]
+    assert ring == [[west, north], [west, north - 2], [west + 12, north - 2], [west + 12, north], [west, north]]
+    utm = Georeference(rasterio.CRS.from_epsg(32632).to_wkt(), (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0))
+    write_geojson(replace(result, georeference=utm), 0, tmp_path / "map.geojson")
+    (ring,) = json.loads((tmp_path / "map.geojson").read_text())["features"][0]["geometry"]["coordinates"]
+    back = rasterio.warp.transform("EPSG:4326", "EPSG:32632", *zip(*ring, strict=True))
+    assert np.allclose(back[0][:3], [501_645, 501_645, 501_885], rtol=0, atol=0.02)
+    assert np.allclose(back[1][:3], [4_999_155, 4_999_075, 4_999_075], rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("crs", ["", 'LOCAL_CS["plan of the hall",UNIT["metre",1]]'])
+def test_regions_of_a_scene_that_is_nowhere_on_the_earth_are_in_pixels(result: Slide, tmp_path: Path, crs: str) -> None:
+    pytest.importorskip("rasterio")
+    write_geojson(result, 0, tmp_path / "plain.geojson")
+    write_geojson(replace(result, georeference=Georeference(crs, (2.0, 0, 0, 0, 2.0, 0))), 0, tmp_path / "hall.geojson")
+    assert (tmp_path / "hall.geojson").read_text() == (tmp_path / "plain.geojson").read_text()
+
+
 def test_a_map_without_evidence_for_the_class_has_no_regions(result: Slide, tmp_path: Path) -> None:
     silent = replace(result, evidence=np.full_like(result.evidence, -3.0))
     write_geojson(silent, 0, tmp_path / "map.geojson")

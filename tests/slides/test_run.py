@@ -28,6 +28,7 @@ from bagnet.slides.run import merge_slides, open_slide, slide
 from bagnet.weights import storable, write
 
 from ..engine.classifiers import small_bagnet, small_windowed
+from .made import colour_model
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (150, 233, 3), np.uint8)
 SMALL = 60 * 60  # pixels of a tile
@@ -153,7 +154,7 @@ def test_what_it_takes_and_how_long_the_network_waited_is_said(
     caplog.set_level("INFO", "bagnet")
     monkeypatch.setattr(module, "_WORTH_SAYING", 0.0)
     slide(small_bagnet(), image, [0], tmp_path / "out", tile_pixels=SMALL)
-    expected, waited = (record.getMessage() for record in caplog.records)
+    _, expected, waited = (record.getMessage() for record in caplog.records)
     assert re.fullmatch(r"233 x 150 pixels, 476 windows: \d+ tiles, about \d+ s and \d+\.\d GB of memory", expected)
     assert re.fullmatch(r"\d+ tiles; the network waited \d+ % of the time for pixels", waited)
 
@@ -168,6 +169,18 @@ def test_what_it_takes_and_how_long_the_network_waited_is_said(
     share = re.search(r"waited (\d+) %", caplog.text)
     assert share is not None
     assert int(share[1]) > 50
+
+
+def test_a_model_of_scaled_images_is_said_to_be_shown_pixels_as_they_are(
+    image: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bagnet")
+    assert small_bagnet().transform.resize == 256
+    slide(small_bagnet(), image, [0], tmp_path / "scaled")
+    assert "was trained on images scaled to 256 pixels, and sees these pixels as they are, in windows of 17" in caplog.text
+    caplog.clear()
+    slide(colour_model(), image, [0], tmp_path / "native")
+    assert "as they are" not in caplog.text
 
 
 def test_a_disk_too_small_for_the_map_is_said_before_any_work(

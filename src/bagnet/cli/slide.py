@@ -126,28 +126,45 @@ def show(result: Slide, pictures: list[str], as_json: bool) -> None:
     logits = [float(result.logits[result.all_classes.find(str(name))]) for name in result.classes]
     if as_json:
         classes = [
-            {"class": str(name), "logit": logit, "strongest": found._asdict(), "picture": picture}
+            {"class": str(name), "logit": logit, "strongest": found.to_dict(), "picture": picture}
             for name, logit, found, picture in zip(result.classes, logits, strongest, pictures, strict=True)
         ]
         about = {"folder": str(result.folder), "size": result.size, "level": result.level, "skipped": result.skipped}
         typer.echo(json.dumps({**about, "unreadable": len(result.bad), "classes": classes}))
         return
     rows = [
-        [str(name), f"{logit:+.2f}", f"{found.logit:+.2f}", "{} x {} at ({}, {})".format(*found.box), picture]
+        [str(name), f"{logit:+.2f}", f"{found.logit:+.2f}", *found.words(), picture]
         for name, logit, found, picture in zip(result.classes, logits, strongest, pictures, strict=True)
     ]
-    titles = ["class", "logit", "strongest window", "where", "picture"]
-    print_table(titles, rows, texts=["class", "where", "picture"])
+    places = ["where", "longitude, latitude"][: len(strongest[0].words())]
+    print_table(["class", "logit", "strongest window", *places, "picture"], rows, texts=["class", *places, "picture"])
     if result.skipped:
         typer.echo(f"{result.skipped} tiles are white and were skipped")
     typer.echo(f"-> {result.folder}")
 
 
 class Strongest(NamedTuple):
-    """The window that speaks most for a class: its logit, and (width, height, left, top) in pixels of the largest level."""
+    """The window that speaks most for a class.
+
+    Args:
+        logit: of it.
+        box: (width, height, left, top) in pixels of the largest level.
+        degrees: (longitude, latitude) of its centre; None where the image has no coordinate system.
+    """
 
     logit: float
     box: tuple[int, ...]
+    degrees: tuple[float, float] | None
+
+    def words(self) -> list[str]:
+        """Where it is: in pixels and, where that can be said, in degrees."""
+        where = "{} x {} at ({}, {})".format(*self.box)
+        return [where] if self.degrees is None else [where, "{:.4f}, {:.4f}".format(*self.degrees)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: the place on the ground only where there is one."""
+        place = {} if self.degrees is None else dict(zip(("longitude", "latitude"), self.degrees, strict=True))
+        return {"logit": self.logit, "box": self.box, **place}
 
 
 def strongest_window(result: Slide, number: int) -> Strongest:
@@ -157,4 +174,8 @@ def strongest_window(result: Slide, number: int) -> Strongest:
     (best,) = strongest_windows(result, number)
     box = result.geometry.window(best.row, best.column)
     pixels = (box.width, box.height, box.left, box.top)
-    return Strongest(best.logit, tuple(round(each * result.downsample) for each in pixels))
+    centre = (box.left + box.width / 2, box.top + box.height / 2)
+    degrees = None if result.georeference is None else result.georeference.degrees([centre])
+    return Strongest(
+        best.logit, tuple(round(each * result.downsample) for each in pixels), None if degrees is None else degrees[0]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from ..missing import needs
 
 Affine = tuple[float, float, float, float, float, float]
+_WGS84 = "EPSG:4326"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,24 @@ class Georeference:
         if crs is None or not crs.is_projected:
             return None
         return 1e6 * float(crs.linear_units_factor[1]) * hypot(self.transform[0], self.transform[3])
+
+    def degrees(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]] | None:
+        """(longitude, latitude), on WGS 84, of points of the image, in pixels; infinite for points that are not on the earth.
+
+        None where the file says no coordinate system, or a local one, of which nobody knows where on the earth it is.
+
+        Raises:
+            ImportError: rasterio is missing; the message has the pip command.
+        """
+        if not self.crs:
+            return None
+        transform = needs("rasterio.warp", "slides").transform
+        across, down = zip(*(self.at(x, y) for x, y in points), strict=True)
+        try:
+            longitudes, latitudes = transform(self.crs, _WGS84, across, down)
+        except Exception:  # GDAL's come in several families, of which PROJ's are private
+            return None
+        return list(zip(map(float, longitudes), map(float, latitudes), strict=True))
 
     def grid(self, left: float, top: float, across: float, down: float) -> Georeference:
         """Of a grid whose first corner lies at (left, top) and whose cells are `across` x `down` pixels large."""

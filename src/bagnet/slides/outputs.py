@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from .run import Slide
 QUANTILE = 0.99  # of a map's logits, from which on a window is one of the strongest
 _SAMPLE = 1 << 22  # logits by which the quantile is judged, at most
 _TILE = 256  # of the pyramid
+_DECIMALS = 7  # of a degree: a centimetre
 
 
 class Output(Protocol):
@@ -30,9 +31,11 @@ class Output(Protocol):
 
 
 def write_geojson(slide: Slide, target: int | str, path: str | PathLike[str]) -> None:
-    """The windows that speak most for a class, as rectangles in pixels of the largest level; written row by row.
+    """The windows that speak most for a class, as rectangles; written row by row.
 
-    Neighbours in a row are one rectangle, about the centres of its windows, with the mean and the largest of their logits.
+    Neighbours in a row are one rectangle, about the centres of its windows, with the mean and the largest of their logits. Where
+    the image lies on the earth corners are in longitude and latitude, as GeoJSON (RFC 7946) has it, else in pixels of the largest
+    level.
 
     Args:
         slide: the evidence.
@@ -48,15 +51,20 @@ def write_geojson(slide: Slide, target: int | str, path: str | PathLike[str]) ->
     name = str(slide.classes[slide.classes.find(target)])
     with replacing(Path(fspath(path))) as part, part.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
-        for number, (row, first, end) in enumerate(_runs(values, least)):
-            run = np.asarray(values[row, first:end])
-            about = {"logit": round(float(run.mean()), 4), "largest": round(float(run.max()), 4)}
-            feature = {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [_ring(slide, row, first, end)]},
-                "properties": {"objectType": "annotation", "classification": {"name": name}, "measurements": about},
-            }
-            file.write(("," if number else "") + "\n" + json.dumps(feature))
+        comma = ""
+        for row, runs in _runs(values, least):
+            for (first, end), ring in zip(runs, _rings(slide, row, runs), strict=True):
+                if not np.isfinite(ring).all():
+                    continue  # beyond the rim of the earth
+                run = np.asarray(values[row, first:end])
+                about = {"logit": round(float(run.mean()), 4), "largest": round(float(run.max()), 4)}
+                feature = {
+                    "type": "Feature",
+                    "geometry": {"type": "Polygon", "coordinates": [ring]},
+                    "properties": {"objectType": "annotation", "classification": {"name": name}, "measurements": about},
+                }
+                file.write(f"{comma}\n{json.dumps(feature)}")
+                comma = ","
         file.write("\n]}\n")
 
 
@@ -187,13 +195,23 @@ def logit_at(values: NDArray[np.float32], share: float) -> float:
     return float(np.quantile(known, share)) if known.size else 0.0
 
 
-def _runs(values: NDArray[np.float32], least: float) -> Iterator[tuple[int, int, int]]:
-    """(row, first column, column behind the last) of neighbours that reach a logit."""
+def _runs(values: NDArray[np.float32], least: float) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """For each row that has some, the (first column, column behind the last) of neighbours that reach a logit."""
     for row, line in enumerate(values):
         reached = np.asarray(line) >= least  # NaN reaches nothing
         edges = np.flatnonzero(np.diff(reached.astype(np.int8), prepend=0, append=0))
-        for first, end in edges.reshape(-1, 2):
-            yield row, int(first), int(end)
+        if edges.size:
+            yield row, [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]
+
+
+def _rings(slide: Slide, row: int, runs: Sequence[tuple[int, int]]) -> list[list[list[float]]]:
+    """The corners of the runs of a row, all at once, as changing the coordinate system of a point takes as long as of many."""
+    cells = [cell for first, end in runs for cell in ((first, row), (first, row + 1), (end, row + 1), (end, row), (first, row))]
+    degrees = None if slide.georeference is None else georeference_of_map(slide).degrees(cells)
+    if degrees is None:
+        return [_ring(slide, row, first, end) for first, end in runs]
+    corners = [[round(x, _DECIMALS), round(y, _DECIMALS)] for x, y in degrees]
+    return [corners[start : start + 5] for start in range(0, len(corners), 5)]
 
 
 def _ring(slide: Slide, row: int, first: int, end: int) -> list[list[float]]:

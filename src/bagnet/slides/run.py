@@ -138,6 +138,14 @@ def slide(
     with opened(image, level, microns) as (reader, number):
         seen = reader.levels[number]
         plan = Plan(model.geometry, seen.height, seen.width, tile_pixels)
+        if model.transform.resize is not None:
+            _log.info(
+                "%s was trained on images scaled to %d pixels, and sees these pixels as they are, in windows of %d: choose the "
+                "level at which things are as large as there",
+                model_name(model),
+                model.transform.resize,
+                model.geometry.size,
+            )
         settings = _settings(model, Path(fspath(image)), plan, wanted, number, skip_white)
         settings |= {"downsample": seen.downsample, "microns per pixel": _microns(reader, seen.downsample)}
         if shard is not None:
