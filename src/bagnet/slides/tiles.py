@@ -178,7 +178,7 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def _anywhere(height: int, width: int, tall: int, wide: int, random: np.random.Generator) -> Iterator[Box]:
-    """Boxes of a level at random: all places are dealt into equal parts, from each of which one is drawn (stratified sampling)."""
+    """Boxes of a level at random, stratified: of all places there are equal parts, from each of which one place is drawn."""
     rows, columns = ceil_div(height, tall), ceil_div(width, wide)
     order = all_over(rows * columns)
     first = int(random.integers(len(order)))
