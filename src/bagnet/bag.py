@@ -23,7 +23,7 @@ from .architecture import Architecture, Windowed
 from .card import Card, digest
 from .data.names import ClassNames, check_classes
 from .data.transforms import Preprocessing
-from .geometry import Geometry
+from .geometry import BATCH_PIXELS, Geometry
 from .hub import PREFIX, push, save_folder
 from .weights import save
 
@@ -73,10 +73,14 @@ class BagOfFeatures(nn.Module):
     def features_of(self, tiles: Tensor) -> Tensor:
         """(B, N, in_channels, H, W) tiles of each of B images -> (B, C, N h, w): their bags of features, one below the other.
 
+        In training they are one batch, whose statistics batch normalisation takes; else some at a time, to fit into memory.
+
         Raises:
             ValueError: as `features`.
         """
-        features = self.features(tiles.flatten(0, 1))
+        every = tiles.flatten(0, 1)
+        at_once = len(every) if self.training else max(1, BATCH_PIXELS // (every.shape[2] * every.shape[3]))
+        features = torch.cat([self.features(some) for some in torch.split(every, at_once)])
         return torch.unflatten(features, 0, tiles.shape[:2]).transpose(1, 2).flatten(2, 3)
 
     @abstractmethod

@@ -154,7 +154,8 @@ def test_a_collection_of_slides(tmp_path: Path) -> None:
     slides = Tiling(3, 10).of(labelled)
     assert isinstance(slides.images, SlideImages)
     assert slides.images.names == ["slide.npy", "b.npy"]
-    assert len(set(corners(slides.images.pixels(0, 3)))) == 3
+    assert len(set(corners(slides.images.pixels(0, 3)))) == 12, "judged by four times as many"
+    assert len(Tiling(5, 10).of(labelled).images.pixels(0, 3)) == 15, "there are no more"
     assert slides.take([1]).images.names == ["b.npy"]
     assert slides.images.fingerprint == labelled.images.fingerprint
     with pytest.raises(BadImage, match="three channels, where 1 are expected"):

@@ -19,13 +19,15 @@ from .readers import Reader
 from .reading import read_boxes
 from .run import opened
 
+JUDGED_BY = 4  # times as many tiles as a step has: without gradients they cost less, and few may miss what a slide shows
+
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
     """Which tiles stand for a slide.
 
     Args:
-        count: how many.
+        count: how many, in a step of training; a slide is judged by `JUDGED_BY` times as many, or all that it has.
         side: of each, in pixels.
         level: of the slide, as for `bagnet.slide`.
         microns: as for `bagnet.slide`.
@@ -72,7 +74,7 @@ class SlideImages(Images):
         raise BadImage(f"{printable(self.names[row])}: is a slide, of which only tiles are read (bagnet slide maps all of it)")
 
     def pixels(self, row: int, channels: int) -> NDArray[np.uint8]:
-        """(N, side, side, 3): tiles from all over a slide, the same ones each time, fewer where it has no more.
+        """(N, side, side, 3): tiles from all over a slide, the same ones each time, by which it is judged.
 
         Raises:
             BadImage: none can be read.
@@ -80,7 +82,7 @@ class SlideImages(Images):
         if channels != 3:
             raise BadImage(f"tiles of slides have three channels, where {channels} are expected")
         tiling = self.tiling
-        return np.stack(LargeSlide(self.files.paths[row], tiling).spread(tiling.side, tiling.side, tiling.count))
+        return np.stack(LargeSlide(self.files.paths[row], tiling).spread(tiling.side, tiling.side, JUDGED_BY * tiling.count))
 
     def large(self, row: int) -> Large:
         return LargeSlide(self.files.paths[row], self.tiling)
