@@ -60,8 +60,8 @@ class Recipe:
     )
     tiles: int = _field(
         0,
-        "Of slides: tiles of each in a step, from all over it, whose windows' mean is the answer for the slide; 0 for images that "
-        "are no slides. Slides held out are judged by four times as many. Their side is train_crop, or the input size, or a window.",
+        "Of slides: tiles of each in a step, from all over it; the mean over their windows is the answer for the slide. Slides "
+        "held out are judged by four times as many. Their side is train_crop, the input size or a window. 0: no slides.",
     )
     level: int = _field(0, "Of slides: the level that is seen, 0 the largest.")
     microns: float = _field(0.0, "Of slides: microns per pixel, of which the nearest level is seen; 0 for the level as said.")
