@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 
 import pytest
 import timm
@@ -11,12 +12,14 @@ from torch import Tensor, nn
 
 import bagnet
 from bagnet.architecture import Windowed
+from bagnet.bag import BagOfFeatures
 from bagnet.data.transforms import Preprocessing
 from bagnet.geometry import Box
 from bagnet.windowed_network import WindowedNetwork, chunks_of, linear_head, windows_of
 from bagnet.zoo.windowed import windowed
 
 from .conftest import randomised
+from .engine.classifiers import small_bagnet, small_windowed
 
 WINDOW, STRIDE = 33, 13
 
@@ -198,3 +201,19 @@ def test_wrong_shapes_are_said(model: WindowedNetwork) -> None:
         Windowed("timm:resnet18", 0, 1)
     with pytest.raises(ValueError, match="has no linear layer called 'nothing'"):
         WindowedNetwork(nn.Linear(1, 1), Windowed("a:b", 3, 3, head="nothing"))
+
+
+@pytest.mark.parametrize("build", [small_bagnet, small_windowed])
+def test_of_tiles_the_answer_is_the_mean_over_all_their_windows(build: Callable[[], BagOfFeatures]) -> None:
+    model = deepcopy(build()).double()
+    tiles = torch.randn((2, 3, 3, 40, 48), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = torch.stack([model.evidence(of_image).mean((0, 2, 3)) for of_image in tiles])
+        features = model.features_of(tiles)
+        assert torch.allclose(model(tiles), expected, rtol=0, atol=1e-9 * expected.abs().max().item())
+        first = features[:, :, : features.shape[2] // 3]
+        assert torch.allclose(first, model.features(tiles[:, 0]), rtol=0, atol=1e-9 * features.abs().max().item())
+        assert model.train().features_of(tiles).shape == features.shape
+    model.check(tiles)
+    with pytest.raises(ValueError, match="takes a batch of shape"):
+        model.check(tiles[:, :, :2])

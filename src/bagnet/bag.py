@@ -23,7 +23,7 @@ from .architecture import Architecture, Windowed
 from .card import Card, digest
 from .data.names import ClassNames, check_classes
 from .data.transforms import Preprocessing
-from .geometry import Geometry
+from .geometry import BATCH_PIXELS, Geometry
 from .hub import PREFIX, push, save_folder
 from .weights import save
 
@@ -69,6 +69,19 @@ class BagOfFeatures(nn.Module):
         Raises:
             ValueError: x has another shape, or is smaller than one window.
         """
+
+    def features_of(self, tiles: Tensor) -> Tensor:
+        """(B, N, in_channels, H, W) tiles of each of B images -> (B, C, N h, w): their bags of features, one below the other.
+
+        In training they are one batch, whose statistics batch normalisation takes; else some at a time, to fit into memory.
+
+        Raises:
+            ValueError: as `features`.
+        """
+        every = tiles.flatten(0, 1)
+        at_once = len(every) if self.training else max(1, BATCH_PIXELS // (every.shape[2] * every.shape[3]))
+        features = torch.cat([self.features(some) for some in torch.split(every, at_once)])
+        return torch.unflatten(features, 0, tiles.shape[:2]).transpose(1, 2).flatten(2, 3)
 
     @abstractmethod
     def at_stride(self, stride: int) -> Self:
@@ -200,14 +213,14 @@ class BagOfFeatures(nn.Module):
         return {"stem": r"^(?!fc\.)"}
 
     def check(self, x: Tensor) -> None:
-        """See that x is a batch this network takes.
+        """See that x is a batch this network takes: of images, or of (B, N, C, H, W) tiles of images.
 
         Raises:
             ValueError: x has another shape, or is smaller than one window.
         """
         if isinstance(x, fx.Proxy) or torch.compiler.is_compiling():
             return  # a graph is made for inputs of any size
-        check_batch(x, self.name, self.architecture.in_channels, self.geometry)
+        check_batch(x.flatten(0, 1) if x.ndim == 5 else x, self.name, self.architecture.in_channels, self.geometry)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Timm's name of `features`."""
@@ -290,7 +303,12 @@ class BagOfFeatures(nn.Module):
         return self.head(self.features(x), classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) of prepared images (B, in_channels, H, W). Raises as `features`."""
+        """Logits (B, num_classes) of prepared images (B, in_channels, H, W), or of tiles of images (B, N, in_channels, H, W).
+
+        Of tiles they are the mean over the windows of all tiles of an image. Raises as `features`.
+        """
+        if not isinstance(x, fx.Proxy) and x.ndim == 5:
+            return self._classified(self._pooled(self.features_of(x)))
         return self._classified(self._pooled(self.features(x)))
 
     def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -71,10 +71,17 @@ class WindowedNetwork(BagOfFeatures):
             embedded = torch.cat([self.embed(chunk) for chunk in chunks_of(windows)])
         return torch.unflatten(embedded, 0, grid).permute(0, 3, 1, 2)
 
-    def features_of(self, windows: Tensor) -> Tensor:
-        """(B, N, in_channels, window, window) windows that somebody chose -> (B, C, N, 1): a bag of features of a grid N x 1."""
-        embedded = self.embed(windows.flatten(0, 1))
-        return torch.unflatten(embedded, 0, windows.shape[:2]).transpose(1, 2)[..., None]
+    def features_of(self, tiles: Tensor) -> Tensor:
+        """(B, N, in_channels, H, W) tiles, or windows that somebody chose -> (B, C, N h, w). Raises as `features`.
+
+        In training all windows are one batch, whose statistics batch normalisation takes.
+        """
+        if not self.training:
+            return super().features_of(tiles)
+        self.check(tiles)
+        windows = windows_of(tiles.flatten(0, 1), self.geometry)
+        embedded = torch.unflatten(self.embed(windows.flatten(0, 2)), 0, windows.shape[:3])  # (B N, h, w, C)
+        return torch.unflatten(embedded, 0, tiles.shape[:2]).flatten(1, 2).permute(0, 3, 1, 2)
 
     def embed(self, windows: Tensor) -> Tensor:
         """(N, in_channels, window, window) -> (N, C) features."""

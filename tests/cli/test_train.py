@@ -123,6 +123,65 @@ def test_every_field_of_a_recipe_is_a_flag() -> None:
     assert all(field.metadata["help"] for field in fields(Recipe))
 
 
+def slides(folder: Path, count: int = 12) -> Path:
+    """A list of slides, dark ones and light ones."""
+    random = np.random.default_rng(0)
+    lines = ["slide,label"]
+    for number in range(count):
+        shade = (40, 180)[number % 2]
+        np.save(folder / f"{number}.npy", random.integers(shade, shade + 40, (60, 90, 3)).astype(np.uint8))
+        lines.append(f"{number}.npy,{('dark', 'light')[number % 2]}")
+    (folder / "slides.csv").write_text("\n".join(lines))
+    return folder / "slides.csv"
+
+
+def test_slides(run: Run, tmp_path: Path) -> None:
+    words = ["--tiles", "2", "--out", tmp_path / "run", *NETWORK, *QUICK, "--batch-size", "4", "--workers", "0", "--epochs", "2"]
+    result = run("train", slides(tmp_path), *words)
+    assert result.code == 0, result.err
+    model = tmp_path / "run" / "bagnet9s4.mine.safetensors"
+    assert str(model) in result.out
+    mapped = run("slide", tmp_path / "0.npy", "--model", model, "--class", "dark", "--out", tmp_path / "map")
+    assert mapped.code == 0, mapped.err
+
+
+@pytest.mark.parametrize(
+    ("lines", "words", "reason"),
+    [
+        ("slide\n0.npy", ["--tiles", "2"], "slides.csv: has no column 'label', but slide"),
+        ("slide,label\n0.npy,a\n1.npy,", ["--tiles", "2"], "slides.csv: row 1 has no label"),
+        ("slide,label\n0.npy,a\n1.npy,b", [], "0.npy: is a slide: say how many tiles of each are to be seen in a step"),
+        ("", ["--tiles", "2"], "has no column 'image' or 'slide'"),
+        (None, ["--tiles", "2", "--network", "timm:resnet18"], "tiles are for bags of windows"),
+        (None, ["--tiles", "2", "--level", "1", "--microns", "2"], "level and microns are two answers to one question"),
+        (None, ["--level", "1"], "level and microns are of slides"),
+        (None, ["--tiles", "2", "--probe"], "--tiles is for training, and a probe makes the head alone"),
+        (None, ["--tiles", "2", "--group", "patient"], "has no column 'patient', but slide, label"),
+    ],
+)
+def test_wrong_usage_with_slides(run: Run, tmp_path: Path, lines: str | None, words: list[str], reason: str) -> None:
+    path = slides(tmp_path, 4)
+    if lines is not None:
+        path.write_text(lines)
+    assert_refused(run("train", path, *words, "--out", tmp_path / "run"), reason)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--tiles", "2", "--crop", "70"], "60 pixels (level 0) are smaller than a tile of 70"),
+        (["--tiles", "2", "--level", "3"], "there is no level 3"),
+        (["--tiles", "2", "--microns", "1"], "does not say how large its pixels are"),
+    ],
+)
+def test_slides_none_of_which_can_be_used(run: Run, tmp_path: Path, words: list[str], reason: str) -> None:
+    result = run("train", slides(tmp_path, 4), *NETWORK, *words, "--workers", "0", "--out", tmp_path / "run")
+    assert result.code == 2, result
+    assert "none of the 2 images can be read" in result.err or "images cannot be read" in result.err
+    assert reason in result.err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

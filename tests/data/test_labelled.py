@@ -61,7 +61,7 @@ def test_a_train_may_be_a_vehicle_and_a_test_a_class(tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_no_classes(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere: there is no such folder, nor a \.npz file"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: there is no such folder, nor a \.npz or \.csv file"):
         open_labelled(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError):
         has_split(tmp_path / "nowhere", "train")

@@ -300,3 +300,10 @@ def test_the_whole_image_at_a_size() -> None:
     assert whole.placement((4000, 3000)).input_size == (300, 400)
     with pytest.raises(ValueError, match="resize must be a whole number of pixels"):
         whole.whole(0)
+
+
+def test_tiles_are_prepared_one_by_one() -> None:
+    tiles = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), np.uint8)
+    preprocessing = Preprocessing(None, None)
+    assert torch.equal(preprocessing.of_pixels(tiles), torch.stack([preprocessing.of_pixels(tile) for tile in tiles]))
+    assert preprocessing.of_pixels(tiles).shape == (3, 3, 20, 30)

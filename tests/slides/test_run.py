@@ -22,6 +22,7 @@ from bagnet.data.decode import BadImage
 from bagnet.engine.classifier import Classifier
 from bagnet.geometry import Box
 from bagnet.runs.store import OtherRun
+from bagnet.slides import reading
 from bagnet.slides import run as module
 from bagnet.slides.readers import ArrayReader
 from bagnet.slides.run import merge_slides, open_slide, slide
@@ -152,7 +153,7 @@ def test_what_it_takes_and_how_long_the_network_waited_is_said(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "bagnet")
-    monkeypatch.setattr(module, "_WORTH_SAYING", 0.0)
+    monkeypatch.setattr(reading, "_WORTH_SAYING", 0.0)
     slide(small_bagnet(), image, [0], tmp_path / "out", tile_pixels=SMALL)
     _, expected, waited = (record.getMessage() for record in caplog.records)
     assert re.fullmatch(r"233 x 150 pixels, 476 windows: \d+ tiles, about \d+ s and \d+\.\d GB of memory", expected)

@@ -11,7 +11,8 @@ from ..engine.runtimes import PRECISIONS, RUNTIMES
 from .completion import among, models
 
 _DATA = (
-    "Labelled images: a folder with a folder for each class, with Parquet tables or with tar shards; a .npz file; or hub:NAME."
+    "Labelled images: a folder with a folder for each class, with Parquet tables or with tar shards; a .csv list of files; a "
+    ".npz file; or hub:NAME."
 )
 _MODEL = "A model's name (`bagnet models list`) or file"
 

@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resize
 
 from .decode import BadImage
+from .sources import Large
 
 _RATIO = float(np.log(4 / 3))  # of the sides of a random resized crop, at most
 
@@ -92,6 +93,8 @@ class Augmentation:
 class WindowSampling:
     """Some windows of an image at random places, each as likely as any other, instead of a crop.
 
+    Of an image larger than memory they are tiles that it chooses.
+
     Args:
         window: side of a window.
         count: how many.
@@ -107,26 +110,34 @@ class WindowSampling:
     mirror: float = 0.5
     policy: str = "none"
 
-    def __call__(self, pixels: Tensor, key: Sequence[int]) -> Tensor:
+    def __call__(self, pixels: Tensor | Large, key: Sequence[int]) -> Tensor:
         """(C, H, W) uint8 -> (count, C, window, window) uint8.
 
         Raises:
-            BadImage: the image is smaller than a window.
+            BadImage: the image is smaller than a window, or cannot be read.
             ValueError: the policy changes colours, and there are neither one nor three channels.
         """
-        _check_channels(self.policy, len(pixels))
-        height, width = pixels.shape[1:]
-        if min(height, width) < self.window:
-            raise BadImage(f"an image of {height} x {width} pixels (height x width) is smaller than a window of {self.window}")
         random = _random(key, 4)
-        tall, wide = (min(side, whole) for side, whole in zip(self._box(random), (height, width), strict=True))
-        tops, lefts = (random.integers(free + 1, size=self.count) for free in (height - tall, width - wide))
-        windows = torch.stack([pixels[:, top : top + tall, left : left + wide] for top, left in zip(tops, lefts, strict=True)])
-        if (tall, wide) != (self.window, self.window):
+        box = self._box(random)
+        if isinstance(pixels, Tensor):
+            windows = self._anywhere(pixels, box, random)
+        else:
+            windows = torch.from_numpy(pixels.sampled(*box, self.count, random)).permute(0, 3, 1, 2).contiguous()
+        if tuple(windows.shape[2:]) != (self.window, self.window):
             windows = resize(windows, [self.window, self.window], antialias=True)
         with _seeded(key):
             view: Tensor = self._transforms()(windows)
         return view
+
+    def _anywhere(self, pixels: Tensor, box: tuple[int, int], random: np.random.Generator) -> Tensor:
+        """(count, C, height, width) of an image in memory, at places drawn each by itself."""
+        _check_channels(self.policy, len(pixels))
+        height, width = pixels.shape[1:]
+        if min(height, width) < self.window:
+            raise BadImage(f"an image of {height} x {width} pixels (height x width) is smaller than a window of {self.window}")
+        tall, wide = (min(side, whole) for side, whole in zip(box, (height, width), strict=True))
+        tops, lefts = (random.integers(free + 1, size=self.count) for free in (height - tall, width - wide))
+        return torch.stack([pixels[:, top : top + tall, left : left + wide] for top, left in zip(tops, lefts, strict=True)])
 
     def _box(self, random: np.random.Generator) -> tuple[int, int]:
         """(height, width) of what becomes a window."""

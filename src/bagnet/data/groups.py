@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from .decode import printable
 from .labelled import has_split, open_labelled, table_files
 from .labels import BadLabels, LabelledImages
+from .listed import LIST_ENDING, column_of_list, csv_rows
 
 
 def groups_of(source: str | PathLike[str], split: str, images: LabelledImages, column: str) -> list[str]:
@@ -17,7 +17,7 @@ def groups_of(source: str | PathLike[str], split: str, images: LabelledImages, c
 
     Args:
         source: as for `open_labelled`: a folder of images, with a CSV inside or beside it (`photos.csv` for `photos/`) that has
-            a row an image; or a folder with Parquet tables.
+            a row an image; a folder with Parquet tables; or a CSV that lists the images.
         split: which the images are.
         images: as `open_labelled` reads them.
         column: of the groups. Of a CSV, the images are named by the first column that names them all: by the path inside the
@@ -31,7 +31,12 @@ def groups_of(source: str | PathLike[str], split: str, images: LabelledImages, c
     """
     root = Path(fspath(source))
     tables = table_files(root, split) if root.is_dir() else []
-    groups = _of_tables(tables, column) if tables else _of_csv(root, images, column)
+    if tables:
+        groups = _of_tables(tables, column)
+    elif root.suffix == LIST_ENDING and root.is_file():
+        groups = column_of_list(root, split, column)
+    else:
+        groups = _of_csv(root, images, column)
     for name, group in zip(images.images.names, groups, strict=True):
         if not group:
             raise BadLabels(f"{printable(name)}: has nothing in column {column!r}, which is to say what it belongs to")
@@ -79,21 +84,12 @@ def _of_csv(root: Path, images: LabelledImages, column: str) -> list[str]:
     files = [*sorted(root.glob("*.csv")), root.with_name(f"{root.name}.csv")] if root.is_dir() else []
     seen: list[str] = []
     for path in filter(Path.is_file, files):
-        rows, names = _rows(path)
+        rows, names = csv_rows(path)
         if column in names:
             return _matched(path, rows, names, images, column)
         seen.append(f"{path.name} has {', '.join(names)}")
     where = f"; {'; '.join(seen)}" if seen else f", and no CSV lies in it or beside it ({root.name}.csv)"
     raise BadLabels(f"{root}: no CSV says what the images belong to in a column {column!r}{where}")
-
-
-def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            return list(reader), list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadLabels(f"{path}: cannot be read as CSV ({error})") from None
 
 
 def _matched(path: Path, rows: Sequence[dict[str, str]], names: Sequence[str], images: LabelledImages, column: str) -> list[str]:

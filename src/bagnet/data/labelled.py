@@ -1,4 +1,4 @@
-"""Labelled images from wherever they are kept: a folder for each class, tables, shards, arrays, or the hub."""
+"""Labelled images from wherever they are kept: a folder for each class, lists, tables, shards, arrays, or the hub."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..files import missing_hint
 from .arrays import array_split, from_arrays
 from .folders import Walk
 from .labels import SPLITS, BadLabels, LabelledImages, checked, words_of
+from .listed import LIST_ENDING, csv_rows, from_list, rows_of_split
 from .names import ClassNames
 from .sources import IMAGE_ENDINGS, TABLE_ENDING, ImageFiles
 from .tables import HUB, from_hub, from_tables, hub_split, streamed, streamed_from_hub
@@ -26,9 +27,10 @@ def open_labelled(source: str | PathLike[str], split: str = "train", stream: boo
         source: a folder with a folder of images for each class; or one with `train` and `val` folders of that kind; a folder
             with Parquet tables (`train.parquet`, `train-0.parquet`, ...) or tar shards (`train-000.tar`, ...) in the
             WebDataset form (`name.jpg` beside `name.cls` or `name.json`); or a .npz file with `train_images` (N, H, W) or
-            (N, H, W, C) uint8 and `train_labels` (N,) or (N, K) as MedMNIST has them, for any number of channels; or
-            "hub:NAME", a data set of the hub. Tables have a column `image` and a column `label` (a class: number or name) or
-            `labels` (a list of classes).
+            (N, H, W, C) uint8 and `train_labels` (N,) or (N, K) as MedMNIST has them, for any number of channels; or a .csv
+            file with a row an image: `image` (or `slide`), its path from the file's folder, `label`, and `split` (train or val)
+            where there are several; or "hub:NAME", a data set of the hub. Tables have a column `image` and a column `label` (a
+            class: number or name) or `labels` (a list of classes).
         split: "train" or "val"; a folder without splits is all "train".
         stream: leave Parquet tables where they are, also those of the hub, and read them in groups of rows while they are
             used; otherwise `datasets` keeps a copy from which any row is read at once.
@@ -50,8 +52,12 @@ def open_labelled(source: str | PathLike[str], split: str = "train", stream: boo
         return streamed(files, f"{root.name} {split}")
     if root.suffix == ARRAY_ENDING and root.is_file():
         return from_arrays(root, split)
+    if root.suffix == LIST_ENDING and root.is_file():
+        return from_list(root, split)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: there is no such folder, nor a {ARRAY_ENDING} file; {missing_hint(str(root))}")
+        raise FileNotFoundError(
+            f"{root}: there is no such folder, nor a {ARRAY_ENDING} or {LIST_ENDING} file; {missing_hint(str(root))}"
+        )
     for ending, kind in _TABLES.items():
         if files := _files_of(root, split, ending):
             return from_tables(files, kind, f"{root.name} {split}")
@@ -72,6 +78,8 @@ def has_split(source: str | PathLike[str], split: str) -> bool:
     root = Path(text)
     if root.suffix == ARRAY_ENDING and root.is_file():
         return array_split(root, split) is not None
+    if root.suffix == LIST_ENDING and root.is_file():
+        return bool(rows_of_split(root, *csv_rows(root), split))
     return any(_files_of(root, split, ending) for ending in _TABLES) or _folder_of(root, split) is not None
 
 

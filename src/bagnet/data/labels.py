@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .decode import Photo
 from .names import ClassNames
 from .sources import Images
 
@@ -70,7 +68,7 @@ class LabelledImages:
     def take(self, rows: Sequence[int] | np.ndarray[Any, Any]) -> LabelledImages:
         """Those rows alone."""
         index = [int(row) for row in rows]
-        return replace(self, images=Subset(self.images, index), targets=self.targets[index])
+        return replace(self, images=self.images.take(index), targets=self.targets[index])
 
     def hold_out(self, share: float = 0.05) -> tuple[LabelledImages, LabelledImages]:
         """(the rest, a fixed share for selection, at least one image): the same rows every time, whatever the seed of a run.
@@ -87,30 +85,6 @@ class LabelledImages:
             ]
             held = np.concatenate(each) if any(map(len, each)) else held
         return self.take(np.setdiff1d(order, held)), self.take(np.sort(held))
-
-
-@dataclass(frozen=True)
-class Subset(Images):
-    """Some rows of a collection of images."""
-
-    images: Images
-    rows: Sequence[int]
-
-    @property
-    def names(self) -> Sequence[str]:
-        every = self.images.names
-        return [every[row] for row in self.rows]
-
-    @property
-    def starts(self) -> Sequence[int]:
-        """Of the whole collection's groups, as far as these rows, in rising order, have a part in them."""
-        return sorted({bisect_left(self.rows, start) for start in self.images.starts} - {len(self.rows)})
-
-    def photo(self, row: int) -> Photo:
-        return self.images.photo(self.rows[row])
-
-    def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        return self.images.pixels(self.rows[row], channels)
 
 
 def targets_of(values: Sequence[Any], several: bool, names: Sequence[str] | None, where: str) -> tuple[Tensor, ClassNames]:

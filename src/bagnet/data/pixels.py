@@ -1,4 +1,4 @@
-"""Decoded pixels of a collection, kept in memory where they fit."""
+"""Decoded pixels of a collection, kept in memory where they fit; of images larger than that, who reads parts of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from .decode import LARGEST, BadImage
-from .sources import Images
+from .sources import Images, Large
 
 _KEPT = 4 << 30  # bytes of decoded pixels that are kept in memory
 
@@ -31,15 +31,17 @@ class Pixels:
     def __len__(self) -> int:
         return self.rows
 
-    def __getitem__(self, row: int) -> Tensor:
-        """(C, H, W) uint8.
+    def __getitem__(self, row: int) -> Tensor | Large:
+        """(C, H, W) uint8, or what reads parts of an image larger than memory.
 
         Raises:
             BadImage: it cannot be read.
         """
         if row in self.unreadable:
             raise BadImage(self.unreadable[row])
-        return self._read(row) if self.kept is None else self.kept[row]
+        if self.kept is not None:
+            return self.kept[row]
+        return self.images.large(row) or self._read(row)
 
     def _read(self, row: int) -> Tensor:
         try:
@@ -61,6 +63,9 @@ class Pixels:
         kept: Tensor | None = None
         for row in range(self.rows):
             try:
+                if (large := self.images.large(row)) is not None:
+                    large.check()
+                    continue
                 pixels = self._read(row)
             except BadImage as error:
                 self.unreadable[row] = str(error)

@@ -10,18 +10,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .augment import Augmentation, Mixing, View
+from .augment import Augmentation, Mixing, View, WindowSampling
 from .decode import BadImage
 from .labels import LabelledImages
 from .order import SampleKey
 from .pixels import Pixels
+from .sources import Large
 
 
 class Batch(NamedTuple):
     """Images of one step.
 
     Args:
-        images: (B, C, H, W) pixels, uint8, or float32 where images are mixed; or (B, N, C, side, side) some windows of each.
+        images: (B, C, H, W) pixels, uint8, or float32 where images are mixed; or (B, N, C, side, side) some windows or tiles of
+            each.
             They are normalised where the network is: bytes travel to a GPU in a quarter of the time.
         targets: (B, K) float32 shares of the classes; of one label, all 1 in one place.
         teacher: (B, K) probabilities or logits that a teacher gave, or (B, 0).
@@ -104,7 +106,14 @@ class Samples(Dataset[Batch]):
         for further in range(len(self)):
             readable = (row + further) % len(self)
             try:
-                return self.views(key[1])(self.pixels[readable], key), readable
+                return _seen(self.views(key[1]), self.pixels[readable], key), readable
             except BadImage as error:
                 unreadable.append((readable, str(error)))
         raise BadImage(f"none of the {len(self)} images can be read")
+
+
+def _seen(view: View, pixels: Tensor | Large, key: Sequence[int]) -> Tensor:
+    if isinstance(view, WindowSampling):
+        return view(pixels, key)
+    assert isinstance(pixels, Tensor), "crops are of images in memory"
+    return view(pixels, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +27,16 @@ TABLE_ENDING = ".parquet"
 LIST_ENDINGS = (".txt", ".lst")
 
 ImageSource: TypeAlias = "str | PathLike[str] | Sequence[str | PathLike[str]]"  # what `open_images` takes
+
+
+class Large(Protocol):
+    """An image of which only parts are read."""
+
+    def check(self) -> None:
+        """See that parts of it can be read. BadImage: they cannot."""
+
+    def sampled(self, height: int, width: int, count: int, random: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """(count, height, width, 3) pixels of parts of it, at random. BadImage: none can be read."""
 
 
 class Images(Protocol):
@@ -54,7 +64,9 @@ class Images(Protocol):
         """
 
     def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The same as (H, W, channels) uint8; pictures have one channel (grey) or three.
+        """The same as (H, W, channels) uint8, or of an image larger than memory (N, side, side, channels), some tiles of it.
+
+        Pictures have one channel (grey) or three.
 
         Raises:
             FileNotFoundError, BadImage: it cannot be read, or has not so many channels.
@@ -64,6 +76,38 @@ class Images(Protocol):
         image = self.photo(row).image
         pixels = np.array(image.convert("L") if channels == 1 else image, np.uint8)
         return pixels.reshape(image.height, image.width, channels)
+
+    def large(self, row: int) -> Large | None:  # noqa: ARG002
+        """The image of a row where only parts of it are ever read; None where it is read whole."""
+        return None
+
+    def take(self, rows: Sequence[int]) -> Images:
+        """Those rows alone."""
+        return Subset(self, rows)
+
+
+@dataclass(frozen=True)
+class Subset(Images):
+    """Some rows of a collection of images."""
+
+    images: Images
+    rows: Sequence[int]
+
+    @property
+    def names(self) -> Sequence[str]:
+        every = self.images.names
+        return [every[row] for row in self.rows]
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """Of the whole collection's groups, as far as these rows, in rising order, have a part in them."""
+        return sorted({bisect_left(self.rows, start) for start in self.images.starts} - {len(self.rows)})
+
+    def photo(self, row: int) -> Photo:
+        return self.images.photo(self.rows[row])
+
+    def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        return self.images.pixels(self.rows[row], channels)
 
 
 def open_images(source: ImageSource) -> Images:

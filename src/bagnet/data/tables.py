@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,8 @@ def streamed(paths: Sequence[Path | str], name: str) -> LabelledImages:
             with opened(path) as file:
                 table = parquet.ParquetFile(file)
                 features = datasets.Features.from_arrow_schema(table.schema_arrow)
-                label = _column(features, _LABELS, str(path))
-                image = _column(features, _IMAGES, str(path))
+                label = column_named(features, _LABELS, str(path))
+                image = column_named(features, _IMAGES, str(path))
                 values += table.read(columns=[label])[label].to_pylist()
         except (OSError, ArrowException) as error:
             raise ValueError(f"{path}: cannot be read as parquet ({reason(error)})") from None
@@ -117,7 +117,7 @@ def hub_split(name: str, split: str) -> str | None:
 def _labelled(table: Any, name: str, where: str) -> LabelledImages:
     """Of a `datasets` table, whichever of the usual names its columns have."""
     datasets = needs("datasets", "train")
-    image, label = _column(table.features, _IMAGES, where), _column(table.features, _LABELS, where)
+    image, label = column_named(table.features, _IMAGES, where), column_named(table.features, _LABELS, where)
     feature, values = table.features[label], table[label][:]
     if label == "json":
         values = [value.get("label", value.get("labels")) if isinstance(value, dict) else value for value in values]
@@ -133,11 +133,13 @@ def _labelled(table: Any, name: str, where: str) -> LabelledImages:
     return checked(LabelledImages(TableImages(table, name), targets, classes), where)
 
 
-def _column(features: Mapping[str, Any], names: Sequence[str], where: str) -> str:
+def column_named(columns: Iterable[str], names: Sequence[str], where: str) -> str:
+    """The first of some names that a column has. BadLabels: none has."""
+    columns = list(columns)
     for name in names:
-        if name in features:
+        if name in columns:
             return name
-    raise BadLabels(f"{where}: has no column {' or '.join(map(repr, names[:2]))}, but {', '.join(features)}")
+    raise BadLabels(f"{where}: has no column {' or '.join(map(repr, names[:2]))}, but {', '.join(columns)}")
 
 
 def _names_of(feature: Any) -> Sequence[str] | None:

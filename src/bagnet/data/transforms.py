@@ -116,12 +116,14 @@ class Preprocessing:
         return self.normalise(_planes([self._resized_and_cropped(image.convert("L") if channels == 1 else image)]))
 
     def of_pixels(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-        """The same of an array of (H, W, C) uint8 with as many channels as `mean` has.
+        """The same of an array of (H, W, C) uint8 with as many channels as `mean` has; (N, C, h, w) of (N, H, W, C) tiles.
 
         Raises:
             BadImage: it would become too large.
             ValueError: it has another number of channels.
         """
+        if pixels.ndim == 4:
+            return torch.stack([self.of_pixels(tile) for tile in pixels])
         if pixels.shape[2] != len(self.mean):
             raise ValueError(f"an image of {pixels.shape[2]} channels, where {len(self.mean)} are expected")
         if pixels.shape[2] == 3:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -305,6 +306,7 @@ def evaluate(
     transform: Preprocessing | None = None,
     group: str = "",
     specificity: float | None = None,
+    seen_as: Callable[[LabelledImages], LabelledImages] | None = None,
     progress: Listener | None = None,
 ) -> Evaluation:
     """Measure a classifier on labelled images.
@@ -323,6 +325,7 @@ def evaluate(
         group: column that says what images belong to (a patient, a part), as for `groups_of`: intervals are of draws of groups
             then, so that several images of a patient do not count as several patients.
         specificity: between 0 and 1; the sensitivity to each class at a threshold with this specificity is told, too.
+        seen_as: makes of the images what the model is to see of them, slides as tiles for one.
         progress: told after every batch.
 
     Raises:
@@ -335,6 +338,7 @@ def evaluate(
     if specificity is not None:
         check_specificity(specificity)
     data, images, columns = matched(model, source, split)
+    images = images if seen_as is None else seen_as(images)
     names = images.images.names
     groups = _groups(source, split, images, group)
     rows: list[int] = []

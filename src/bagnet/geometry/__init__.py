@@ -7,6 +7,7 @@ from .boxes import Box, Span, ceil_div
 from .placement import Axis, Placement
 from .pyramid import Pyramid
 from .tiling import (
+    BATCH_PIXELS,
     BATCH_SIZES,
     Tile,
     all_over,
@@ -23,6 +24,7 @@ from .tiling import (
 from .windows import Geometry
 
 __all__ = [
+    "BATCH_PIXELS",
     "BATCH_SIZES",
     "Axis",
     "Box",

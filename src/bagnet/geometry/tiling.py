@@ -170,11 +170,12 @@ def batches_of(tiles: Sequence[Tile]) -> Iterator[list[int]]:
 
 
 def all_over(count: int) -> list[int]:
-    """The numbers of so many things that lie side by side, in an order of which any beginning is spread over them.
+    """The numbers of so many things that lie side by side, in an order of which any run is spread over them.
 
     Steps of the golden section, around.
     """
-    return sorted(range(count), key=lambda number: number * 0.6180339887498949 % 1)
+    order: list[int] = np.argsort(np.arange(count) * 0.6180339887498949 % 1, kind="stable").tolist()
+    return order
 
 
 def squares(side: int, height: int, width: int) -> list[Box]:

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..data.labels import Subset
-from ..data.sources import ImageSource, open_images
+from ..data.sources import ImageSource, Subset, open_images
 from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier, check_loaded, model_name, probabilities_of, temperature_of
 from ..files import naming

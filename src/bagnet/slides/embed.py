@@ -16,10 +16,10 @@ from ..data.decode import BadImage
 from ..engine.classifier import Classifier, model_name
 from ..engine.inference import exact
 from ..geometry import all_over
-from ..progress import Listener, Progress, unheard
+from ..progress import Listener, unheard
 from ..runs.store import claim
 from .plan import TILE_PIXELS, Plan
-from .readers import WHITE, Reader
+from .reading import Reading
 from .run import input_of, opened
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def embed_slides(
         microns: as for `bagnet.slide`.
         skip_white: take other tiles instead of those whose every pixel is nearly white.
         tile_pixels: of a tile, about.
-        progress: told after every slide.
+        progress: told after every tile.
 
     Returns:
         (N, `num_features`), in the order of the slides; NaN for those of which nothing can be read, which the log names.
@@ -94,33 +94,34 @@ def embed_slides(
             if str(number) in rows.done:
                 continue
             with opened(image, level, microns) as (reader, seen):
-                values[number], used = _mean(model, reader, seen, tiles, skip_white, tile_pixels)
+                plan = Plan(model.geometry, reader.levels[seen].height, reader.levels[seen].width, tile_pixels)
+                parts = list(plan.parts())
+                reading = Reading(
+                    reader,
+                    seen,
+                    plan,
+                    [parts[place] for place in all_over(len(parts))],
+                    skip_white=skip_white,
+                    usable=tiles,
+                    stage=f"embedding slide {number + 1} of {len(images)}",
+                    progress=progress,
+                )
+                values[number], used = _mean(model, reading)
             values.flush()
             if not used:
                 _log.warning("%s: no tile of it can be used", fspath(image))
             rows.append([(str(number), {"tiles": used})])
-            progress(Progress("embedding slides", number + 1, len(images), "slides"))
         result: NDArray[np.float32] = np.array(values)
     return result
 
 
-def _mean(
-    model: Classifier, reader: Reader, level: int, tiles: int | None, skip_white: bool, tile_pixels: int
-) -> tuple[NDArray[np.float32], int]:
+def _mean(model: Classifier, reading: Reading) -> tuple[NDArray[np.float32], int]:
     """(C,) the mean features of some tiles, each cell once, and how many these were."""
-    seen = reader.levels[level]
-    parts = list(Plan(model.geometry, seen.height, seen.width, tile_pixels).parts())
     total, cells, used = torch.zeros(model.num_features, dtype=torch.float64), 0, 0
-    for number in all_over(len(parts)):
-        if used == tiles:
-            break
-        part = parts[number]
-        try:
-            pixels = reader.read(level, part.tile.crop)
-        except BadImage as error:
-            _log.warning("%s", error)
-            continue
-        if skip_white and bool((pixels >= WHITE).all()):
+    for part, pixels in reading:
+        if isinstance(pixels, BadImage):
+            _log.warning("%s", pixels)
+        if pixels is None or isinstance(pixels, BadImage):
             continue
         features = model.features(input_of(pixels, model))[(..., *part.inside.slices)]
         total += features[0].sum((1, 2), dtype=torch.float64).cpu()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
@@ -21,20 +18,18 @@ from torch import Tensor
 from ..data.decode import BadImage, printable
 from ..data.names import ClassNames
 from ..engine.classifier import Classifier, model_name
-from ..engine.cost import peak_memory
 from ..engine.inference import exact, like_weights
 from ..geometry import Geometry
-from ..progress import Listener, Progress, duration, unheard
+from ..progress import Listener, unheard
 from ..runs.shards import Shard, all_parts, check_shard
 from ..runs.store import FINISHED, Rows, Store, claim, held_settings
 from .georeference import Georeference
 from .plan import TILE_PIXELS, Part, Plan
-from .readers import WHITE, Pixels, Reader, level_of, open_reader
+from .readers import Pixels, Reader, level_of, open_reader
+from .reading import Answer, Reading
 
 WORK = "slide"  # what a folder is a part of
 EVIDENCE, SUMS, TILES = "evidence", "sums", "tiles"
-_WORTH_SAYING = 10.0  # seconds, from which on people like to know how long it takes
-_AHEAD = 2  # tiles that each reader holds beside the one at work
 
 _log = logging.getLogger(__name__)
 
@@ -274,7 +269,6 @@ class _Work:
         self.wanted, self.level, self.skip_white, self.shard = wanted, level, skip_white, shard
         self.parts = plan.shard(shard)
         self.rows = plan.rows_of(self.parts)
-        self.waited = 0.0
 
     def run(self, readers: int, progress: Listener) -> None:
         parts = self.parts
@@ -282,56 +276,30 @@ class _Work:
         self.store.array(SUMS, (len(parts), self.model.num_features), np.float64)
         rows = self.store.rows(TILES)
         todo = [part for part in parts if str(part.number) not in rows.done]
-        start, done = time.perf_counter(), len(parts) - len(todo)
+        reading = Reading(
+            self.reader,
+            self.level,
+            self.plan,
+            todo,
+            skip_white=self.skip_white,
+            readers=readers,
+            stage="computing the evidence",
+            done=len(parts) - len(todo),
+            progress=progress,
+        )
         with exact(self.model), torch.inference_mode():
-            for part, pixels in self._read(todo, readers):
-                if done == len(parts) - len(todo) + 1:
-                    self._say_cost(len(todo), time.perf_counter() - start)
+            for part, pixels in reading:
                 rows.append([(str(part.number), self._row(part, pixels))])
-                done += 1
-                progress(Progress("computing the evidence", done, len(parts), "tiles"))
-            if todo:
-                share = self.waited / (time.perf_counter() - start)
-                _log.info("%d tiles; the network waited %.0f %% of the time for pixels", len(todo), 100 * share)
             self._finish(dict(rows))
 
-    def _say_cost(self, tiles: int, seconds: float) -> None:
-        """What is to be expected, as far as the first tile tells; nothing where it is soon over."""
-        if tiles * seconds > _WORTH_SAYING and (peak := peak_memory()) is not None:
-            size = f"{self.plan.width:,} x {self.plan.height:,} pixels, {self.plan.grid[0] * self.plan.grid[1]:,} windows"
-            _log.info("%s: %d tiles, about %s and %.1f GB of memory", size, tiles, duration(tiles * seconds), peak / 1e9)
-
-    def _read(self, todo: Sequence[Part], readers: int) -> Iterator[tuple[Part, Pixels | BadImage]]:
-        """The pixels of each tile, read ahead of whoever takes them, or why they cannot be read."""
-        waiting: deque[tuple[Part, Future[Pixels]]] = deque()
-        coming = iter(todo)
-        with ThreadPoolExecutor(max(1, readers)) as pool:
-            try:
-                while True:
-                    while len(waiting) < _AHEAD * max(1, readers) and (part := next(coming, None)) is not None:
-                        waiting.append((part, pool.submit(self.reader.read, self.level, part.tile.crop)))
-                    if not waiting:
-                        return
-                    part, future = waiting.popleft()
-                    asked = time.perf_counter()
-                    try:
-                        pixels: Pixels | BadImage = future.result()
-                    except BadImage as error:
-                        pixels = error
-                    self.waited += time.perf_counter() - asked
-                    yield part, pixels
-            finally:
-                for _, future in waiting:
-                    future.cancel()
-
-    def _row(self, part: Part, pixels: Pixels | BadImage) -> dict[str, Any]:
+    def _row(self, part: Part, pixels: Answer) -> dict[str, Any]:
         """What is kept of a tile beside its evidence: how many cells it has, and why it lacks some."""
         if isinstance(pixels, BadImage):
             cells = self._rescue(part)
             reason = f"{pixels}: {part.fresh.area - cells:,} of its {part.fresh.area:,} windows are missing"
             _log.warning("%s", reason)
             return {"cells": cells, "error": reason}
-        if self.skip_white and bool((pixels >= WHITE).all()):
+        if pixels is None:
             return {"cells": 0, "skipped": True}
         self._write(SUMS, part.number - self.parts[0].number, self._compute(part, pixels))
         return {"cells": part.fresh.area}

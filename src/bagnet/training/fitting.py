@@ -239,6 +239,9 @@ def windows_of(network: nn.Module) -> Geometry | None:
 
 def pixels_in_step(recipe: Recipe, preprocessing: Preprocessing, geometry: Geometry | None) -> int:
     """Of each image, those that the network sees in one step; 0 where that is not known before there is an image."""
+    if recipe.tiles:
+        rows, columns = (1, 1) if geometry is None else geometry.grid(recipe.train_crop, recipe.train_crop)
+        return recipe.tiles * rows * columns * (recipe.train_crop if geometry is None else geometry.size) ** 2
     side = preprocessing.crop or recipe.train_crop  # the last epochs may see all of the input
     if not side and geometry is not None:
         return (recipe.windows or _WINDOWS) * geometry.size**2
@@ -248,6 +251,9 @@ def pixels_in_step(recipe: Recipe, preprocessing: Preprocessing, geometry: Geome
 def _views(recipe: Recipe, preprocessing: Preprocessing, geometry: Geometry | None) -> Views:
     size = preprocessing.crop or 0
     crop = recipe.train_crop or size
+    if recipe.tiles:
+        sampling = WindowSampling(crop, recipe.tiles, recipe.scale, recipe.mirror, recipe.augment)
+        return Views(sampling, sampling, recipe.epochs)
     if not crop and geometry is not None:
         count = recipe.windows or _WINDOWS
         sampling = WindowSampling(geometry.size, count, recipe.scale, recipe.mirror, recipe.augment)

@@ -17,7 +17,6 @@ from ..data.decode import BadImage
 from ..data.order import Order
 from ..data.samples import Batch
 from ..evaluation.measures import Answers, Measure
-from ..windowed_network import WindowedNetwork
 from .average import MovingAverage
 from .blocks import blocks_of
 from .losses import classification, distillation, logit_distance, margin_shortfall, sparsity
@@ -162,11 +161,11 @@ class Training(LightningModule):
         return loss
 
     def _answers(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits of images or of some windows of each, and the evidence, where the recipe asks something of it."""
+        """Logits of images or of some windows or tiles of each, and the evidence, where the recipe asks something of it."""
         if self.recipe.masked and isinstance(self.model, BagOfFeatures):
             return self._unmasked(self.model, images)
         if images.ndim == 5:
-            assert isinstance(self.model, WindowedNetwork)
+            assert isinstance(self.model, BagOfFeatures)
             features = self.model.features_of(images)
             return self.model.forward_head(features), self.model.head(features) if self._asks_evidence else None
         if self._asks_evidence and isinstance(self.model, BagOfFeatures):

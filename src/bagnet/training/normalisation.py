@@ -35,7 +35,7 @@ def check_normalisation(network: nn.Module, recipe: Recipe, preprocessing: Prepr
     if in_a_part != 1 or recipe.freeze or recipe.freeze_norm:
         return
     side = min(filter(None, (preprocessing.crop, recipe.train_crop)), default=0)
-    if side and (layer := starved_layer(network, torch.zeros(1, len(preprocessing.mean), side, side))):
+    if side and (layer := starved_layer(network, torch.zeros(max(1, recipe.tiles), len(preprocessing.mean), side, side))):
         split = f" in {parts} parts" if parts > 1 else ""
         raise ValueError(
             f"batches of {recipe.batch_size}{split} leave batch normalisation ({layer}) one value per channel of a {side} pixel "

@@ -58,6 +58,14 @@ class Recipe:
         "Of a windowed network that sees whole images: windows of each image in a step, at random places; 0 for what suits: 8. "
         "Their scale is of a window's area.",
     )
+    tiles: int = _field(
+        0,
+        "Of slides: tiles of each in a step, from all over it; the mean over their windows is the answer for the slide. Slides "
+        "held out are judged by four times as many. Their side is train_crop, the input size or a window. 0: no slides.",
+    )
+    level: int = _field(0, "Of slides: the level that is seen, 0 the largest.")
+    microns: float = _field(0.0, "Of slides: microns per pixel, of which the nearest level is seen; 0 for the level as said.")
+    skip_white: bool = _field(True, "Of slides: other tiles instead of those that are white all over.")
     mirror: float = _field(0.5, "Share of images mirrored.")
     augment: Literal["none", "trivial", "rand"] = _field("trivial", "Colours and shapes changed: TrivialAugment or RandAugment.")
     mixup: float = _field(0.0, "Alpha of mixup; 0 for none.")
@@ -113,6 +121,12 @@ class Recipe:
                 and not _RANGES.get(field_.name, (0, float("inf")))[0] <= value <= _RANGES.get(field_.name, (0, float("inf")))[1]
             ):
                 raise ValueError(f"{field_.name} must be {_in_words(field_.name)}, got {value}")
+        if self.level and self.microns:
+            raise ValueError("level and microns are two answers to one question: give one of them")
+        if self.tiles and self.windows:
+            raise ValueError("tiles are of slides and windows of whole images: give one of them")
+        if not self.tiles and (self.level or self.microns):
+            raise ValueError("level and microns are of slides: say how many tiles of each are seen in a step (tiles)")
         if 0 < self.epochs < self.final_epochs:
             raise ValueError(f"final_epochs={self.final_epochs} are more than epochs={self.epochs}")
         if self.schedule == "late" and 0 < self.epochs < self.fall_epochs:

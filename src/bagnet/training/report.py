@@ -82,6 +82,7 @@ def _write(
     images: LabelledImages,
 ) -> Path:
     """The page, of what both have; curves have a title."""
+    samples = list(_samples(model, images)) if has_evidence(model) and len(model.transform.mean) in (1, 3) else []
     page = render(
         __package__,
         "report.html",
@@ -90,7 +91,7 @@ def _write(
         curves=curves[0].png(),
         curves_title=curves[1],
         evaluation=None if evaluation is None else chart(evaluation).png(),
-        samples=_samples(model, images) if has_evidence(model) and len(model.transform.mean) in (1, 3) else None,
+        samples=samples or None,
         recipe={"command": card.command, "trained on": card.trained_on, **card.more.get("recipe", {})},
     )
     path = folder / REPORT

@@ -65,6 +65,7 @@ def finished(
     workers: int | None,
     run_by: Callable[[Model], Predictor] | None = None,
     group: str = "",
+    seen_as: Callable[[LabelledImages], LabelledImages] | None = None,
 ) -> Run:
     """Write the weights, measure them as stored, and write them again with what they reach on the card.
 
@@ -77,6 +78,7 @@ def finished(
         workers: processes that read images.
         run_by: the model on the runtime that is to measure it; it itself where None.
         group: column that says what images belong to, which intervals are over then.
+        seen_as: as for `evaluate`: images that are many times as large as others are asked about one at a time.
 
     Raises:
         OSError: something cannot be written.
@@ -94,7 +96,15 @@ def finished(
     model = open_network(path, trust=trusted)
     evaluation = None
     if has_split(source, "val"):
-        evaluation = evaluate(run_by(model) if run_by else model.to(device()), source, "val", workers=workers, group=group)
+        evaluation = evaluate(
+            run_by(model) if run_by else model.to(device()),
+            source,
+            "val",
+            batch_size=1 if seen_as else 64,
+            workers=workers,
+            group=group,
+            seen_as=seen_as,
+        )
         model.cpu()
         if evaluation.one_answer and rank() == 0:
             _log.warning(evaluation.one_answer)

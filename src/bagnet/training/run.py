@@ -23,10 +23,13 @@ from ..data.folds import hold_out
 from ..data.groups import training_groups
 from ..data.labelled import open_labelled
 from ..data.labels import LabelledImages
+from ..data.sources import IMAGE_ENDINGS, ImageFiles
 from ..data.transforms import Preprocessing
 from ..engine.runtimes.pytorch import cpu_has_bf16
 from ..files import replacing
 from ..runs.store import Store, claim, held_settings
+from ..slides.readers import READERS
+from ..slides.tiles import Tiling
 from ..zoo.external import ExternalNetwork, open_classifier
 from ..zoo.load import load_network, untrained_model, with_head
 from ..zoo.networks import build
@@ -73,7 +76,7 @@ def train(
     together.
 
     Args:
-        source: as for `open_labelled`.
+        source: as for `open_labelled`; where the recipe has `tiles`, files that `bagnet.slide` reads.
         out: folder for checkpoints, log and result.
         recipe: how.
         shape: of the network, whose number of classes is taken from the data; BagNet-33 where None, or that of `start`.
@@ -120,6 +123,12 @@ def train(
     network, shape = _network(shape, start, images, len(preprocessing.mean))
     _check_recipe(recipe, network, shape.name, start, preprocessing)
     check_val(source, images)
+    tiling = _tiling(recipe, network, preprocessing)
+    if tiling is None:
+        _check_no_slides(images)
+    else:
+        images, preprocessing = tiling.of(images), preprocessing.whole(None)
+        recipe = recipe.changed(train_crop=tiling.side)
     if isinstance(network, BagOfFeatures):
         for side in filter(None, (preprocessing.crop, recipe.train_crop)):
             network.geometry.grid(side, side)  # raises where a window does not fit
@@ -134,7 +143,8 @@ def train(
         there_is = f"{fspath(source)}: has {len(training) or 'no'} image to train on, beside {len(select)} to select on"
         raise ValueError(f"{there_is}; give more images")
     check_normalisation(network, recipe, preprocessing, len(training), ranks())
-    workers = (max(0, (os.cpu_count() or 1) - 1) if len(images) > _FEW else 0) if workers is None else workers
+    if workers is None:
+        workers = max(0, (os.cpu_count() or 1) - 1) if len(images) > _FEW or tiling is not None else 0
     opened = [open_classifier(model) if isinstance(model, str) else model for model in teachers]
     for model in opened:
         images.classes.among(model.classes)  # raises where one is missing
@@ -195,9 +205,10 @@ def train(
             notes=notes,
             more={"recipe": recipe.to_dict()},
         )
-        run = finished(fitted.network, card, source, folder, unreadable, workers, group=group)
+        seen_as = None if tiling is None else tiling.of
+        run = finished(fitted.network, card, source, folder, unreadable, workers, group=group, seen_as=seen_as)
         if rank() == 0:
-            shown = open_labelled(source, "val") if run.evaluation is not None else select
+            shown = open_labelled(source, "val") if run.evaluation is not None and tiling is None else select
             report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)
     return run
 
@@ -259,6 +270,25 @@ def finetune(
     return train(source, out, chosen, start=start, **rest)
 
 
+def _tiling(recipe: Recipe, network: nn.Module, preprocessing: Preprocessing) -> Tiling | None:
+    """Which tiles stand for a slide; None where the images are no slides."""
+    if not recipe.tiles:
+        return None
+    assert isinstance(network, BagOfFeatures)
+    side = recipe.train_crop or preprocessing.crop or (network.geometry.size if network.windows_apart else 0)
+    if not side:
+        raise ValueError("the preprocessing says no input size, and so not how large a tile is: give the recipe a train_crop")
+    microns = recipe.microns or None
+    return Tiling(recipe.tiles, side, None if microns else recipe.level, microns, recipe.skip_white)
+
+
+def _check_no_slides(images: LabelledImages) -> None:
+    """Before one after the other is skipped as unreadable: whether files are slides by their names."""
+    for path in images.images.paths if isinstance(images.images, ImageFiles) else ():
+        if path.suffix.lower() not in IMAGE_ENDINGS and any(path.suffix.lower() in kind.endings for kind in READERS.values()):
+            raise ValueError(f"{path}: is a slide: say how many tiles of each are to be seen in a step (--tiles 16)")
+
+
 def _check_recipe(
     recipe: Recipe, network: nn.Module, name: str, start: BagOfFeatures | None, preprocessing: Preprocessing
 ) -> None:
@@ -268,6 +298,8 @@ def _check_recipe(
         for field in ("sparsity", "freeze", "backbone_rate"):
             if getattr(recipe, field) != getattr(plain, field):
                 raise ValueError(f"{field} is for BagNets, which have evidence and a head of their own; {name} is none")
+    if recipe.tiles:
+        _check_tiles(recipe, network, name, len(preprocessing.mean))
     sampled = windows_of(network) is not None and preprocessing.crop is None and not recipe.train_crop
     if recipe.windows and not sampled:
         raise ValueError(f"windows are sampled of whole images by windowed networks alone; {name} is trained on crops")
@@ -286,6 +318,19 @@ def _check_recipe(
         raise ValueError(f"blocks must be at most {len(blocks_of(network))}, as {name} has no more, got {recipe.blocks}")
     if recipe.freeze and start is None:
         raise ValueError("freeze trains the head alone, on weights that are good already: name some to start from")
+
+
+def _check_tiles(recipe: Recipe, network: nn.Module, name: str, channels: int) -> None:
+    """Whether a network can be trained on tiles of slides."""
+    if not isinstance(network, BagOfFeatures):
+        raise ValueError(f"tiles are for bags of windows, whose answer for a slide is a mean; {name} is none")
+    if channels != 3:
+        raise ValueError(f"tiles of slides have three channels, and {name} takes {channels}")
+    for field in ("masked", "margin", "distil", "cutmix"):
+        if getattr(recipe, field):
+            raise ValueError(
+                f"{field} is for images that are seen at once, and of slides only tiles are: leave {field} or tiles out"
+            )
 
 
 def _network(

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from ...data.folders import Walk
 from ...data.labelled import has_split, open_labelled
-from ...data.labels import BadLabels, LabelledImages, Subset
+from ...data.labels import BadLabels, LabelledImages
 from ...data.names import AmbiguousClass, ClassNames, UnknownClass
-from ...data.sources import Images, open_images
+from ...data.sources import Images, Subset, open_images
 from ...data.transforms import Preprocessing
 from ...engine.classifier import Classifier, Predictor, has_evidence
 from ...engine.inference import like_weights

@@ -1,0 +1,166 @@
+"""Tiles that stand for a slide: from all over it, the same for the same key, and no background."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bagnet.data.decode import BadImage
+from bagnet.data.labels import LabelledImages
+from bagnet.data.names import ClassNames
+from bagnet.data.sources import ImageFiles
+from bagnet.geometry import Box
+from bagnet.slides.readers import ArrayReader, Pixels
+from bagnet.slides.tiles import LargeSlide, SlideImages, Tiling
+
+from .made import BROKEN, RED, TILE, pixels, pyramid
+
+HEIGHT, WIDTH = 30, 50
+
+
+def ramp() -> NDArray[np.uint8]:
+    """Each pixel says where it is: its row in red, its column in green; 0 in blue."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.uint8)
+    return np.stack([rows, columns, np.zeros_like(rows)], 2)
+
+
+def saved(folder: Path, values: NDArray[np.uint8]) -> Path:
+    np.save(folder / "slide.npy", values)
+    return folder / "slide.npy"
+
+
+def corners(tiles: Any) -> list[tuple[int, int]]:
+    """(top, left) of tiles of the ramp, which are blocks of it."""
+    where = []
+    for tile in tiles:
+        top, left = int(tile[0, 0, 0]), int(tile[0, 0, 1])
+        assert np.array_equal(tile, ramp()[top : top + tile.shape[0], left : left + tile.shape[1]])
+        where.append((top, left))
+    return where
+
+
+def random(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_each_place_is_as_likely_and_few_tiles_are_spread(tmp_path: Path) -> None:
+    slide = LargeSlide(saved(tmp_path, ramp()), Tiling(5, 10))
+    bags = [corners(slide.sampled(10, 10, 5, random(seed))) for seed in range(300)]
+    for axis, places in ((0, 21), (1, 41)):
+        counts = np.bincount([corner[axis] for bag in bags for corner in bag], minlength=places)
+        assert len(counts) == places
+        assert np.abs(counts - 1500 / places).max() < 4 * (1500 / places) ** 0.5
+    halves = [sum(left > 20 for _, left in bag) for bag in bags]
+    assert np.std(halves) < 0.8 * (5 / 4) ** 0.5, "spread more evenly than draws each by itself"
+
+
+def test_all_parts_come_once_before_any_comes_again(tmp_path: Path) -> None:
+    slide = LargeSlide(saved(tmp_path, ramp()), Tiling(4, 10))
+    assert sorted(corners(slide.spread(10, 10, 99))) == [(top, left) for top in (0, 10, 20) for left in (0, 10, 20, 30, 40)]
+    assert sorted(corners(slide.spread(20, 40, 99))) == [(0, 0), (0, 10), (10, 0), (10, 10)]
+    parts = sorted((top * 3 // 21, left * 5 // 41) for top, left in corners(slide.sampled(10, 10, 15, random(0))))
+    assert parts == [(row, column) for row in range(3) for column in range(5)]
+    assert len(slide.sampled(10, 10, 40, random(0))) == 40
+    assert len(slide.sampled(30, 50, 3, random(0))) == 3
+
+
+def test_a_speck_is_never_missed(tmp_path: Path) -> None:
+    """Where places at random show nothing but background, all of the slide is looked at."""
+    white = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
+    white[29, 49] = 0
+    slide = LargeSlide(saved(tmp_path, white), Tiling(2, 10))
+    for seed in range(20):
+        assert (slide.sampled(10, 10, 2, random(seed)).min(axis=(1, 2, 3)) == 0).all()
+
+
+def test_larger_than_the_slide_is_as_large_as_it(tmp_path: Path) -> None:
+    """Tiles of another scale may be."""
+    slide = LargeSlide(saved(tmp_path, ramp()), Tiling(4, 10))
+    assert slide.sampled(40, 20, 2, random(0)).shape == (2, 30, 20, 3)
+
+
+def test_a_function_of_the_generator_alone(tmp_path: Path) -> None:
+    slide = LargeSlide(saved(tmp_path, ramp()), Tiling(4, 10))
+    first = slide.sampled(10, 10, 4, random(1))
+    copy = pickle.loads(pickle.dumps(slide))
+    assert np.array_equal(copy.sampled(10, 10, 4, random(1)), first)
+    assert not np.array_equal(copy.sampled(10, 10, 4, random(2)), first)
+
+
+def test_background_and_what_is_corrupt_make_room_for_others(tmp_path: Path) -> None:
+    """White right of column 620, and one of the file's tiles broken."""
+    path = pyramid(tmp_path)
+    tiles = LargeSlide(path, Tiling(4, TILE)).spread(TILE, TILE, 99)
+    broken = Box(BROKEN[1].start, BROKEN[0].start, BROKEN[1].stop, BROKEN[0].stop)
+    boxes = [Box(left, top, left + TILE, top + TILE) for top in range(0, 640, TILE) for left in (*range(0, 772, TILE), 772)]
+    expected = [box for box in boxes if box.left < 620 and not box.intersect(broken).area]
+    shown = {pixels()[box.slices].tobytes() for box in expected}
+    assert {tile.tobytes() for tile in tiles} == shown
+    every = LargeSlide(path, Tiling(4, TILE, skip_white=False)).spread(TILE, TILE, 99)
+    assert len(every) == len([box for box in boxes if not box.intersect(broken).area])
+
+
+def test_the_level_that_is_asked_for(tmp_path: Path) -> None:
+    path, (row, column) = pyramid(tmp_path), RED
+    for tiling in (Tiling(1, 40, level=1), Tiling(1, 40, microns=1.1)):
+        tiles = LargeSlide(path, tiling).spread(320, 450, 1)
+        assert np.array_equal(tiles[0], pixels()[::2, ::2])
+        assert tuple(tiles[0][row // 2, column // 2]) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("build", "tiling", "message"),
+    [
+        (lambda folder: folder / "gone.svs", Tiling(2, 10), r"gone\.svs: there is no such file"),
+        (lambda folder: saved(folder, ramp()), Tiling(2, 31), r"50 x 30 pixels \(level 0\) are smaller than a tile of 31"),
+        (lambda folder: saved(folder, ramp()), Tiling(2, 10, level=1), "there is no level 1"),
+        (lambda folder: saved(folder, ramp()), Tiling(2, 10, microns=1), "does not say how large its pixels are"),
+        (lambda folder: folder, Tiling(2, 10), "is none of the kinds that are read a region at a time"),
+    ],
+)
+def test_a_slide_that_cannot_be_used_says_why(
+    tmp_path: Path, build: Callable[[Path], Path], tiling: Tiling, message: str
+) -> None:
+    slide = LargeSlide(build(tmp_path), tiling)
+    for call in (slide.check, lambda: slide.sampled(10, 10, 2, random(0)), lambda: slide.spread(10, 10, 2)):
+        with pytest.raises(BadImage, match=message):
+            call()
+
+
+def test_nothing_but_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, np.full((HEIGHT, WIDTH, 3), 240, np.uint8))
+    with pytest.raises(BadImage, match=r"slide\.npy: every tile is white: there is nothing to see"):
+        LargeSlide(path, Tiling(2, 10)).sampled(10, 10, 2, random(0))
+    assert len(LargeSlide(path, Tiling(2, 10, skip_white=False)).sampled(10, 10, 2, random(0))) == 2
+
+    def unreadable(self: ArrayReader, level: int, box: Box) -> Pixels:
+        raise BadImage("corrupt")
+
+    monkeypatch.setattr(ArrayReader, "read", unreadable)
+    with pytest.raises(BadImage, match="corrupt"):
+        LargeSlide(path, Tiling(2, 10)).spread(10, 10, 2)
+
+
+def test_a_collection_of_slides(tmp_path: Path) -> None:
+    path = saved(tmp_path, ramp())
+    labelled = LabelledImages(ImageFiles((path, tmp_path / "b.npy"), tmp_path), torch.tensor([0, 1]), ClassNames.numbered(2))
+    slides = Tiling(3, 10).of(labelled)
+    assert isinstance(slides.images, SlideImages)
+    assert slides.images.names == ["slide.npy", "b.npy"]
+    assert len(set(corners(slides.images.pixels(0, 3)))) == 12, "judged by four times as many"
+    assert len(Tiling(5, 10).of(labelled).images.pixels(0, 3)) == 15, "there are no more"
+    assert slides.take([1]).images.names == ["b.npy"]
+    assert slides.images.fingerprint == labelled.images.fingerprint
+    with pytest.raises(BadImage, match="three channels, where 1 are expected"):
+        slides.images.pixels(0, 1)
+    with pytest.raises(BadImage, match="is a slide, of which only tiles are read"):
+        slides.images.photo(0)
+    with pytest.raises(ValueError, match="tiles are of slides, each a file"):
+        Tiling(3, 10).of(slides)
