@@ -214,6 +214,6 @@ def test_of_tiles_the_answer_is_the_mean_over_all_their_windows(build: Callable[
         first = features[:, :, : features.shape[2] // 3]
         assert torch.allclose(first, model.features(tiles[:, 0]), rtol=0, atol=1e-9 * features.abs().max().item())
         assert model.train().features_of(tiles).shape == features.shape
-    model.check(tiles)
-    with pytest.raises(ValueError, match="takes a batch of shape"):
-        model.check(tiles[:, :, :2])
+    for wrong in (tiles[:, :, :2], tiles[:, :, :, :8]):
+        with pytest.raises(ValueError, match=r"takes a batch of shape|too small"):
+            model(wrong)

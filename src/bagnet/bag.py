@@ -213,14 +213,14 @@ class BagOfFeatures(nn.Module):
         return {"stem": r"^(?!fc\.)"}
 
     def check(self, x: Tensor) -> None:
-        """See that x is a batch this network takes: of images, or of (B, N, C, H, W) tiles of images.
+        """See that x is a batch of images this network takes.
 
         Raises:
             ValueError: x has another shape, or is smaller than one window.
         """
         if isinstance(x, fx.Proxy) or torch.compiler.is_compiling():
             return  # a graph is made for inputs of any size
-        check_batch(x.flatten(0, 1) if x.ndim == 5 else x, self.name, self.architecture.in_channels, self.geometry)
+        check_batch(x, self.name, self.architecture.in_channels, self.geometry)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Timm's name of `features`."""
@@ -307,9 +307,11 @@ class BagOfFeatures(nn.Module):
 
         Of tiles they are the mean over the windows of all tiles of an image. Raises as `features`.
         """
-        if not isinstance(x, fx.Proxy) and x.ndim == 5:
-            return self._classified(self._pooled(self.features_of(x)))
-        return self._classified(self._pooled(self.features(x)))
+        features = self.features_of(x) if self._are_tiles(x) else self.features(x)
+        return self._classified(self._pooled(features))
+
+    def _are_tiles(self, x: Tensor) -> bool:
+        return not isinstance(x, fx.Proxy) and x.ndim == 5 and x.shape[2] == self.architecture.in_channels
 
     def logits_and_evidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, K) logits by pooling before the head and (B, K, h, w) evidence, from one pass. Raises as `features`."""

@@ -78,8 +78,9 @@ class WindowedNetwork(BagOfFeatures):
         """
         if not self.training:
             return super().features_of(tiles)
-        self.check(tiles)
-        windows = windows_of(tiles.flatten(0, 1), self.geometry)
+        every = tiles.flatten(0, 1)
+        self.check(every)
+        windows = windows_of(every, self.geometry)
         embedded = torch.unflatten(self.embed(windows.flatten(0, 2)), 0, windows.shape[:3])  # (B N, h, w, C)
         return torch.unflatten(embedded, 0, tiles.shape[:2]).flatten(1, 2).permute(0, 3, 1, 2)
 

@@ -173,7 +173,7 @@ def test_a_head_whose_terms_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     network = deepcopy(small_bagnet())
     test_image = module._check_images(FORMATS[".pt2"], network)[0]
     network.fc.weight.data.mul_(1e4)
-    network.fc.bias.data.sub_(expected(network, test_image)[0][0] - 1e-3)  # a thousandth is left of thousands
+    network.fc.bias.data.sub_(expected(network, test_image)[0][0] - 1e-2)  # a hundredth is left of thousands
     precise, factor = deepcopy(network).double(), 1.0
 
     def answers(image: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:

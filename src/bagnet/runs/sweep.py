@@ -77,7 +77,7 @@ def sweep(
             bad = [(row, _naming(names[row], reason)) for row, reason in decoded.bad]
             for group, x in decoded.groups:
                 try:
-                    model.check(x)
+                    model.check(x.flatten(0, -4))  # or of (B, N, C, H, W) tiles
                 except ValueError as error:  # where there is no crop, each image has a size of its own
                     bad += [(row, _naming(names[row], str(error))) for row in group]
                     continue
