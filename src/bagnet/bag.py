@@ -80,7 +80,7 @@ class BagOfFeatures(nn.Module):
         """
         every = tiles.flatten(0, 1)
         at_once = len(every) if self.training else max(1, BATCH_PIXELS // (every.shape[2] * every.shape[3]))
-        features = torch.cat([self.features(some) for some in torch.split(every, at_once)])
+        features = torch.cat([self.features(chunk) for chunk in torch.split(every, at_once)])
         return torch.unflatten(features, 0, tiles.shape[:2]).transpose(1, 2).flatten(2, 3)
 
     @abstractmethod

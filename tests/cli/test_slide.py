@@ -41,9 +41,9 @@ def test_a_scene_says_where_on_the_ground(run: Run, weights: Path, tmp_path: Pat
     words = ("slide", tmp_path / "scene.tif", "--model", weights, "--class", "dog", "--out", tmp_path / "out")
     (dog,) = json.loads(run(*words, "--json").out)["classes"]
     width, height, left, top = dog["strongest"]["box"]
-    place = (-50 + (left + width / 2) / 2, 40 - (top + height / 2) / 4)
-    assert (dog["strongest"]["longitude"], dog["strongest"]["latitude"]) == place
-    assert "{:.4f}, {:.4f}".format(*place) in run(*words).out
+    centre = (-50 + (left + width / 2) / 2, 40 - (top + height / 2) / 4)
+    assert (dog["strongest"]["longitude"], dog["strongest"]["latitude"]) == centre
+    assert "{:.4f}, {:.4f}".format(*centre) in run(*words).out
 
 
 def test_a_finer_stride(run: Run, weights: Path, tmp_path: Path) -> None:

@@ -163,8 +163,8 @@ class Strongest(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the place on the ground only where there is one."""
-        place = {} if self.degrees is None else dict(zip(("longitude", "latitude"), self.degrees, strict=True))
-        return {"logit": self.logit, "box": self.box, **place}
+        degrees = {} if self.degrees is None else dict(zip(("longitude", "latitude"), self.degrees, strict=True))
+        return {"logit": self.logit, "box": self.box, **degrees}
 
 
 def strongest_window(result: Slide, number: int) -> Strongest:

@@ -325,7 +325,7 @@ def evaluate(
         group: column that says what images belong to (a patient, a part), as for `groups_of`: intervals are of draws of groups
             then, so that several images of a patient do not count as several patients.
         specificity: between 0 and 1; the sensitivity to each class at a threshold with this specificity is told, too.
-        seen_as: makes of the images what the model is to see of them, slides as tiles for one.
+        seen_as: makes of the images what the model is to see of them, slides as tiles, for instance.
         progress: told after every batch.
 
     Raises:

@@ -100,7 +100,7 @@ def embed_slides(
                     reader,
                     seen,
                     plan,
-                    [parts[place] for place in all_over(len(parts))],
+                    [parts[number] for number in all_over(len(parts))],
                     skip_white=skip_white,
                     usable=tiles,
                     stage=f"embedding slide {number + 1} of {len(images)}",
