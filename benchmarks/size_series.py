@@ -1,10 +1,11 @@
-"""BagNets of every window size, with one recipe, beside a larger one: trained side by side on one GPU.
+"""BagNets of every window size, by one recipe and by a second, beside a larger one: trained side by side on one GPU.
 
-python benchmarks/size_series.py tiny-imagenet --out runs --epochs 40
+python benchmarks/size_series.py tiny-imagenet --out runs --epochs 32
 
 Networks so small leave most of a GPU idle, each step being a few hundred short kernels: so all of them train at once, a process
-each (NVIDIA's multi-process service lets their kernels run side by side, where it was started). Teachers are asked once, by the
-first run that learns from them. The same command goes on where it was cut short.
+each (NVIDIA's multi-process service lets their kernels run side by side, where it was started). The first column's teachers are
+asked about each image once, by the first run that learns from them; the second's sees each view that its students see. The same
+command goes on where it was cut short.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ NETWORKS = Path(__file__).parent / "networks"
 WIDE = (NETWORKS / "windowed128s128.tiny_in200.safetensors",)  # which has seen ImageNet
 SMALL = (NETWORKS / "small_vgg.tiny_in200.safetensors", NETWORKS / "small_resnet.tiny_in200.safetensors")
 KERNELS = {9: "1,1,0,0", 17: "1,1,1,0", 33: "1,1,1,2"}  # window -> 3x3 blocks per stage
+SHAPE = {"strides": "2,2,1,1", "layers": "2,2,3,2"}
 STUDENT = {
-    "strides": "2,2,1,1",
-    "layers": "2,2,3,2",
     "resize": "64",
     "crop": "61",
     "train-crop": "53",
@@ -40,7 +40,8 @@ STUDENT = {
     "precision": "bf16",
     "licence": "Non-commercial research: trained on ImageNet images",
 }
-ASKING = 6  # processes that read images for teachers
+CONSISTENT = {"consistent": "", "mixup": "0.2", "cutmix": "1"}
+ASKING, MIXING = 6, 3  # processes that read images for teachers, that mix them for a student
 TRAINED_ON = "Tiny-ImageNet-200, train split but for a fixed 5 %"
 SEEN = f"{TRAINED_ON}; its teacher has seen ImageNet-1k"
 
@@ -53,13 +54,15 @@ class Training:
         name: of its folder.
         options: of `bagnet train`.
         teachers: files of those whose answers it learns.
-        workers: processes that read images for it.
+        workers: processes that prepare images for it.
+        after: name of the run whose weights it starts from; random ones where empty.
     """
 
     name: str
     options: dict[str, str]
     teachers: tuple[Path, ...]
     workers: int = 1
+    after: str = ""
 
 
 def main() -> None:
@@ -78,35 +81,36 @@ def main() -> None:
 
 
 def series(width: int, epochs: int) -> list[Training]:
-    """Both columns of sizes, one trained for certificates, and a large network."""
+    """Both columns of sizes, one of them trained on for certificates, and a large network."""
     runs = []
     for size, kernel3 in KERNELS.items():
-        shape = STUDENT | {"kernel3": kernel3, "width": str(width)}
-        runs.append(
-            Training(
-                f"small-{size}",
-                shape | {"epochs": str(epochs), "tag": "tiny_in200", "trained-on": TRAINED_ON},
-                SMALL,
-            )
-        )
-        shape |= {"epochs": str(3 * epochs // 4), "trained-on": SEEN}
-        runs.append(Training(f"wide-{size}", shape | {"tag": "lite_tiny_in200"}, WIDE))
+        shape = SHAPE | {"kernel3": kernel3, "width": str(width)}
+        small = STUDENT | {"epochs": str(epochs), "tag": "tiny_in200", "trained-on": TRAINED_ON}
+        wide = STUDENT | CONSISTENT | {"epochs": str(epochs), "tag": "lite_tiny_in200", "trained-on": SEEN}
+        runs += [Training(f"small-{size}", shape | small, SMALL), Training(f"wide-{size}", shape | wide, WIDE, MIXING)]
         if size == 17:
-            runs.append(Training(f"masked-{size}", shape | {"masked": "0.02", "tag": "masked_tiny_in200"}, WIDE))
-    large = {"kernel3": KERNELS[33], "width": "40", "tag": "large_tiny_in200", "trained-on": SEEN}
-    longer = {"epochs": str(3 * epochs // 2), "batch-size": "512"}
-    return [*runs, Training("large", STUDENT | large | longer, WIDE)]
+            masked = wide | {"masked": "0.02", "tag": "masked_tiny_in200", "epochs": str(max(5, epochs // 4))}
+            runs.append(Training(f"masked-{size}", masked, WIDE, MIXING, after=f"wide-{size}"))
+    large = SHAPE | STUDENT | CONSISTENT | {"kernel3": KERNELS[33], "width": "40", "tag": "large_tiny_in200", "trained-on": SEEN}
+    return [*runs, Training("large", large | {"epochs": str(3 * epochs // 2), "batch-size": "512"}, WIDE, MIXING)]
 
 
 def started_together(runs: Sequence[Training], data: Path, out: Path) -> dict[str, subprocess.Popen[bytes]]:
-    """Runs by name. The first of those with the same teachers asks them, and the others get the answers."""
-    first: dict[tuple[Path, ...], Training] = {}
+    """Runs by name, each started as soon as what it learns from is there.
+
+    Of those whose teachers answer once, the first asks them, and the others get the answers.
+    """
+    asking: dict[tuple[Path, ...], Training] = {}
     for run in runs:
-        first.setdefault(run.teachers, run)
-    started = {run.name: start(replace(run, workers=ASKING), data, out) for run in first.values()}
-    for run in runs:
+        if "consistent" not in run.options:
+            asking.setdefault(run.teachers, run)
+    started = {run.name: start(replace(run, workers=ASKING), data, out) for run in asking.values()}
+    for run in sorted(runs, key=lambda run: (bool(run.after), "consistent" not in run.options)):
         if run.name not in started:
-            share_answers(out, first[run.teachers], started[first[run.teachers].name], run)
+            if run.after in started:
+                started[run.after].wait()
+            if "consistent" not in run.options:
+                share_answers(out, asking[run.teachers], started[asking[run.teachers].name], run)
             started[run.name] = start(run, data, out)
     return started
 
@@ -117,7 +121,10 @@ def start(run: Training, data: Path, out: Path) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "bagnet", "train", str(data), "--out", str(folder), "--workers", str(run.workers)]
     for name, value in run.options.items():
-        command += [f"--{name}", value]
+        command += [f"--{name}", value] if value else [f"--{name}"]
+    if run.after:
+        (weights,) = (out / run.after).glob("*.safetensors")
+        command += ["--start", str(weights)]
     for taught_by in run.teachers:
         command += ["--teacher", str(taught_by)]
     with (folder / "log.txt").open("ab") as log:

@@ -58,6 +58,23 @@ def test_a_batch_has_the_images_that_were_asked_for() -> None:
     assert batch.unreadable == []
 
 
+def test_crops_are_mixed_at_once_as_by_themselves() -> None:
+    """Also beside an image that cannot be read, which sends its batch the slower way."""
+    teacher = torch.rand(6, 2, generator=torch.Generator().manual_seed(0))
+    images, keys = noise(6, (9, 12)), [(1, row) for row in (4, 0, 5, 2)]
+    whole = make(images, views=lambda epoch: Augmentation(5), mixing=Mixing(0.4, 1), teacher=teacher)
+    batch = whole[keys]
+    assert batch.images.dtype == torch.float32
+    apart = make(images, views=lambda epoch: Augmentation(5), mixing=Mixing(0.4, 1), teacher=teacher, keep=0)
+    assert_same(batch, apart[keys])
+    for number, key in enumerate(keys):
+        assert torch.equal(whole[[key]].images[0], batch.images[number])
+    broken = make(Broken(images, [1]), views=lambda epoch: Augmentation(5), mixing=Mixing(0.4, 1))
+    read = broken[[(epoch, 0) for epoch in range(40)]]
+    assert {row for row, _ in read.unreadable} == {1}  # as a partner
+    assert read.images.shape == (40, 3, 5, 5)
+
+
 def test_a_sample_is_a_function_of_seed_epoch_and_row() -> None:
     images, views = noise(6, (9, 12)), Views(Augmentation(5, policy="trivial"), Augmentation(7, 0.3), 2)
     whole = make(images, views=views, mixing=Mixing(0.4, 1), seed=3)

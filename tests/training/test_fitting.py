@@ -14,9 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bagnet.architecture import ExternalArchitecture
+from bagnet.card import Card
 from bagnet.data.arrays import ArrayImages
 from bagnet.data.decode import BadImage
 from bagnet.data.labels import LabelledImages
+from bagnet.data.names import ClassNames
 from bagnet.data.transforms import Preprocessing
 from bagnet.geometry import Geometry
 from bagnet.model import BagNet
@@ -25,6 +28,8 @@ from bagnet.training.checkpoints import read_log
 from bagnet.training.fitting import Fitted, fit, memory_format, pixels_in_step
 from bagnet.training.module import Diverged
 from bagnet.training.recipe import Recipe, recipe
+from bagnet.training.teacher import ConsistentTeachers
+from bagnet.zoo.external import ExternalNetwork
 
 from .conftest import PREPROCESSING, SMALL, fitted, fresh, labelled, textures
 
@@ -103,6 +108,14 @@ def test_rare_classes_count_as_much(balance: str, tmp_path: Path, quick: Recipe)
     assert min(right[labels == label].mean() for label in (0, 1)) > 0.95
 
 
+class Bright(nn.Module):
+    """Tells the textures apart by their share of bright pixels: none, half, a ninth."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        share = (x[:, 0] > 0.35).float().mean((1, 2))
+        return -40 * (share[:, None] - torch.tensor([0, 1 / 2, 1 / 9])).abs()
+
+
 @pytest.mark.parametrize("compared", ["probabilities", "logits"])
 def test_a_teacher_alone_is_believed(compared: str, tmp_path: Path, quick: Recipe) -> None:
     """Whose labels are others than the images'; it says nothing of some, which are left undecided."""
@@ -113,6 +126,16 @@ def test_a_teacher_alone_is_believed(compared: str, tmp_path: Path, quick: Recip
     answers[::50] = torch.nan
     told = quick.changed(distil=1.0, distil_on=compared, temperature=2.0)
     assert accuracy(fitted(images, told, tmp_path, teacher=answers)) > 0.95
+
+
+def test_a_consistent_teacher_sees_what_the_student_sees(tmp_path: Path, quick: Recipe) -> None:
+    """Crops, mirrored and mixed; the images' labels are others than what it says."""
+    values, labels = textures(240, 0)
+    told = quick.changed(distil=1.0, consistent=True, cutmix=1.0, epochs=8)
+    classes = ClassNames.numbered(3)
+    teacher = ExternalNetwork(Bright(), Card("bright", ExternalArchitecture("tests:bright", 3), classes, PREPROCESSING))
+    asked = ConsistentTeachers([teacher], classes, 3, torch.device("cpu"), "float32")
+    assert accuracy(fitted(labelled(values, (labels + 1) % 3), told, tmp_path, teacher=asked)) > 0.95
 
 
 def test_early_stopping_keeps_the_best(images: LabelledImages, tmp_path: Path, quick: Recipe) -> None:

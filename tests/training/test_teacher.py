@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -11,15 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bagnet.architecture import ExternalArchitecture
+from bagnet.architecture import Architecture, ExternalArchitecture
 from bagnet.card import Card
 from bagnet.data.arrays import ArrayImages
 from bagnet.data.labels import LabelledImages
 from bagnet.data.names import ClassNames
 from bagnet.data.transforms import Preprocessing
 from bagnet.progress import Progress
-from bagnet.training.teacher import answers, mean_answers
+from bagnet.training.teacher import ConsistentTeachers, answers, mean_answers
 from bagnet.zoo.external import ExternalNetwork
+from bagnet.zoo.load import untrained_model
 
 COUNT = 21
 
@@ -118,3 +120,32 @@ def test_processes_share_the_work(teacher: ExternalNetwork, images: LabelledImag
     assert torch.equal(answered[0].float(), expected())
     assert torch.equal(answered[1].float(), expected())
     assert teacher.network.asked == COUNT
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_views_are_asked_about_as_images_are(channels: int, images: LabelledImages, teacher: ExternalNetwork) -> None:
+    """The size that it takes, its normalisation, its order of the classes; of several the mean. What is asked stays as it was."""
+    views = torch.randint(256, (5, channels, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    network = untrained_model(Architecture((1, 0, 0, 0), (2, 1, 1, 1), (1, 1, 1, 1), 8, in_channels=3, num_classes=3))
+    seen_as = Preprocessing(20, 16, "bicubic", mean=(0.4,) * 3, std=(0.2,) * 3)
+    second = ExternalNetwork(network, replace(teacher.card, preprocessing=seen_as)).eval()
+    whole = replace(seen_as, resize=16)  # all of a view, where of an image the middle is seen
+    pictures = views.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
+    with torch.inference_mode():
+        expected = second(torch.stack([whole.of_pixels(picture) for picture in pictures]))[:, [2, 0]]
+    for asked in (views, views.float()):
+        before = asked.clone()
+        logits = ConsistentTeachers([second], images.classes, channels, torch.device("cpu"), "float32")(asked)
+        assert logits.dtype == torch.float32
+        assert torch.allclose(logits, expected, atol=0.02)  # Pillow rounds to whole numbers
+        assert torch.equal(asked, before)
+    if channels == 1:
+        both = ConsistentTeachers([second, teacher], images.classes, 1, torch.device("cpu"), "float32")(views)
+        assert torch.allclose(both, (logits + views[:, 0, 0, 0, None] + torch.tensor([[0.5, 0.0]])) / 2)
+
+
+def test_views_that_it_cannot_be_shown(images: LabelledImages, teacher: ExternalNetwork) -> None:
+    for channels, interpolation in ((3, "bilinear"), (1, "lanczos")):
+        teacher.card = replace(teacher.card, preprocessing=replace(teacher.transform, interpolation=interpolation))
+        with pytest.raises(ValueError, match="leave consistent out"):
+            ConsistentTeachers([teacher], images.classes, channels, torch.device("cpu"), "float32")

@@ -17,6 +17,8 @@ from .order import SampleKey
 from .pixels import Pixels
 from .sources import Large
 
+_PARTNER = 3  # as Mixing takes 1 and 2; to numpy (1, 2, 3) and (1, 2, 3, 0) are one seed, and the views would be alike
+
 
 class Batch(NamedTuple):
     """Images of one step.
@@ -75,22 +77,40 @@ class Samples(Dataset[Batch]):
         """A whole batch."""
         kept, view = self.pixels.kept, self.views(keys[0][0])
         if kept is not None and isinstance(view, Augmentation) and view.only_crops(kept.shape[2:]):
-            rows = [row for _, row in keys]
-            if not self.mixing and self.pixels.unreadable.keys().isdisjoint(rows):
-                crops = view.crops(kept, rows, [(self.seed, epoch, row) for epoch, row in keys])
-                return Batch(crops, self.images.shares(rows), self.teacher[rows].float(), [])
+            batch = self._crops(kept, view, [(self.seed, epoch, row) for epoch, row in keys])
+            if batch is not None:
+                return batch
         unreadable: list[tuple[int, str]] = []
         views, targets, teacher = zip(*(self._sample(epoch, row, unreadable) for epoch, row in keys), strict=True)
         return Batch(torch.stack(views), torch.stack(targets), torch.stack(teacher), unreadable)
+
+    def _crops(self, kept: Tensor, view: Augmentation, keys: Sequence[tuple[int, int, int]]) -> Batch | None:
+        """The samples of keys (seed, epoch, row) from pixels in memory, cropped all at once; None where one cannot be read."""
+        rows = [row for _, _, row in keys]
+        partners = [self._partner(key[2], key) for key in keys] if self.mixing else []
+        if not self.pixels.unreadable.keys().isdisjoint((*rows, *partners)):
+            return None
+        crops, targets, teacher = view.crops(kept, rows, keys), self.images.shares(rows), self.teacher[rows].float()
+        if not self.mixing:
+            return Batch(crops, targets, teacher, [])
+        others = view.crops(kept, partners, [(*key, _PARTNER) for key in keys])
+        mixed = [self.mixing.mix(crop, other, key) for crop, other, key in zip(crops, others, keys, strict=True)]
+        share = torch.tensor([part for _, part in mixed], dtype=torch.float32)[:, None]
+        targets = torch.lerp(self.images.shares(partners), targets, share)
+        teacher = torch.lerp(self.teacher[partners].float(), teacher, share)
+        return Batch(torch.stack([image for image, _ in mixed]), targets, teacher, [])
+
+    def _partner(self, row: int, key: Sequence[int]) -> int:
+        """The row of the image that is mixed into a row's."""
+        first, end = self._group(row)
+        return first + self.mixing.partner(key, end - first)
 
     def _sample(self, epoch: int, row: int, unreadable: list[tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor]:
         key = (self.seed, epoch, row)
         view, row = self._view(row, key, unreadable)
         target, teacher = self.images.shares(row), self.teacher[row].float()
         if self.mixing:
-            # 3, as Mixing takes 1 and 2; to numpy (1, 2, 3) and (1, 2, 3, 0) are one seed, and the views would be alike.
-            first, end = self._group(row)
-            partner, other_row = self._view(first + self.mixing.partner(key, end - first), (*key, 3), unreadable)
+            partner, other_row = self._view(self._partner(row, key), (*key, _PARTNER), unreadable)
             view, share = self.mixing.mix(view, partner, key)
             target = torch.lerp(self.images.shares(other_row), target, share)
             teacher = torch.lerp(self.teacher[other_row].float(), teacher, share)

@@ -41,6 +41,7 @@ from .memory import freed_memory_kept
 from .module import Diverged, Training, check_unreadable
 from .processes import rank, ranks, trainer_options
 from .recipe import Recipe
+from .teacher import ConsistentTeachers
 
 _PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "float64": "64-true"}
 _SELECT_BATCH = 250
@@ -73,7 +74,7 @@ def fit(
     recipe: Recipe,
     folder: Path,
     *,
-    teacher: Tensor | None = None,
+    teacher: Tensor | ConsistentTeachers | None = None,
     workers: int = 0,
     stream: bool = False,
     begin: Callable[[], None] | None = None,
@@ -88,7 +89,7 @@ def fit(
         preprocessing: what the network will be used with.
         recipe: how.
         folder: for checkpoints and logs.
-        teacher: (N, K) logits of a teacher for the training images, where the recipe distils.
+        teacher: (N, K) logits of a teacher for the training images, where the recipe distils; or whom to ask about each view.
         workers: processes that prepare images.
         stream: the images are read in groups, and none is kept.
         begin: called before the first checkpoint is written.
@@ -158,7 +159,7 @@ class _Batches(LightningDataModule):
         select: LabelledImages,
         preprocessing: Preprocessing,
         recipe: Recipe,
-        teacher: Tensor | None,
+        teacher: Tensor | ConsistentTeachers | None,
         workers: int,
         stream: bool,
         layout: torch.memory_format,
@@ -166,6 +167,8 @@ class _Batches(LightningDataModule):
     ) -> None:
         super().__init__()
         self.select, self.preprocessing, self.workers, self.layout = select, preprocessing, workers, layout
+        self.teachers = teacher if isinstance(teacher, ConsistentTeachers) else None
+        self.compared = partial(_taught, recipe=recipe, multilabel=training.multilabel)
         self.unreadable: dict[int, str] = {}  # row of `select` -> reason
         views = _views(recipe, preprocessing, geometry)
         shorter = None if recipe.scale and isinstance(views.early, Augmentation) else preprocessing.resize
@@ -187,7 +190,7 @@ class _Batches(LightningDataModule):
             views,
             Mixing(recipe.mixup, recipe.cutmix),
             recipe.seed,
-            None if teacher is None else _taught(teacher, recipe, training.multilabel),
+            self.compared(teacher).half() if isinstance(teacher, Tensor) else None,
             starts or (0,),
         )
 
@@ -203,9 +206,11 @@ class _Batches(LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Any, _: int) -> Any:
-        """What is trained on is normalised where the network is; what is selected on came so."""
+        """What is trained on is shown to teachers and normalised where the network is; what is selected on came so."""
         if not isinstance(batch, Batch):
             return batch
+        if self.teachers is not None:
+            batch = batch._replace(teacher=self.compared(self.teachers(batch.images)))
         pictures = batch.images.flatten(0, -4).contiguous(memory_format=self.layout)
         images = self.preprocessing.normalise(pictures).to(batch.targets.dtype)  # float64 where the run is
         return batch._replace(images=torch.unflatten(images, 0, batch.images.shape[:-3]))
@@ -265,11 +270,11 @@ def _views(recipe: Recipe, preprocessing: Preprocessing, geometry: Geometry | No
 
 
 def _taught(logits: Tensor, recipe: Recipe, multilabel: bool) -> Tensor:
-    """(N, K) float16: what of a teacher's logits the recipe compares; of images that it could not read, undecided."""
+    """(N, K) float32: what of a teacher's logits the recipe compares; of images that it could not read, undecided."""
     if recipe.distil_on == "logits":
-        return torch.nan_to_num(logits)
+        return torch.nan_to_num(logits.float())
     scaled = torch.nan_to_num(logits.float() / recipe.temperature)
-    return (scaled.sigmoid() if multilabel else scaled.softmax(1)).half()
+    return scaled.sigmoid() if multilabel else scaled.softmax(1)
 
 
 def _reached(last: Path) -> int:

@@ -99,6 +99,11 @@ class Recipe:
         "probabilities", "What of the teacher's is compared: soft labels (Hinton et al. 2015) or logits (Ba & Caruana 2014)."
     )
     temperature: float = _field(1.0, "Of both probabilities, where these are compared.")
+    consistent: bool = _field(
+        False,
+        "The teacher is asked about each view that is learnt, its crop and what is mixed into it, anew in each step (Beyer et "
+        "al. 2022), and not once about each whole image.",
+    )
     patience: int = _field(0, "Stop after so many epochs without a lower selection loss, and keep the best; 0 never stops.")
     unreadable: float = _field(0.01, "Largest share of images that may be unreadable.")
     precision: Literal["float32", "bf16", "float64"] = _field("float32", "Of the arithmetic; with bf16 the weights are float32.")
@@ -127,6 +132,8 @@ class Recipe:
             raise ValueError("tiles are of slides and windows of whole images: give one of them")
         if not self.tiles and (self.level or self.microns):
             raise ValueError("level and microns are of slides: say how many tiles of each are seen in a step (tiles)")
+        if self.consistent and not self.distil:
+            raise ValueError("consistent says how a teacher is asked, and nothing is distilled (distil=0): say how much")
         if 0 < self.epochs < self.final_epochs:
             raise ValueError(f"final_epochs={self.final_epochs} are more than epochs={self.epochs}")
         if self.schedule == "late" and 0 < self.epochs < self.fall_epochs:

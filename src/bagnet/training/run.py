@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..architecture import AnyArchitecture, Architecture, ExternalArchitecture
 from ..bag import BagOfFeatures
@@ -44,7 +44,7 @@ from .recipe import LENGTHS, Recipe, finetuning
 from .recipe import recipe as named
 from .report import report
 from .result import Run, check_folder, check_val, fingerprint, finished
-from .teacher import mean_answers
+from .teacher import ConsistentTeachers, mean_answers
 
 _log = logging.getLogger(__name__)
 _FEW = 2_000  # images, for which starting processes that read them takes longer than reading them
@@ -161,8 +161,10 @@ def train(
         if store is not None:
             with replacing(folder / "recipe.toml") as part:
                 part.write_text(recipe.to_toml())
-        taught = None
-        if recipe.distil:
+        taught: Tensor | ConsistentTeachers | None = None
+        if recipe.consistent:
+            taught = ConsistentTeachers(opened, images.classes, len(preprocessing.mean), device(), recipe.precision)
+        elif recipe.distil:
             _say(f"asking {'the teacher' if len(opened) == 1 else f'{len(opened)} teachers'} about {len(training):,} images")
             asked = [model.to(device()) if isinstance(model, nn.Module) else model for model in opened]
             taught = mean_answers(asked, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
@@ -309,6 +311,10 @@ def _check_recipe(
         raise ValueError(
             f"margin asks for a lead over rivals in crops that are seen whole, of windows as BagNets have them; {name} has none, "
             "or its classes are questions of their own"
+        )
+    if recipe.consistent and sampled:
+        raise ValueError(
+            f"consistent asks a teacher about crops, and {name} is trained on windows at random places: leave it out"
         )
     if recipe.cutmix and sampled:
         raise ValueError("cutmix puts a box of an image into another, and windows at random places have no such box: take mixup")
