@@ -18,9 +18,9 @@ from .architecture import Windowed
 from .bag import BagOfFeatures
 from .geometry import Geometry
 
-CHUNK_PIXELS = (
-    1 << 18
-)  # of windows shown to the network at a time: what becomes of them is many times as large, and a cache is small
+# Of windows shown to the network at a time. What becomes of them is many times as large, and a processor's cache is small; a GPU
+# waits for kernels to be started where they are few (EfficientNet-Lite0 at 128 px: 3,000 windows/s by 16, on an H200).
+CHUNK_PIXELS, CUDA_CHUNK_PIXELS = 1 << 18, 1 << 22
 
 
 class WindowedNetwork(BagOfFeatures):
@@ -120,7 +120,7 @@ def chunks_of(windows: Tensor, sizes: tuple[int, ...] = ()) -> Iterator[Tensor]:
         sizes: how many at a time at best, in falling order down to 1, for those who plan for a number; any where empty.
     """
     grid = windows.shape[:3]
-    most = max(1, CHUNK_PIXELS // prod(windows.shape[4:]))
+    most = max(1, (CUDA_CHUNK_PIXELS if windows.is_cuda else CHUNK_PIXELS) // prod(windows.shape[4:]))
     start, total = 0, prod(grid)
     while start < total:
         left = min(most, total - start)
