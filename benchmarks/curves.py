@@ -66,11 +66,13 @@ def drawn(runs: list[tuple[str, int | None]], rows: list[dict[str, str]]) -> Fig
         "on the held-out 5 % of the training images, after each epoch",
     )
     accuracy, loss = figure.add_subplot(left), figure.add_subplot(right)
-    for (name, _), colour in zip(runs, model_colours([size for _, size in runs]), strict=True):
+    sizes = [size for _, size in runs]
+    for (name, size), before, colour in zip(runs, range(len(runs)), model_colours(sizes), strict=True):
+        look = {"color": colour, "linestyle": "--" if size in sizes[:before] else "-"}  # another of the same windows is dashed
         own = [row for row in rows if row["network"] == name]
         steps = [int(row["epoch"]) for row in own]
-        accuracy.plot(steps, [100 * float(row["select_top1"]) for row in own], color=colour, label=name, marker="o", markersize=3)
-        loss.plot(steps, [float(row["select_loss"]) for row in own], color=colour)
+        accuracy.plot(steps, [100 * float(row["select_top1"]) for row in own], label=name, marker="o", markersize=3, **look)
+        loss.plot(steps, [float(row["select_loss"]) for row in own], **look)
     panel_title(accuracy, "Top-1 accuracy")
     labels(accuracy, "epoch", "images that are right, per cent")
     panel_title(loss, "Loss")
