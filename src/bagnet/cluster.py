@@ -18,6 +18,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from .data.labels import LabelledImages
 from .data.sources import ImageSource, open_images
 from .data.tables import HUB
 from .data.transforms import Preprocessing
@@ -30,6 +31,7 @@ from .runs.predict import Summary, check_output, merge_predictions, predict
 from .runs.shards import Shard
 from .runs.store import Busy, alone
 from .slides.run import Slide, merge_slides, slide, tile_rows
+from .slides.tiles import scale_of
 
 IMAGES = 256  # of a part, about
 MOST = 128  # parts
@@ -38,6 +40,7 @@ _ANSWER = 10.0  # seconds until somebody who listens has answered
 _PAUSE = 1.0  # seconds between two looks at a lock, or at the cluster
 
 Prepare = Callable[[Predictor], Preprocessing]
+SeenBy = Callable[[Predictor], Callable[[LabelledImages], LabelledImages]]
 
 
 class NoCluster(OSError):
@@ -80,6 +83,7 @@ def slide_on(
     source, target = Path(fspath(image)).absolute(), Path(fspath(out)).absolute()
     model = build()
     wanted = [model.classes.find(name) for name in classes]
+    level, microns = scale_of(model, level, microns)  # said here, as nobody hears the workers
     count = min(MOST, tile_rows(model, source, level, microns))
     options = {"level": level, "microns": microns, "skip_white": skip_white, "overwrite": overwrite}
     work = partial(_slide_part, image=source, classes=wanted, options=options)
@@ -138,6 +142,7 @@ def evaluate_on(
     split: str = "val",
     *,
     prepare: Prepare | None = None,
+    seen_by: SeenBy | None = None,
     cpus: float = 1,
     progress: Listener = unheard,
     **options: Any,
@@ -151,6 +156,7 @@ def evaluate_on(
         home: a folder beside which the parts are kept until they are joined.
         split: of the source.
         prepare: as for `predict_on`.
+        seen_by: what a model is to see of the images, as `bagnet.slides.tiles.seen_by` says it; to be sent to the workers.
         cpus: cores of a worker.
         progress: told after every part.
         **options: `batch_size` and `workers` of `bagnet.evaluate`.
@@ -160,10 +166,14 @@ def evaluate_on(
         As `bagnet.evaluate`; ImportError: ray is missing.
     """
     images = _absolute(source)
-    _, labelled, _ = matched(build(), images, split)
-    work = partial(_evaluate_part, source=images, split=split, prepare=prepare, options={**options, "overwrite": True})
+    model = build()
+    _, labelled, _ = matched(model, images, split)
+    seen = labelled if seen_by is None else seen_by(model)(labelled)
+    count = min(MOST, len(seen)) if seen.images.seen else _count(len(seen))  # a slide is as much work as many images
+    options = {**options, "overwrite": True}
+    work = partial(_evaluate_part, source=images, split=split, prepare=prepare, seen_by=seen_by, options=options)
     with _parts_of(Path(fspath(home)).absolute()) as parts:
-        evaluation = merge_evaluations(_on_cluster(address, build, work, _count(len(labelled)), parts, cpus, progress))
+        evaluation = merge_evaluations(_on_cluster(address, build, work, count, parts, cpus, progress))
         shutil.rmtree(parts)
     return evaluation
 
@@ -181,9 +191,17 @@ def _predict_part(
 
 
 def _evaluate_part(
-    model: Predictor, shard: Shard, folder: Path, source: str, split: str, prepare: Prepare | None, options: dict[str, Any]
+    model: Predictor,
+    shard: Shard,
+    folder: Path,
+    source: str,
+    split: str,
+    prepare: Prepare | None,
+    seen_by: SeenBy | None,
+    options: dict[str, Any],
 ) -> None:
-    evaluate_part(model, source, shard, folder, split, transform=prepare and prepare(model), **options)
+    transform, seen_as = prepare and prepare(model), seen_by and seen_by(model)
+    evaluate_part(model, source, shard, folder, split, transform=transform, seen_as=seen_as, **options)
 
 
 def _on_cluster(

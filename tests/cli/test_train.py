@@ -143,6 +143,15 @@ def test_slides(run: Run, tmp_path: Path) -> None:
     assert str(model) in result.out
     mapped = run("slide", tmp_path / "0.npy", "--model", model, "--class", "dark", "--out", tmp_path / "map")
     assert mapped.code == 0, mapped.err
+    assert "pixels are seen at level 0, as bagnet9s4.mine was trained" in mapped.err
+    judged = ("evaluate", tmp_path / "slides.csv", "--split", "train", "--model", model, "--workers", 0)
+    assert "bagnet9s4.mine sees at most 8 tiles of 17 px at level 0 of each" in run(*judged).out.splitlines()[1]
+    (record,) = json.loads(run(*judged, "--tiles", 1, "--json").out)["models"]
+    assert (record["images"], record["seen"]) == (12, "at most 4 tiles of 17 px at level 0")
+    assert_refused(run(*judged, "--tiles", 0), "0.npy: is a slide: say how many tiles of each are to be seen (--tiles 16)")
+    assert_refused(run(*judged, "--tiles", 2, "--size", 30), "--size is of images that are seen whole")
+    assert_refused(run(*judged, "--sparseness"), "--sparseness is of images that are seen whole")
+    assert_refused(run(*judged, "--microns", 1), "0.npy: the file does not say how large its pixels are")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +159,7 @@ def test_slides(run: Run, tmp_path: Path) -> None:
     [
         ("slide\n0.npy", ["--tiles", "2"], "slides.csv: has no column 'label', but slide"),
         ("slide,label\n0.npy,a\n1.npy,", ["--tiles", "2"], "slides.csv: row 1 has no label"),
-        ("slide,label\n0.npy,a\n1.npy,b", [], "0.npy: is a slide: say how many tiles of each are to be seen in a step"),
+        ("slide,label\n0.npy,a\n1.npy,b", [], "0.npy: is a slide: say how many tiles of each are to be seen (--tiles 16)"),
         ("", ["--tiles", "2"], "has no column 'image' or 'slide'"),
         (None, ["--tiles", "2", "--network", "timm:resnet18"], "tiles are for bags of windows"),
         (None, ["--tiles", "2", "--level", "1", "--microns", "2"], "level and microns are two answers to one question"),

@@ -34,6 +34,8 @@ def test_edits_and_finer_maps_too() -> None:
     loaded, model, x = small_exported(small_bagnet), small_bagnet(), torch.randn(1, 3, 41, 49)
     boxes = [Box(3, 4, 20, 21), Box(30, 20, 44, 36)]
     assert torch.allclose(bagnet.occlude(loaded, x, boxes), bagnet.occlude(model, x, boxes), atol=1e-5)
+    tiles = torch.randn(2, 3, 3, 41, 49)
+    assert torch.allclose(loaded(tiles), model(tiles), atol=1e-5)
     for stride in (1, 2, 4):
         finer = bagnet.dense(loaded, x, classes=[1], stride=stride).values
         assert torch.allclose(finer, bagnet.dense(model, x, classes=[1], stride=stride).values, atol=1e-5)

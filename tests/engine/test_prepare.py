@@ -46,6 +46,8 @@ def test_same_answers(prepared: Prepared) -> None:
         assert close(prepared(x), model(x))
         assert close(prepared.evidence(x, [3, 1]), model.evidence(x, [3, 1]))
         assert close(prepared.features(x), model.features(x))
+    tiles = torch.randn(2, 3, 3, 40, 57)
+    assert close(prepared(tiles), model(tiles))
     assert prepared.precision == "float32"
     assert prepared.geometry == model.geometry
     assert prepared.classes == model.classes

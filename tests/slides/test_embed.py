@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,13 @@ def test_some_tiles_are_the_mean_of_their_windows(tmp_path: Path) -> None:
     every = features(PIXELS)
     expected = np.concatenate([every[(slice(None), *cells.slices)].reshape(len(vector), -1) for cells in chosen], 1).mean(1)
     assert np.abs(vector - expected).max() < 1e-5 * np.abs(expected).max()
+    seen = copy(model)
+    assert seen.card is not None
+    fields = {"tiles": 4, "train_crop": 40, "level": 1, "microns": 0.0, "skip_white": True}
+    seen.card = replace(seen.card, more={"recipe": fields})
+    with pytest.raises(ValueError, match="there is no level 1"):
+        embed_slides(seen, [image], tiles=2, tile_pixels=SMALL)
+    assert np.array_equal(embed_slides(seen, [image], tiles=2, level=0, tile_pixels=SMALL)[0], vector)
     with pytest.raises(ValueError, match="at least one tile"):
         embed_slides(model, [image], tiles=0)
 

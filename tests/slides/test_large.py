@@ -51,7 +51,8 @@ def test_the_limit_of_pillow_does_not_matter_for_a_header(photograph: Path, monk
 def test_it_is_what_explain_says(temperature: float, photograph: Path, tmp_path: Path) -> None:
     model = copy(small_bagnet())
     assert model.card is not None
-    model.card = replace(model.card, temperature=temperature)
+    seen = {"tiles": 4, "train_crop": 40, "level": 0, "microns": 0.5, "skip_white": True}  # of no matter for a photograph
+    model.card = replace(model.card, temperature=temperature, more={"recipe": seen})
     whole = bagnet.explain(model, photograph, transform=model.transform.whole(None))
     result = explain_large(model, photograph, ["dog", "cow"], tmp_path / "out")
     assert np.abs(result.slide.map("dog") - whole.map("dog")).max() < 1e-5 * np.abs(whole.values).max()

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +27,7 @@ from bagnet.runs.store import OtherRun
 from bagnet.slides import reading
 from bagnet.slides import run as module
 from bagnet.slides.readers import ArrayReader
-from bagnet.slides.run import merge_slides, open_slide, slide
+from bagnet.slides.run import merge_slides, open_slide, slide, tile_rows
 from bagnet.weights import storable, write
 
 from ..engine.classifiers import small_bagnet, small_windowed
@@ -256,6 +258,25 @@ def test_a_level_of_a_pyramid_is_seen_as_the_image_it_is(tmp_path: Path) -> None
     assert by_size.level == 2
     with pytest.raises(ValueError, match=r"scan\.tif: there is no level 3: there are 0 to 2"):
         slide(model, image, [0], tmp_path / "none", level=3)
+
+
+@pytest.mark.parametrize(("scale", "level", "words"), [((0, 1.1), 1, "1.1 microns per pixel"), ((2, 0.0), 2, "level 2")])
+def test_the_scale_that_a_model_was_trained_at(
+    scale: tuple[int, float], level: int, words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The card says it, the log repeats it, and what is asked for comes first."""
+    caplog.set_level("INFO", "bagnet")
+    model, image = copy(small_bagnet()), as_pyramid(tmp_path / "scan.tif", PIXELS, compression="zlib")
+    assert model.card is not None
+    fields = {"tiles": 4, "train_crop": 40, "level": scale[0], "microns": scale[1], "skip_white": True}
+    model.card = replace(model.card, more={"recipe": fields})
+    assert slide(model, image, [0], tmp_path / "card").level == level
+    assert f"pixels are seen at {words}, as {model.card.name} was trained" in caplog.messages
+    assert tile_rows(model, image) == tile_rows(model, image, level=level)
+    caplog.clear()
+    assert slide(model, image, [0], tmp_path / "level", level=0).level == 0
+    assert slide(model, image, [0], tmp_path / "microns", microns=0.5).level == 0
+    assert not [line for line in caplog.messages if "are seen at" in line]
 
 
 def test_of_a_corrupt_tile_only_what_sees_it_is_missing(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from bagnet.data.arrays import ArrayImages
 from bagnet.data.decode import BadImage
 from bagnet.data.labels import LabelledImages
 from bagnet.data.names import ClassNames
 from bagnet.data.sources import ImageFiles
+from bagnet.data.transforms import Preprocessing
+from bagnet.engine.classifier import Predictor
 from bagnet.geometry import Box
 from bagnet.slides.readers import ArrayReader, Pixels
-from bagnet.slides.tiles import LargeSlide, SlideImages, Tiling
+from bagnet.slides.tiles import LargeSlide, SlideImages, Tiling, scale_of, seen_by, tiling_for, tiling_of
+from bagnet.training.recipe import Recipe
 
+from ..engine.classifiers import small_bagnet, small_windowed
+from ..evaluation.colours import reader
 from .made import BROKEN, RED, TILE, pixels, pyramid
 
 HEIGHT, WIDTH = 30, 50
@@ -164,3 +172,61 @@ def test_a_collection_of_slides(tmp_path: Path) -> None:
         slides.images.photo(0)
     with pytest.raises(ValueError, match="tiles are of slides, each a file"):
         Tiling(3, 10).of(slides)
+
+
+def trained(fields: object, crop: int | None = None) -> Predictor:
+    """A model whose card has such a recipe."""
+    model = copy(small_bagnet())
+    assert model.card is not None
+    model.card = replace(model.card, preprocessing=Preprocessing(None, crop), more={"recipe": fields})
+    return model
+
+
+RECIPE = Recipe(tiles=8, train_crop=40, microns=0.5, skip_white=False).to_dict()
+
+
+def test_tiles_are_as_the_card_says_but_for_what_is_asked_for() -> None:
+    model = trained(RECIPE)
+    assert tiling_of(model) == tiling_for(model) == Tiling(8, 40, None, 0.5, skip_white=False)
+    assert tiling_for(model, 3) == Tiling(3, 40, None, 0.5, skip_white=False)
+    assert tiling_for(model, level=1) == Tiling(8, 40, 1, skip_white=False)
+    assert tiling_for(model, 3, microns=2) == Tiling(3, 40, None, 2, skip_white=False)
+    assert tiling_for(model, 0) is None
+    assert tiling_for(trained(Recipe().to_dict(), crop=30), 2) == Tiling(2, 30)
+    assert tiling_for(small_windowed(), 2) == Tiling(2, small_windowed().transform.crop or small_windowed().geometry.size)
+    assert scale_of(model, None, None) == (None, 0.5)
+    assert scale_of(model, 0, None) == (0, None)
+    assert Tiling(8, 40, None, 0.5).words == "at most 32 tiles of 40 px at 0.5 microns per pixel"
+
+
+@pytest.mark.parametrize("fields", [None, "modern", [], {}, {"tiles": 3}, Recipe().to_dict()])
+def test_a_card_that_says_nothing_of_slides(fields: object) -> None:
+    model = trained(fields)
+    assert tiling_of(model) is None
+    assert tiling_for(model) is None
+    assert scale_of(model, None, None) == (None, None)
+    with pytest.raises(ValueError, match=r"level and microns are of slides: say how many tiles .*--tiles 16"):
+        tiling_for(model, level=1)
+    with pytest.raises(ValueError, match="was not trained on tiles, and nothing says how large they are"):
+        tiling_for(model, 2)
+
+
+def test_a_model_that_sees_no_tiles() -> None:
+    with pytest.raises(
+        ValueError, match=r"tiles are for bags of windows, whose answer for a slide is a mean; reader\.colours is none"
+    ):
+        tiling_for(reader(), 2)
+
+
+def test_what_is_seen_of_files_and_of_others(tmp_path: Path) -> None:
+    slides = LabelledImages(ImageFiles((saved(tmp_path, ramp()),)), torch.tensor([0]), ClassNames.numbered(2))
+    photographs = replace(slides, images=ImageFiles((tmp_path / "a.png",)))
+    arrays = replace(slides, images=ArrayImages(ramp()[None], "arrays"))
+    model, plain = trained(RECIPE), trained({})
+    assert seen_by(model)(slides).images == SlideImages(slides.images, Tiling(8, 40, None, 0.5, skip_white=False))
+    assert seen_by(model)(arrays) is arrays
+    assert seen_by(plain)(photographs) is seen_by(model, 0)(photographs) is photographs
+    with pytest.raises(ValueError, match="tiles are of slides, each a file"):
+        seen_by(model, 2)(arrays)
+    with pytest.raises(ValueError, match=r"slide\.npy: is a slide: say how many tiles of each are to be seen \(--tiles 16\)"):
+        seen_by(plain)(slides)

@@ -15,7 +15,7 @@ import bagnet
 from bagnet.data.labelled import open_labelled
 from bagnet.geometry import Box
 from bagnet.runs.store import OtherRun
-from bagnet.slides.tiles import Tiling
+from bagnet.slides.tiles import Tiling, seen_by
 from bagnet.training import fitting
 from bagnet.training.checkpoints import read_log
 from bagnet.training.recipe import Recipe, recipe
@@ -134,6 +134,25 @@ def test_the_answer_is_the_mean_over_the_windows_of_all_tiles(trained: Run, slid
             evidence = model.evidence(tiles)
         expected = evidence.double().mean((0, 2, 3)).numpy()
         assert np.abs(trained.evaluation.scores[row] - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_it_is_judged_on_slides_as_at_its_end(trained: Run, slides: Path, tmp_path: Path) -> None:
+    """By the tiles that its card says, whether all at once or in parts."""
+    model = bagnet.load(trained.path)
+    assert trained.evaluation is not None
+    evaluation = bagnet.evaluate(model, slides, seen_as=seen_by(model))
+    assert np.array_equal(evaluation.scores, trained.evaluation.scores)
+    assert evaluation.seen == trained.evaluation.seen == "at most 32 tiles of 40 px at 0.5 microns per pixel"
+    for number in (1, 2):
+        bagnet.evaluate_part(model, slides, (number, 2), tmp_path / str(number), seen_as=seen_by(model))
+    merged = bagnet.merge_evaluations([tmp_path / "1", tmp_path / "2"])
+    assert np.array_equal(merged.scores, evaluation.scores)
+    assert merged.seen == evaluation.seen
+    fewer = bagnet.evaluate(model, slides, seen_as=seen_by(model, 1))
+    assert fewer.seen == "at most 4 tiles of 40 px at 0.5 microns per pixel"
+    assert not np.array_equal(fewer.scores, evaluation.scores)
+    with pytest.raises(OtherRun, match=r"seen .at most 32 tiles .* instead of .at most 4 tiles"):
+        bagnet.evaluate_part(model, slides, (1, 2), tmp_path / "1", seen_as=seen_by(model, 1))
 
 
 class Cut(BaseException):

@@ -20,6 +20,8 @@ from .options import (
     Calibration,
     Data,
     Group,
+    Level,
+    Microns,
     Models,
     Overwrite,
     Precision,
@@ -61,6 +63,19 @@ def evaluate(
         ),
     ] = None,
     split: Split = "val",
+    tiles: Annotated[
+        int | None,
+        typer.Option(
+            "--tiles",
+            metavar="N",
+            min=0,
+            help="Of slides: as in bagnet train --tiles, each is judged by four times as many tiles, from all over it. 0: images "
+            "are seen whole.",
+            show_default="as the model was trained",
+        ),
+    ] = None,
+    level: Level = None,
+    microns: Microns = None,
     group: Group = "",
     specificity: Annotated[
         float | None,
@@ -104,18 +119,25 @@ def evaluate(
     from ..evaluation.evaluate import evaluate as measure
     from ..evaluation.report import write_model
     from ..evaluation.sparseness import sparseness as measure_maps
+    from ..slides.tiles import seen_by, tiling_for
 
     check_alone(ray, shard)
+    if size and tiles:
+        raise ValueError("--size is of images that are seen whole, and of slides tiles are seen as they are: leave --size out")
+    see: dict[str, Any] = {"tiles": 0 if size else tiles, "level": level, "microns": microns}
     if ray or shard:
         if out is None or sparseness or group or specificity is not None or fit_temperature or len(model or ()) > 1:
             raise ValueError("parts are the logits of one model, kept at --out FOLDER: name it, and leave other measures out")
         build = partial(_single, model, runtime, precision, calibration, trust)
-        options = {"batch_size": batch_size, "workers": workers}
+        options: dict[str, Any] = {"batch_size": batch_size, "workers": workers}
         prepare = partial(preprocessing, size=size)
         if ray:
+            options |= {"seen_by": partial(seen_by, **see)}
             _on_cluster(ray, build, data, split, out, prepare, options, as_json)
         else:
-            _keep_part(shard, build(), data, split, out, prepare, {**options, "overwrite": overwrite}, as_json)
+            ready = build()
+            options |= {"seen_as": seen_by(ready, **see), "overwrite": overwrite}
+            _keep_part(shard, ready, data, split, out, prepare, options, as_json)
         return
     if specificity is not None:
         check_specificity(specificity)
@@ -126,9 +148,12 @@ def evaluate(
     if sparseness and not any(has_evidence(ready) for _, ready in compared):
         names = ", ".join(name for name, _ in compared)
         raise ValueError(f"{names}: not a bag of windows, and so without evidence: leave --sparseness out")
+    seen_as = [seen_by(ready, **see) for _, ready in compared]
+    if sparseness and any(tiling_for(ready, **see) for _, ready in compared):
+        raise ValueError("--sparseness is of images that are seen whole, and of slides tiles are: leave it out")
     network = None if fit_temperature is None else _weights_of(compared[0][1], model, trust, data, split)
     measured: list[Measured] = []
-    for name, ready in compared:
+    for (name, ready), seen in zip(compared, seen_as, strict=True):
         transform = preprocessing(ready, size)
         with progress_bar() as progress:
             evaluation = measure(
@@ -140,6 +165,7 @@ def evaluate(
                 transform=transform,
                 group=group,
                 specificity=specificity,
+                seen_as=seen,
                 progress=progress,
             )
         evaluation = replace(evaluation, model=name)
@@ -342,6 +368,9 @@ def _show(measured: Sequence[Measured]) -> None:
 
     first = measured[0][0]
     typer.echo(f"{first.data}: {first.images:,} images of {len(first.classes)} classes")
+    for evaluation, _ in measured:
+        if evaluation.seen:
+            typer.echo(f"{evaluation.model} sees {evaluation.seen} of each")
     rows = []
     titles: list[str] = []
     told = False

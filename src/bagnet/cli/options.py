@@ -107,6 +107,25 @@ WholeSize = Annotated[
         show_default="the model's",
     ),
 ]
+Level = Annotated[
+    int | None,
+    typer.Option(
+        "--level",
+        metavar="N",
+        min=0,
+        help="Of slides: the level that is seen, 0 the largest.",
+        show_default="as the model was trained on slides, else 0",
+    ),
+]
+Microns = Annotated[
+    float | None,
+    typer.Option(
+        "--microns",
+        metavar="X",
+        help="Of slides: microns per pixel, of which the nearest level is seen.",
+        show_default="as the model was trained on slides",
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Images at a time.")]
 BatchSizes = Annotated[
     list[int] | None,

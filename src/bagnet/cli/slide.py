@@ -12,7 +12,21 @@ import typer
 
 from .classifiers import recipe
 from .completion import among
-from .options import AsJson, Calibration, Model, Overwrite, Precision, Ray, Runtime, Shard, Trust, check_alone, part
+from .options import (
+    AsJson,
+    Calibration,
+    Level,
+    Microns,
+    Model,
+    Overwrite,
+    Precision,
+    Ray,
+    Runtime,
+    Shard,
+    Trust,
+    check_alone,
+    part,
+)
 from .output import print_part, print_problems, print_table
 from .progress import progress_bar
 
@@ -47,11 +61,8 @@ def slide(
     ] = None,
     model: Model = "",
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the maps and pictures go.")] = Path("slide"),
-    level: Annotated[int | None, typer.Option(metavar="N", help="Of the image, 0 the largest.", show_default="0", min=0)] = None,
-    mpp: Annotated[
-        float | None,
-        typer.Option("--microns", metavar="X", help="Per pixel: the level that is nearest.", show_default=False),
-    ] = None,
+    level: Level = None,
+    microns: Microns = None,
     stride: Annotated[
         int | None,
         typer.Option(
@@ -93,7 +104,7 @@ def slide(
     with progress_bar() as progress:
         options: dict[str, Any] = {
             "level": level,
-            "microns": mpp,
+            "microns": microns,
             "skip_white": skip_white,
             "overwrite": overwrite,
             "progress": progress,

@@ -56,6 +56,11 @@ class Images(Protocol):
         """A digest by which the same collection is known again; of files, it changes when one is moved or written anew."""
         return _digest(self.names)
 
+    @property
+    def seen(self) -> str:
+        """Which parts of each image are all that is ever seen, in words; "" where images are seen whole."""
+        return ""
+
     def photo(self, row: int) -> Photo:
         """The image of a row, decoded.
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..card import Card
 from ..data.names import ClassNames, check_classes
 from ..data.transforms import Preprocessing
-from ..geometry import Geometry
+from ..geometry import BATCH_PIXELS, Geometry
 from .classifier import model_name
 from .runtimes.runner import Runner
 
@@ -152,6 +152,12 @@ class BagOnRuntime:
         return self._runner.apply(x, lambda lent: (self.head(lent.mean((2, 3), dtype=torch.float32)), self.head(lent)))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, K) logits, pooled by the runtime before the head."""
+        """(B, K) logits, pooled by the runtime before the head; of (B, N, C, H, W) tiles of images, over all tiles of each."""
+        if x.ndim == 5:
+            every = x.flatten(0, 1)
+            self.check(every)
+            at_once = max(1, BATCH_PIXELS // (x.shape[3] * x.shape[4]))
+            pooled = torch.cat([self._runner.pooled(chunk) for chunk in torch.split(every, at_once)])
+            return self.head(torch.unflatten(pooled, 0, x.shape[:2]).mean(1))
         self.check(x)
         return self.head(self._runner.pooled(x))

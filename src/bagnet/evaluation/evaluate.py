@@ -59,6 +59,7 @@ class Evaluation:
         groups: (N,) that; all intervals are of draws of groups then. () where each is by itself.
         specificity: at which the sensitivity to each class is told; None for none.
         temperature: of the model's card, at which probabilities are.
+        seen: which parts of each image the model saw, in words; "" where it saw images whole.
     """
 
     model: str
@@ -76,6 +77,7 @@ class Evaluation:
     groups: tuple[str, ...] = ()
     specificity: float | None = None
     temperature: float = 1.0
+    seen: str = ""
 
     @property
     def multilabel(self) -> bool:
@@ -244,6 +246,7 @@ class Evaluation:
             "precision": self.precision,
             "temperature": self.temperature,
             "images": self.images,
+            **({"seen": self.seen} if self.seen else {}),
             **({"group": self.group, "groups": self.independent} if self.groups else {}),
             "bad": [list(pair) for pair in self.bad],
             "seconds": self.seconds,
@@ -319,13 +322,13 @@ def evaluate(
         model: a BagNet, a prepared one, or an `ExternalNetwork`.
         source: as for `open_labelled`, or what that returned.
         split: of the source.
-        batch_size: images at a time.
+        batch_size: images at a time; slides come one at a time.
         workers: processes that read images, as for `read_batches`.
-        transform: instead of the card's preprocessing.
+        transform: instead of the card's preprocessing; of slides pixels are seen as they are.
         group: column that says what images belong to (a patient, a part), as for `groups_of`: intervals are of draws of groups
             then, so that several images of a patient do not count as several patients.
         specificity: between 0 and 1; the sensitivity to each class at a threshold with this specificity is told, too.
-        seen_as: makes of the images what the model is to see of them, slides as tiles, for instance.
+        seen_as: makes of the images what the model is to see of them, such as tiles of slides (`bagnet.slides.tiles.seen_by`).
         progress: told after every batch.
 
     Raises:
@@ -339,6 +342,7 @@ def evaluate(
         check_specificity(specificity)
     data, images, columns = matched(model, source, split)
     images = images if seen_as is None else seen_as(images)
+    transform, batch_size = as_seen(model, images, transform, batch_size)
     names = images.images.names
     groups = _groups(source, split, images, group)
     rows: list[int] = []
@@ -371,7 +375,16 @@ def evaluate(
         groups=tuple(groups[row] for row in sorted(rows)) if groups else (),
         specificity=specificity,
         temperature=temperature_of(model),
+        seen=images.images.seen,
     )
+
+
+def as_seen(
+    model: Predictor, images: LabelledImages, transform: Preprocessing | None, batch_size: int
+) -> tuple[Preprocessing, int]:
+    """(how images are prepared, how many at a time): of slides, pixels as they are and one, which is as large as many images."""
+    transform = transform or model.transform
+    return (transform.whole(None), 1) if images.images.seen else (transform, batch_size)
 
 
 def check_specificity(specificity: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..progress import Listener
 from ..runs.shards import Shard, all_parts, check_shard, shard_of, shard_settings
 from ..runs.store import FINISHED, Rows, claim
 from ..runs.sweep import check_finite, check_some, sweep
-from .evaluate import Evaluation, matched
+from .evaluate import Evaluation, as_seen, matched
 
 WORK = "evaluate"  # what a folder is a part of
 _SCORES, _IMAGES = "scores", "images"
@@ -34,6 +34,7 @@ def evaluate_part(
     batch_size: int = 64,
     workers: int | None = None,
     transform: Preprocessing | None = None,
+    seen_as: Callable[[LabelledImages], LabelledImages] | None = None,
     overwrite: bool = False,
     progress: Listener | None = None,
 ) -> int:
@@ -45,9 +46,10 @@ def evaluate_part(
         shard: which part; (2, 4) is the second of four.
         out: folder for the part.
         split: of the source.
-        batch_size: images at a time.
+        batch_size: as for `evaluate`.
         workers: processes that read images, as for `read_batches`.
-        transform: instead of the card's preprocessing.
+        transform: as for `evaluate`.
+        seen_as: as for `evaluate`.
         overwrite: begin anew where the folder holds another run.
         progress: told after every batch.
 
@@ -59,6 +61,8 @@ def evaluate_part(
     """
     check_shard(shard)
     data, labelled, columns = matched(model, source, split)
+    labelled = labelled if seen_as is None else seen_as(labelled)
+    transform, batch_size = as_seen(model, labelled, transform, batch_size)
     names = labelled.images.names
     part = labelled.take(shard_of(len(names), shard))
     settings = {
@@ -68,12 +72,14 @@ def evaluate_part(
         "precision": model.precision,
         "data": data,
         "classes": [{"names": list(entry.names), "wnid": entry.wnid} for entry in labelled.classes],
-        "transform": (transform or model.transform).to_dict(),
+        "transform": transform.to_dict(),
         "window": None if model.geometry is None else model.geometry.size,
         **shard_settings(WORK, shard, names),
     }
     if temperature_of(model) != 1:
         settings["temperature"] = temperature_of(model)
+    if labelled.images.seen:
+        settings["seen"] = labelled.images.seen
     with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
         scores = store.array(_SCORES, (len(part), len(columns)), np.float32, np.nan)
         rows = store.rows(_IMAGES)
@@ -136,5 +142,6 @@ def merge_evaluations(folders: Sequence[str | PathLike[str]]) -> Evaluation:
         runtime=about["runtime"],
         precision=about["precision"],
         temperature=about.get("temperature", 1.0),
+        seen=about.get("seen", ""),
         names=tuple(np.array(names)[usable].tolist()) if all(names) else (),
     )

@@ -19,8 +19,10 @@ from ..geometry import all_over
 from ..progress import Listener, unheard
 from ..runs.store import claim
 from .plan import TILE_PIXELS, Plan
+from .readers import opened
 from .reading import Reading
-from .run import input_of, opened
+from .run import input_of
+from .tiles import scale_of
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ def embed_slides(
                 tile_pixels=tile_pixels,
                 progress=progress,
             )
+    level, microns = scale_of(model, level, microns)
     settings = {
         "model": model_name(model),
         "weights": model.weights_digest,

@@ -89,7 +89,7 @@ def explain_large(
     Raises:
         As `slide`.
     """
-    result = slide(model, image, classes, folder, progress=progress)
+    result = slide(model, image, classes, folder, level=0, progress=progress)
     pictures = []
     with closing(open_reader(image)) as reader:
         for name in result.classes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from os import PathLike, fspath
@@ -327,6 +328,17 @@ def open_reader(path: str | PathLike[str]) -> Reader:
         raise
     except (ValueError, EOFError) as error:
         raise BadImage(f"{printable(str(file))}: cannot be read as {kind.name} ({_line(error)})") from None
+
+
+@contextmanager
+def opened(image: str | PathLike[str], level: int | None, microns: float | None) -> Iterator[tuple[Reader, int]]:
+    """A reader of an image, and the number of the level that is meant. Raises as `open_reader` and `level_of`."""
+    with closing(open_reader(image)) as reader:
+        try:
+            number = level_of(reader, level, microns)
+        except ValueError as error:
+            raise ValueError(f"{printable(fspath(image))}: {error}") from None
+        yield reader, number
 
 
 def level_of(reader: Reader, level: int | None, microns: float | None) -> int:

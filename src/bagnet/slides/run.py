@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.decode import BadImage, printable
+from ..data.decode import BadImage
 from ..data.names import ClassNames
 from ..engine.classifier import Classifier, model_name
 from ..engine.inference import exact, like_weights
@@ -25,8 +24,9 @@ from ..runs.shards import Shard, all_parts, check_shard
 from ..runs.store import FINISHED, Rows, Store, claim, held_settings
 from .georeference import Georeference
 from .plan import TILE_PIXELS, Part, Plan
-from .readers import Pixels, Reader, level_of, open_reader
+from .readers import Pixels, Reader, opened
 from .reading import Answer, Reading
+from .tiles import scale_of
 
 WORK = "slide"  # what a folder is a part of
 EVIDENCE, SUMS, TILES = "evidence", "sums", "tiles"
@@ -110,7 +110,8 @@ def slide(
         classes: whose maps are kept, by index, WordNet id or name.
         out: folder for the result.
         level: of the image, 0 the largest.
-        microns: per pixel: the level that is nearest to it.
+        microns: per pixel: the level that is nearest to it. Where neither is said, a model whose card says that it was trained on
+            slides sees this one as it saw those, and the log says so; any other sees the largest level.
         skip_white: leave out tiles whose every pixel is nearly white; their cells stay NaN and do not count in the logits.
         shard: (2, 4) computes the second of four parts, neighbouring rows of tiles, for machines that share the work;
             `merge_slides` makes one result of all parts.
@@ -130,7 +131,7 @@ def slide(
     if not wanted:
         raise ValueError("name the classes whose evidence is wanted: maps of all would not fit")
     check_shard(shard)
-    with opened(image, level, microns) as (reader, number):
+    with opened(image, *scale_of(model, level, microns)) as (reader, number):
         seen = reader.levels[number]
         plan = Plan(model.geometry, seen.height, seen.width, tile_pixels)
         if model.transform.resize is not None:
@@ -157,7 +158,7 @@ def tile_rows(model: Classifier, image: str | PathLike[str], level: int | None =
     Raises:
         FileNotFoundError, BadImage, ValueError: as `slide`.
     """
-    with opened(image, level, microns) as (reader, number):
+    with opened(image, *scale_of(model, level, microns)) as (reader, number):
         seen = reader.levels[number]
         return len({part.tile.cells.top for part in Plan(model.geometry, seen.height, seen.width).parts()})
 
@@ -166,17 +167,6 @@ def input_of(pixels: Pixels, model: Classifier) -> Tensor:
     """(h, w, 3) pixels -> (1, 3, h, w) as the network takes them."""
     x = model.transform.normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None])
     return like_weights(x.contiguous(), model)
-
-
-@contextmanager
-def opened(image: str | PathLike[str], level: int | None, microns: float | None) -> Iterator[tuple[Reader, int]]:
-    """A reader of an image, and the number of the level that is meant."""
-    with closing(open_reader(image)) as reader:
-        try:
-            number = level_of(reader, level, microns)
-        except ValueError as error:
-            raise ValueError(f"{printable(fspath(image))}: {error}") from None
-        yield reader, number
 
 
 def open_slide(folder: str | PathLike[str]) -> Slide:

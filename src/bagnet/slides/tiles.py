@@ -1,24 +1,27 @@
-"""Slides as bags of tiles, to train a network on where all that is known of a slide is one label."""
+"""Slides as bags of tiles, to train and to judge a network where all that is known of a slide is one label."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import fspath
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.decode import BadImage, Photo, printable
 from ..data.labels import LabelledImages
-from ..data.sources import ImageFiles, Images, Large
+from ..data.sources import IMAGE_ENDINGS, ImageFiles, Images, Large
+from ..engine.classifier import Classifier, Predictor, has_evidence, model_name
 from ..geometry import Box, all_over, ceil_div
-from .readers import Reader
+from .readers import READERS, Reader, opened
 from .reading import read_boxes
-from .run import opened
 
+_log = logging.getLogger(__name__)
 JUDGED_BY = 4  # times as many tiles as a step has: without gradients they cost less, and few may miss what a slide shows
 
 
@@ -40,6 +43,22 @@ class Tiling:
     microns: float | None = None
     skip_white: bool = True
 
+    @classmethod
+    def of_recipe(cls, recipe: Mapping[str, Any], side: int) -> Tiling:
+        """As a recipe's fields have it."""
+        level, microns = (None, recipe["microns"]) if recipe["microns"] else (recipe["level"], None)
+        return cls(recipe["tiles"], side, level, microns, recipe["skip_white"])
+
+    @property
+    def scale(self) -> str:
+        """At which slides are seen, in words."""
+        return f"level {self.level or 0}" if self.microns is None else f"{self.microns:g} microns per pixel"
+
+    @property
+    def words(self) -> str:
+        """What of a slide it is judged by."""
+        return f"at most {JUDGED_BY * self.count} tiles of {self.side} px at {self.scale}"
+
     def of(self, images: LabelledImages) -> LabelledImages:
         """Labelled files as slides with those labels. ValueError: they are no files."""
         if not isinstance(images.images, ImageFiles):
@@ -47,6 +66,106 @@ class Tiling:
                 "tiles are of slides, each a file: name a CSV that lists them, or a folder with a folder for each class"
             )
         return replace(images, images=SlideImages(images.images, self))
+
+    def of_files(self, images: LabelledImages) -> LabelledImages:
+        """The same, but images that are no files are seen whole."""
+        return self.of(images) if isinstance(images.images, ImageFiles) else images
+
+
+def tiling_of(model: Predictor) -> Tiling | None:
+    """Which tiles a model was trained on, as its card says; None where it was not trained on slides."""
+    recipe = {} if model.card is None else model.card.more.get("recipe", {})
+    try:
+        return Tiling.of_recipe(recipe, recipe["train_crop"]) if recipe["tiles"] else None
+    except (KeyError, TypeError):  # of a card that says it otherwise, or not at all
+        return None
+
+
+def scale_of(model: Predictor, level: int | None, microns: float | None) -> tuple[int | None, float | None]:
+    """(level, microns per pixel) at which a model sees slides: as asked for, else as it was trained on them, which is logged."""
+    trained = tiling_of(model)
+    if trained is None or level is not None or microns is not None:
+        return level, microns
+    _log.info("pixels are seen at %s, as %s was trained", trained.scale, model_name(model))
+    return trained.level, trained.microns
+
+
+def tiling_for(
+    model: Predictor, tiles: int | None = None, level: int | None = None, microns: float | None = None
+) -> Tiling | None:
+    """Which tiles a model is to judge slides by: those that it was trained on, but for what is asked for.
+
+    Args:
+        model: whose card may say how it was trained.
+        tiles: of each slide in a step of training, see `Tiling`; 0 for none, as images are seen whole.
+        level: as for `bagnet.slide`.
+        microns: as for `bagnet.slide`.
+
+    Returns:
+        None where no tiles are asked for and the model was not trained on any.
+
+    Raises:
+        ValueError: there is a level without tiles, the model is no bag of windows or takes other than three channels, or nothing
+            says how large its tiles are.
+    """
+    trained = tiling_of(model)
+    if tiles == 0 or (tiles is None and trained is None):
+        if level is not None or microns is not None:
+            raise ValueError("level and microns are of slides: say how many tiles of each are to be seen (--tiles 16)")
+        return None
+    if not has_evidence(model):
+        raise ValueError(f"tiles are for bags of windows, whose answer for a slide is a mean; {model_name(model)} is none")
+    check_channels(model_name(model), len(model.transform.mean))
+    if trained is None:
+        side = side_of(model, model.transform.crop)
+        if not side:
+            raise ValueError(
+                f"{model_name(model)} was not trained on tiles, and nothing says how large they are: train it on slides"
+            )
+        trained = Tiling(tiles or 0, side)
+    if level is not None or microns is not None:
+        trained = replace(trained, level=level, microns=microns)
+    return replace(trained, count=tiles or trained.count)
+
+
+def side_of(model: Classifier, crop: int | None) -> int:
+    """Of the tiles that a model is shown: the crop's, of windowed networks else a window's; 0 where nothing says it."""
+    return crop or (model.geometry.size if model.windows_apart else 0)
+
+
+def check_channels(name: str, channels: int) -> None:
+    """See that a network takes tiles. ValueError: it takes other than three channels."""
+    if channels != 3:
+        raise ValueError(f"tiles of slides have three channels, and {name} takes {channels}")
+
+
+def seen_by(
+    model: Predictor, tiles: int | None = None, level: int | None = None, microns: float | None = None
+) -> Callable[[LabelledImages], LabelledImages]:
+    """What makes of labelled files what a model is to see of them: slides by tiles, images whole.
+
+    Args:
+        model: as for `tiling_for`.
+        tiles: as for `tiling_for`.
+        level: as for `tiling_for`.
+        microns: as for `tiling_for`.
+
+    Raises:
+        ValueError: as `tiling_for`; what it returns raises it where files are slides and no tiles are asked for, or tiles of what
+            is no file.
+    """
+    tiling = tiling_for(model, tiles, level, microns)
+    if tiling is None:
+        return seen_whole
+    return tiling.of if tiles else tiling.of_files
+
+
+def seen_whole(images: LabelledImages) -> LabelledImages:
+    """The same images, none of which is a slide by its name. ValueError: one is; each would be skipped as unreadable."""
+    for path in images.images.paths if isinstance(images.images, ImageFiles) else ():
+        if path.suffix.lower() not in IMAGE_ENDINGS and any(path.suffix.lower() in kind.endings for kind in READERS.values()):
+            raise ValueError(f"{path}: is a slide: say how many tiles of each are to be seen (--tiles 16)")
+    return images
 
 
 @dataclass(frozen=True)
@@ -68,6 +187,10 @@ class SlideImages(Images):
     @property
     def fingerprint(self) -> str:
         return self.files.fingerprint
+
+    @property
+    def seen(self) -> str:
+        return self.tiling.words
 
     def photo(self, row: int) -> Photo:
         """BadImage: always, as a slide is no picture to be seen at once."""

@@ -78,7 +78,7 @@ def finished(
         workers: processes that read images.
         run_by: the model on the runtime that is to measure it; it itself where None.
         group: column that says what images belong to, which intervals are over then.
-        seen_as: as for `evaluate`: images that are many times as large as others are asked about one at a time.
+        seen_as: as for `evaluate`.
 
     Raises:
         OSError: something cannot be written.
@@ -100,7 +100,6 @@ def finished(
             run_by(model) if run_by else model.to(device()),
             source,
             "val",
-            batch_size=1 if seen_as else 64,
             workers=workers,
             group=group,
             seen_as=seen_as,

@@ -23,13 +23,11 @@ from ..data.folds import hold_out
 from ..data.groups import training_groups
 from ..data.labelled import open_labelled
 from ..data.labels import LabelledImages
-from ..data.sources import IMAGE_ENDINGS, ImageFiles
 from ..data.transforms import Preprocessing
 from ..engine.runtimes.pytorch import cpu_has_bf16
 from ..files import replacing
 from ..runs.store import Store, claim, held_settings
-from ..slides.readers import READERS
-from ..slides.tiles import Tiling
+from ..slides.tiles import Tiling, check_channels, seen_whole, side_of
 from ..zoo.external import ExternalNetwork, open_classifier
 from ..zoo.load import load_network, untrained_model, with_head
 from ..zoo.networks import build
@@ -125,7 +123,7 @@ def train(
     check_val(source, images)
     tiling = _tiling(recipe, network, preprocessing)
     if tiling is None:
-        _check_no_slides(images)
+        seen_whole(images)  # raises where one is a slide
     else:
         images, preprocessing = tiling.of(images), preprocessing.whole(None)
         recipe = recipe.changed(train_crop=tiling.side)
@@ -277,18 +275,10 @@ def _tiling(recipe: Recipe, network: nn.Module, preprocessing: Preprocessing) ->
     if not recipe.tiles:
         return None
     assert isinstance(network, BagOfFeatures)
-    side = recipe.train_crop or preprocessing.crop or (network.geometry.size if network.windows_apart else 0)
+    side = recipe.train_crop or side_of(network, preprocessing.crop)
     if not side:
         raise ValueError("the preprocessing says no input size, and so not how large a tile is: give the recipe a train_crop")
-    microns = recipe.microns or None
-    return Tiling(recipe.tiles, side, None if microns else recipe.level, microns, recipe.skip_white)
-
-
-def _check_no_slides(images: LabelledImages) -> None:
-    """Before one after the other is skipped as unreadable: whether files are slides by their names."""
-    for path in images.images.paths if isinstance(images.images, ImageFiles) else ():
-        if path.suffix.lower() not in IMAGE_ENDINGS and any(path.suffix.lower() in kind.endings for kind in READERS.values()):
-            raise ValueError(f"{path}: is a slide: say how many tiles of each are to be seen in a step (--tiles 16)")
+    return Tiling.of_recipe(recipe.to_dict(), side)
 
 
 def _check_recipe(
@@ -330,8 +320,7 @@ def _check_tiles(recipe: Recipe, network: nn.Module, name: str, channels: int) -
     """Whether a network can be trained on tiles of slides."""
     if not isinstance(network, BagOfFeatures):
         raise ValueError(f"tiles are for bags of windows, whose answer for a slide is a mean; {name} is none")
-    if channels != 3:
-        raise ValueError(f"tiles of slides have three channels, and {name} takes {channels}")
+    check_channels(name, channels)
     for field in ("masked", "margin", "distil", "cutmix"):
         if getattr(recipe, field):
             raise ValueError(
