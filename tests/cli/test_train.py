@@ -13,6 +13,9 @@ import pytest
 from PIL import Image
 
 import bagnet
+from bagnet.data.decode import BadImage
+from bagnet.geometry import Box
+from bagnet.slides.readers import ArrayReader, Pixels
 from bagnet.training.checkpoints import read_log
 from bagnet.training.recipe import Recipe, recipe
 
@@ -152,6 +155,28 @@ def test_slides(run: Run, tmp_path: Path) -> None:
     assert_refused(run(*judged, "--tiles", 2, "--size", 30), "--size is of images that are seen whole")
     assert_refused(run(*judged, "--sparseness"), "--sparseness is of images that are seen whole")
     assert_refused(run(*judged, "--microns", 1), "0.npy: the file does not say how large its pixels are")
+
+
+def test_tiles_that_cannot_be_read(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = ArrayReader.read
+
+    def corrupt(self: ArrayReader, level: int, box: Box) -> Pixels:
+        if box.left < 30:
+            raise BadImage("corrupt")
+        return read(self, level, box)
+
+    monkeypatch.setattr(ArrayReader, "read", corrupt)
+    words = ["--tiles", "2", "--out", tmp_path / "run", *NETWORK, *QUICK, "--batch-size", "4", "--workers", "0", "--epochs", "1"]
+    result = run("train", slides(tmp_path), *words, "--unreadable", "0.9")
+    assert result.code == 0, result.err
+    table = tmp_path / "run" / "unreadable.csv"
+    rows = table.read_text().splitlines()
+    count = len({row.split(",")[0] for row in rows[1:]})
+    assert f"{len(rows) - 1} tiles of {count} slides cannot be read, and others stood in for them: {table}" in result.err
+    assert rows[0] == "image,reason,tile"
+    strict = run("train", tmp_path / "slides.csv", *words[:2], "--out", tmp_path / "strict", *words[4:])
+    assert strict.code == 2
+    assert "tiles of an epoch cannot be read, more than 1% (unreadable in the recipe)" in strict.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,30 @@ def test_background_and_what_is_corrupt_make_room_for_others(tmp_path: Path) -> 
     assert len(every) == len([box for box in boxes if not box.intersect(broken).area])
 
 
+def test_tiles_that_cannot_be_read_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that was asked for in vain; of a slide none of which can be read nothing beside the error."""
+    refused: list[tuple[int, int]] = []
+    read = ArrayReader.read
+
+    def corrupt(self: ArrayReader, level: int, box: Box) -> Pixels:
+        if box.left < 20:
+            refused.append((box.left, box.top))
+            raise BadImage(f"{box.left}, {box.top} is corrupt")
+        return read(self, level, box)
+
+    monkeypatch.setattr(ArrayReader, "read", corrupt)
+    slide, bad = LargeSlide(saved(tmp_path, ramp()), Tiling(6, 10)), list[tuple[str, str]]()
+    tiles = slide.sampled(10, 10, 15, random(3), bad)
+    assert len(tiles) == 15
+    assert min(left for _, left in corners(tiles)) >= 20
+    assert bad == [(f"10 x 10 at ({left}, {top}), level 0", f"{left}, {top} is corrupt") for left, top in refused[: len(bad)]]
+    assert len(refused) - 2 <= len(bad) > 3, "what was read ahead and not needed does not count"
+    count = len(bad)
+    with pytest.raises(BadImage, match="is corrupt"):
+        slide.sampled(30, 50, 1, random(0), bad)
+    assert len(bad) == count
+
+
 def test_the_level_that_is_asked_for(tmp_path: Path) -> None:
     path, (row, column) = pyramid(tmp_path), RED
     for tiling in (Tiling(1, 40, level=1), Tiling(1, 40, microns=1.1)):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bagnet.data.decode import BadImage
 from bagnet.data.order import Order
-from bagnet.data.samples import Batch
+from bagnet.data.samples import BadTile, Batch
 from bagnet.model import BagNet
 from bagnet.training.losses import classification, distillation, logit_distance, margin_shortfall, sparsity
 from bagnet.training.masking import touched_cells, unmasked_mean
@@ -120,6 +120,19 @@ def test_unreadable_images_are_counted_once_and_up_to_a_share() -> None:
     assert module.unreadable == {3: "broken"}
     with pytest.raises(BadImage, match="2 of 100 images"):
         module.training_step(batch(IMAGES, FIRST, unreadable=[(5, "empty")]), 0)
+
+
+def test_bad_tiles_count_in_their_epoch_up_to_a_share() -> None:
+    """1 % of two tiles of each of 100 slides; of twice as many where each is mixed with another."""
+    for mixup, most in ((0.0, 2), (0.4, 4)):
+        module, _ = training(Fixed(LOGITS), tiles=2, mixup=mixup)
+        tiles = [BadTile(3, f"at {place}", "corrupt") for place in range(most + 1)]
+        module.bad_tiles = dict.fromkeys((BadTile(0, f"at {place}", "corrupt") for place in range(9)), -1)  # of an epoch before
+        for _ in range(2):
+            module.training_step(batch(IMAGES, FIRST)._replace(bad_tiles=tiles[:most]), 0)
+        assert len(module.bad_tiles) == 9 + most
+        with pytest.raises(BadImage, match=rf"^{most + 1} of {100 * most} tiles of an epoch cannot be read, more than 1%"):
+            module.training_step(batch(IMAGES, FIRST)._replace(bad_tiles=tiles[most:]), 0)
 
 
 def test_measures_of_selection() -> None:

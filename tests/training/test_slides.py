@@ -12,9 +12,11 @@ import pytest
 import torch
 
 import bagnet
+from bagnet.data.decode import BadImage
 from bagnet.data.labelled import open_labelled
 from bagnet.geometry import Box
 from bagnet.runs.store import OtherRun
+from bagnet.slides.readers import TiffReader
 from bagnet.slides.tiles import Tiling, seen_by
 from bagnet.training import fitting
 from bagnet.training.checkpoints import read_log
@@ -228,8 +230,59 @@ def test_slides_that_cannot_be_used_are_skipped_and_listed(few: Path, tmp_path: 
     assert any("gone.tif: there is no such file" in reason for reason in reasons.values())
     assert any("200 x 30 pixels (level 0) are smaller than a tile of 40" in reason for reason in reasons.values())
     assert any("white.npy: every tile is white" in reason for reason in reasons.values())
-    with pytest.raises(bagnet.data.decode.BadImage, match="images cannot be read, more than 1%"):
+    with pytest.raises(BadImage, match="images cannot be read, more than 1%"):
         run(few, tmp_path / "strict", SHORT.changed(microns=0.0))
+
+
+Tile = tuple[str, str, str]
+
+
+@pytest.fixture
+def corrupt(monkeypatch: pytest.MonkeyPatch) -> set[Tile]:
+    """(slide, tile, reason) of what was asked for: of slide 3 nothing left of column 90 can be read."""
+    asked: set[Tile] = set()
+    read = TiffReader.read
+
+    def refuses(self: TiffReader, level: int, box: Box) -> Any:
+        name = str(self._path)
+        if name.endswith("03.tif") and box.left < 90:
+            asked.add((name, f"{box.width} x {box.height} at ({box.left}, {box.top}), level {level}", "corrupt"))
+            raise BadImage("corrupt")
+        return read(self, level, box)
+
+    monkeypatch.setattr(TiffReader, "read", refuses)
+    return asked
+
+
+@pytest.mark.usefixtures("_without_page")
+def test_tiles_that_cannot_be_read_are_counted_and_listed(
+    few: Path, tmp_path: Path, corrupt: set[Tile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of training slides, also where the run was cut short."""
+    monkeypatch.setattr(fitting, "CHECKPOINT_STEPS", 1)
+    how = SHORT.changed(tiles=4, unreadable=0.5)
+    result = run(few, tmp_path / "whole", how)
+    assert result.unreadable == ()
+    assert len(result.bad_tiles) >= 3
+    assert set(result.bad_tiles) <= corrupt
+    with (tmp_path / "whole" / "unreadable.csv").open(newline="") as file:
+        rows = [(row["image"], row["tile"], row["reason"]) for row in csv.DictReader(file)]
+    assert rows == list(result.bad_tiles)
+    step, calls = fitting.Training.training_step, list[int]()
+
+    def cut(self: Any, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 7:
+            raise Cut
+        return step(self, *arguments)
+
+    monkeypatch.setattr(fitting.Training, "training_step", cut)
+    with pytest.raises(Cut):
+        run(few, tmp_path / "cut", how)
+    assert run(few, tmp_path / "cut", how).bad_tiles == result.bad_tiles
+    message = r"\d of 40 tiles of an epoch cannot be read, more than 2% \(unreadable in the recipe\); the first: corrupt"
+    with pytest.raises(BadImage, match=message):
+        run(few, tmp_path / "strict", how.changed(unreadable=0.02))
 
 
 def test_a_slide_without_tiles_and_tiles_without_slides(few: Path, data: Path, tmp_path: Path) -> None:

@@ -263,13 +263,21 @@ def train(
     if rank() != 0:  # of several processes one speaks
         return
     if as_json:
-        record: dict[str, Any] = {"model": str(result.path), "unreadable": len(result.unreadable)}
+        record: dict[str, Any] = {
+            "model": str(result.path),
+            "unreadable": len(result.unreadable),
+            "bad_tiles": len(result.bad_tiles),
+        }
         for name, measured in (("val", result.evaluation), ("cross_validation", result.cross_validation)):
             record[name] = None if measured is None else measured.to_dict()
         typer.echo(json.dumps(record))
         return
     if result.unreadable:
         typer.echo(f"{len(result.unreadable)} images were skipped: {out / 'unreadable.csv'}", err=True)
+    if result.bad_tiles:
+        slides = len({slide for slide, _, _ in result.bad_tiles})
+        which = f"{len(result.bad_tiles)} tiles of {slides} slides cannot be read"
+        typer.echo(f"{which}, and others stood in for them: {out / 'unreadable.csv'}", err=True)
     every = [evaluation for evaluation in (result.cross_validation, result.evaluation) if evaluation is not None]
     for measured in every:
         measures = ", ".join(measure.text for measure in measured.measures())

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resize
 
 from .decode import BadImage
-from .sources import Large
+from .sources import BadParts, Large
 
 _RATIO = float(np.log(4 / 3))  # of the sides of a random resized crop, at most
 
@@ -110,8 +110,8 @@ class WindowSampling:
     mirror: float = 0.5
     policy: str = "none"
 
-    def __call__(self, pixels: Tensor | Large, key: Sequence[int]) -> Tensor:
-        """(C, H, W) uint8 -> (count, C, window, window) uint8.
+    def __call__(self, pixels: Tensor | Large, key: Sequence[int], bad: BadParts | None = None) -> Tensor:
+        """(C, H, W) uint8 -> (count, C, window, window) uint8; `bad` gets tiles that cannot be read, as others stand in for them.
 
         Raises:
             BadImage: the image is smaller than a window, or cannot be read.
@@ -122,7 +122,7 @@ class WindowSampling:
         if isinstance(pixels, Tensor):
             windows = self._anywhere(pixels, box, random)
         else:
-            windows = torch.from_numpy(pixels.sampled(*box, self.count, random)).permute(0, 3, 1, 2).contiguous()
+            windows = torch.from_numpy(pixels.sampled(*box, self.count, random, bad)).permute(0, 3, 1, 2).contiguous()
         if tuple(windows.shape[2:]) != (self.window, self.window):
             windows = resize(windows, [self.window, self.window], antialias=True)
         with _seeded(key):

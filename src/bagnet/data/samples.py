@@ -15,9 +15,23 @@ from .decode import BadImage
 from .labels import LabelledImages
 from .order import SampleKey
 from .pixels import Pixels
-from .sources import Large
+from .sources import BadParts, Large
 
 _PARTNER = 3  # as Mixing takes 1 and 2; to numpy (1, 2, 3) and (1, 2, 3, 0) are one seed, and the views would be alike
+
+
+class BadTile(NamedTuple):
+    """A tile of a slide that could not be read.
+
+    Args:
+        row: of the slide.
+        tile: where it lies, in words.
+        reason: why.
+    """
+
+    row: int
+    tile: str
+    reason: str
 
 
 class Batch(NamedTuple):
@@ -30,12 +44,14 @@ class Batch(NamedTuple):
         targets: (B, K) float32 shares of the classes; of one label, all 1 in one place.
         teacher: (B, K) probabilities or logits that a teacher gave, or (B, 0).
         unreadable: (row, reason) of images that could not be read; another image stands in their place.
+        bad_tiles: of slides; other tiles of the same slide stand in their place.
     """
 
     images: Tensor
     targets: Tensor
     teacher: Tensor
     unreadable: list[tuple[int, str]]
+    bad_tiles: Sequence[BadTile] = ()
 
 
 class Samples(Dataset[Batch]):
@@ -80,9 +96,9 @@ class Samples(Dataset[Batch]):
             batch = self._crops(kept, view, [(self.seed, epoch, row) for epoch, row in keys])
             if batch is not None:
                 return batch
-        unreadable: list[tuple[int, str]] = []
-        views, targets, teacher = zip(*(self._sample(epoch, row, unreadable) for epoch, row in keys), strict=True)
-        return Batch(torch.stack(views), torch.stack(targets), torch.stack(teacher), unreadable)
+        problems = _Problems([], [])
+        views, targets, teacher = zip(*(self._sample(epoch, row, problems) for epoch, row in keys), strict=True)
+        return Batch(torch.stack(views), torch.stack(targets), torch.stack(teacher), *problems)
 
     def _crops(self, kept: Tensor, view: Augmentation, keys: Sequence[tuple[int, int, int]]) -> Batch | None:
         """The samples of keys (seed, epoch, row) from pixels in memory, cropped all at once; None where one cannot be read."""
@@ -105,12 +121,12 @@ class Samples(Dataset[Batch]):
         first, end = self._group(row)
         return first + self.mixing.partner(key, end - first)
 
-    def _sample(self, epoch: int, row: int, unreadable: list[tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor]:
+    def _sample(self, epoch: int, row: int, problems: _Problems) -> tuple[Tensor, Tensor, Tensor]:
         key = (self.seed, epoch, row)
-        view, row = self._view(row, key, unreadable)
+        view, row = self._view(row, key, problems)
         target, teacher = self.images.shares(row), self.teacher[row].float()
         if self.mixing:
-            partner, other_row = self._view(self._partner(row, key), (*key, _PARTNER), unreadable)
+            partner, other_row = self._view(self._partner(row, key), (*key, _PARTNER), problems)
             view, share = self.mixing.mix(view, partner, key)
             target = torch.lerp(self.images.shares(other_row), target, share)
             teacher = torch.lerp(self.teacher[other_row].float(), teacher, share)
@@ -121,19 +137,29 @@ class Samples(Dataset[Batch]):
         group = bisect_right(self.starts, row)
         return self.starts[group - 1], self.starts[group] if group < len(self.starts) else len(self)
 
-    def _view(self, row: int, key: Sequence[int], unreadable: list[tuple[int, str]]) -> tuple[Tensor, int]:
+    def _view(self, row: int, key: Sequence[int], problems: _Problems) -> tuple[Tensor, int]:
         """(a view of a row, the row): of the next readable one where it cannot be read."""
         for further in range(len(self)):
-            readable = (row + further) % len(self)
+            readable, bad = (row + further) % len(self), BadParts()
             try:
-                return _seen(self.views(key[1]), self.pixels[readable], key), readable
+                view = _seen(self.views(key[1]), self.pixels[readable], key, bad)
             except BadImage as error:
-                unreadable.append((readable, str(error)))
+                problems.unreadable.append((readable, str(error)))
+                continue
+            problems.bad_tiles.extend(BadTile(readable, *part) for part in bad)
+            return view, readable
         raise BadImage(f"none of the {len(self)} images can be read")
 
 
-def _seen(view: View, pixels: Tensor | Large, key: Sequence[int]) -> Tensor:
+class _Problems(NamedTuple):
+    """What of a batch could not be read, as it has it."""
+
+    unreadable: list[tuple[int, str]]
+    bad_tiles: list[BadTile]
+
+
+def _seen(view: View, pixels: Tensor | Large, key: Sequence[int], bad: BadParts) -> Tensor:
     if isinstance(view, WindowSampling):
-        return view(pixels, key)
+        return view(pixels, key, bad)
     assert isinstance(pixels, Tensor), "crops are of images in memory"
     return view(pixels, key)

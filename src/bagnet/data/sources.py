@@ -29,14 +29,23 @@ LIST_ENDINGS = (".txt", ".lst")
 ImageSource: TypeAlias = "str | PathLike[str] | Sequence[str | PathLike[str]]"  # what `open_images` takes
 
 
+BadParts = list[tuple[str, str]]  # (which part of an image, why it cannot be read) of each
+
+
 class Large(Protocol):
     """An image of which only parts are read."""
 
     def check(self) -> None:
         """See that parts of it can be read. BadImage: they cannot."""
 
-    def sampled(self, height: int, width: int, count: int, random: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """(count, height, width, 3) pixels of parts of it, at random. BadImage: none can be read."""
+    def sampled(
+        self, height: int, width: int, count: int, random: np.random.Generator, bad: BadParts | None = None
+    ) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """(count, height, width, 3) pixels of parts of it, at random; `bad` gets those that others stand in for.
+
+        Raises:
+            BadImage: none can be read.
+        """
 
 
 class Images(Protocol):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..data.decode import BadImage, Photo, printable
 from ..data.labels import LabelledImages
-from ..data.sources import IMAGE_ENDINGS, ImageFiles, Images, Large
+from ..data.sources import IMAGE_ENDINGS, BadParts, ImageFiles, Images, Large
 from ..engine.classifier import Classifier, Predictor, has_evidence, model_name
 from ..geometry import Box, all_over, ceil_div
 from .readers import READERS, Reader, opened
@@ -230,11 +230,13 @@ class LargeSlide(Large):
         with self._opened():
             pass
 
-    def sampled(self, height: int, width: int, count: int, random: np.random.Generator) -> NDArray[np.uint8]:
+    def sampled(
+        self, height: int, width: int, count: int, random: np.random.Generator, bad: BadParts | None = None
+    ) -> NDArray[np.uint8]:
         """(count, height, width, 3) of tiles from all over the slide, each place of which is as likely as any other.
 
         The places are dealt into as many parts as there are tiles in the slide; no part is drawn from twice before all have been.
-        Along an axis on which the slide is smaller, tiles are as large as it is.
+        Along an axis on which the slide is smaller, tiles are as large as it is. `bad` gets those that cannot be read.
 
         Raises:
             BadImage: as `spread`.
@@ -243,10 +245,13 @@ class LargeSlide(Large):
             seen = reader.levels[level]
             tall, wide = min(height, seen.height), min(width, seen.width)
             tiles: list[NDArray[np.uint8]] = []
+            parts: BadParts = []
             while len(tiles) < count:
                 boxes = _anywhere(seen.height, seen.width, tall, wide, random)
-                more, _ = self._read(reader, level, boxes, count - len(tiles))
-                tiles += more or self._all_over(reader, level, tall, wide, count - len(tiles))
+                more = self._read(reader, level, boxes, count - len(tiles), parts)
+                tiles += more or self._all_over(reader, level, tall, wide, count - len(tiles), parts)
+        if bad is not None:
+            bad += parts
         return np.stack(tiles)
 
     def spread(self, height: int, width: int, count: int) -> list[NDArray[np.uint8]]:
@@ -256,28 +261,28 @@ class LargeSlide(Large):
             BadImage: not one can be read that is no background, or the slide is smaller than a tile.
         """
         with self._opened() as (reader, level):
-            return self._all_over(reader, level, height, width, count)
+            return self._all_over(reader, level, height, width, count, [])
 
-    def _all_over(self, reader: Reader, level: int, tall: int, wide: int, count: int) -> list[NDArray[np.uint8]]:
+    def _all_over(self, reader: Reader, level: int, tall: int, wide: int, count: int, bad: BadParts) -> list[NDArray[np.uint8]]:
         seen = reader.levels[level]
         tops, lefts = _starts(seen.height, tall), _starts(seen.width, wide)
         places = (divmod(number, len(lefts)) for number in all_over(len(tops) * len(lefts)))
         boxes = (Box(lefts[column], tops[row], lefts[column] + wide, tops[row] + tall) for row, column in places)
-        tiles, reasons = self._read(reader, level, boxes, count)
+        tiles = self._read(reader, level, boxes, count, bad)
         if not tiles:
             white = f"{printable(fspath(self.path))}: every tile is white: there is nothing to see"
-            raise BadImage(reasons[0] if reasons else white)
+            raise BadImage(bad[0][1] if bad else white)
         return tiles
 
-    def _read(self, reader: Reader, level: int, boxes: Iterator[Box], count: int) -> tuple[list[NDArray[np.uint8]], list[str]]:
-        """(at most so many tiles that can be read and are no background, why others cannot be read)."""
-        tiles, reasons = list[NDArray[np.uint8]](), list[str]()
-        for _, pixels in read_boxes(reader, level, boxes, skip_white=self.tiling.skip_white, usable=count, readers=1):
+    def _read(self, reader: Reader, level: int, boxes: Iterator[Box], count: int, bad: BadParts) -> list[NDArray[np.uint8]]:
+        """At most so many tiles that can be read and are no background; `bad` gets those that cannot be read."""
+        tiles = list[NDArray[np.uint8]]()
+        for box, pixels in read_boxes(reader, level, boxes, skip_white=self.tiling.skip_white, usable=count, readers=1):
             if isinstance(pixels, BadImage):
-                reasons.append(str(pixels))
+                bad.append((f"{box.width} x {box.height} at ({box.left}, {box.top}), level {level}", str(pixels)))
             elif pixels is not None:
                 tiles.append(pixels)
-        return tiles, reasons
+        return tiles
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Reader, int]]:

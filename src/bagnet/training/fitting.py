@@ -28,7 +28,7 @@ from ..data.inputs import NetworkInputs
 from ..data.labels import LabelledImages
 from ..data.order import Order
 from ..data.pixels import Pixels
-from ..data.samples import Batch, Samples
+from ..data.samples import BadTile, Batch, Samples
 from ..data.transforms import Preprocessing
 from ..geometry import Geometry
 from ..runs.loader import belong_to, interrupts_held_back
@@ -59,11 +59,13 @@ class Fitted:
         network: the result: the moving average of the weights, or the best, where the recipe has that.
         unreadable: row of the training images -> why it was skipped.
         unreadable_select: the same of the images to select on.
+        bad_tiles: of the training slides, for which others stood in, by slide and place.
     """
 
     network: nn.Module
     unreadable: dict[int, str]
     unreadable_select: dict[int, str]
+    bad_tiles: list[BadTile]
 
 
 def fit(
@@ -147,7 +149,7 @@ def fit(
     check_unreadable(unreadable, len(training), recipe)
     if recipe.patience and (folder / BEST).exists():
         module.result.load_state_dict(torch.load(folder / BEST, weights_only=True))
-    return Fitted(module.result.eval(), unreadable, batches.unreadable)
+    return Fitted(module.result.eval(), unreadable, batches.unreadable, sorted(module.bad_tiles))
 
 
 class _Batches(LightningDataModule):

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..bag import BagOfFeatures
 from ..data.decode import BadImage
 from ..data.order import Order
-from ..data.samples import Batch
+from ..data.samples import BadTile, Batch
 from ..evaluation.measures import Answers, Measure
 from .average import MovingAverage
 from .blocks import blocks_of
@@ -28,11 +28,11 @@ class Diverged(RuntimeError):
     """The loss is not finite any more. The message has the step, and where the last good checkpoint is."""
 
 
-def check_unreadable(reasons: Mapping[int, str], images: int, recipe: Recipe) -> None:
-    """Raise BadImage where more images are unreadable (row -> reason) than the recipe allows."""
-    if len(reasons) > recipe.unreadable * images:
+def check_unreadable(reasons: Mapping[Any, str], count: int, recipe: Recipe, what: str = "images") -> None:
+    """Raise BadImage where more of so many images or tiles are unreadable (row or place -> reason) than the recipe allows."""
+    if len(reasons) > recipe.unreadable * count:
         raise BadImage(
-            f"{len(reasons)} of {images} images cannot be read, more than {recipe.unreadable:.0%} (unreadable in the recipe); "
+            f"{len(reasons)} of {count} {what} cannot be read, more than {recipe.unreadable:.0%} (unreadable in the recipe); "
             f"the first: {next(iter(reasons.values()))}"
         )
 
@@ -68,6 +68,7 @@ class Training(LightningModule):
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.averaged = MovingAverage(model, recipe.ema) if recipe.ema else None
         self.unreadable: dict[int, str] = {}
+        self.bad_tiles: dict[BadTile, int] = {}  # the epoch in which it was last met
         self.selected: list[Answers] = []
         for module in model.modules():
             if isinstance(module, _BatchNorm):
@@ -108,19 +109,23 @@ class Training(LightningModule):
         done = self._number + 1
         checkpoint["position"] = (self.current_epoch + 1, 0) if done == len(self.order) else (self.current_epoch, done)
         checkpoint["unreadable"] = dict(self.unreadable)
+        checkpoint["bad_tiles"] = [(*tile, epoch) for tile, epoch in self.bad_tiles.items()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.order.go_on(*checkpoint["position"])
         self.unreadable.update(checkpoint["unreadable"])
+        kept = checkpoint.get("bad_tiles", ())  # of an older version there are none
+        self.bad_tiles.update((BadTile(*tile), epoch) for *tile, epoch in kept)
 
     def on_train_epoch_end(self) -> None:
         """Each process has read a part of the images; all of them decide alike."""
         if torch.distributed.is_initialized():
             every: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(every, self.unreadable)
-            for reasons in every:
+            torch.distributed.all_gather_object(every, (self.unreadable, self.bad_tiles))
+            for reasons, tiles in every:
                 self.unreadable.update(reasons)
-            check_unreadable(self.unreadable, self.images, self.recipe)
+                self.bad_tiles.update(tiles)
+            self._check_unreadable()
 
     def check_weights(self) -> None:
         """Raises Diverged where a weight or a statistic is no finite number."""
@@ -134,9 +139,10 @@ class Training(LightningModule):
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         recipe = self.recipe
-        if batch.unreadable:
+        if batch.unreadable or batch.bad_tiles:
             self.unreadable.update(batch.unreadable)
-            check_unreadable(self.unreadable, self.images, recipe)
+            self.bad_tiles.update(dict.fromkeys(batch.bad_tiles, self.current_epoch))
+            self._check_unreadable()
         logits, evidence = self._answers(batch.images)
         loss = classification(logits, batch.targets, self.multilabel, recipe.label_smoothing, self.class_weights)
         if recipe.distil:
@@ -159,6 +165,13 @@ class Training(LightningModule):
             raise self._diverged(f"the loss is {float(loss.detach())} at step {self.global_step}")
         self.log("train/loss", loss, prog_bar=True)
         return loss
+
+    def _check_unreadable(self) -> None:
+        """BadImage: too many images cannot be read, or too many of the tiles that an epoch asks for."""
+        check_unreadable(self.unreadable, self.images, self.recipe)
+        bad = {tile: tile.reason for tile, epoch in self.bad_tiles.items() if epoch == self.current_epoch}
+        slides = self.images * (2 if self.recipe.mixup else 1)
+        check_unreadable(bad, slides * self.recipe.tiles, self.recipe, "tiles of an epoch")
 
     def _answers(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits of images or of some windows or tiles of each, and the evidence, where the recipe asks something of it."""

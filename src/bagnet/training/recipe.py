@@ -105,7 +105,7 @@ class Recipe:
         "al. 2022), and not once about each whole image.",
     )
     patience: int = _field(0, "Stop after so many epochs without a lower selection loss, and keep the best; 0 never stops.")
-    unreadable: float = _field(0.01, "Largest share of images that may be unreadable.")
+    unreadable: float = _field(0.01, "Largest share of images, and of the tiles of slides in an epoch, that may be unreadable.")
     precision: Literal["float32", "bf16", "float64"] = _field("float32", "Of the arithmetic; with bf16 the weights are float32.")
     seed: int = _field(0, "Of the first weights, the order of images and everything random done to them.")
 

@@ -40,6 +40,7 @@ class Run:
         evaluation: of the result on the `val` split, where there is one.
         unreadable: (image, reason) of the images that were skipped, those to select on and of `val` included.
         cross_validation: of a probe: of each training image what a head says that did not learn from it; else None.
+        bad_tiles: (slide, tile, reason) of the tiles of training slides that could not be read; others stood in for them.
     """
 
     model: BagOfFeatures | ExternalNetwork
@@ -48,6 +49,7 @@ class Run:
     evaluation: Evaluation | None
     unreadable: tuple[tuple[str, str], ...]
     cross_validation: Evaluation | None = None
+    bad_tiles: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def card(self) -> Card:
@@ -66,6 +68,7 @@ def finished(
     run_by: Callable[[Model], Predictor] | None = None,
     group: str = "",
     seen_as: Callable[[LabelledImages], LabelledImages] | None = None,
+    bad_tiles: tuple[tuple[str, str, str], ...] = (),
 ) -> Run:
     """Write the weights, measure them as stored, and write them again with what they reach on the card.
 
@@ -79,6 +82,7 @@ def finished(
         run_by: the model on the runtime that is to measure it; it itself where None.
         group: column that says what images belong to, which intervals are over then.
         seen_as: as for `evaluate`.
+        bad_tiles: (slide, tile, reason) of the tiles of training slides that could not be read.
 
     Raises:
         OSError: something cannot be written.
@@ -118,8 +122,9 @@ def finished(
         with replacing(folder / "unreadable.csv") as part:
             file = part.open("w", newline="", encoding="utf-8", errors="surrogateescape")  # names of files need not be text
             with file:
-                csv.writer(file).writerows([("image", "reason"), *bad])
-    return Run(model, path, folder, evaluation, bad)
+                tiles = [(slide, reason, tile) for slide, tile, reason in bad_tiles]
+                csv.writer(file).writerows([("image", "reason", "tile"), *((*pair, "") for pair in bad), *tiles])
+    return Run(model, path, folder, evaluation, bad, bad_tiles=bad_tiles)
 
 
 def score_of(evaluation: Evaluation, measured: str) -> Score:

@@ -193,6 +193,7 @@ def train(
             for part, bad in ((training, fitted.unreadable), (select, fitted.unreadable_select))
             for row, reason in sorted(bad.items())
         )
+        bad_tiles = tuple((training.images.names[row], tile, reason) for row, tile, reason in fitted.bad_tiles)
         card = Card(
             name=f"{shape.name}.{tag}",
             architecture=shape,
@@ -206,7 +207,9 @@ def train(
             more={"recipe": recipe.to_dict()},
         )
         seen_as = None if tiling is None else tiling.of
-        run = finished(fitted.network, card, source, folder, unreadable, workers, group=group, seen_as=seen_as)
+        run = finished(
+            fitted.network, card, source, folder, unreadable, workers, bad_tiles=bad_tiles, group=group, seen_as=seen_as
+        )
         if rank() == 0:
             shown = open_labelled(source, "val") if run.evaluation is not None and tiling is None else select
             report(folder, run.model, run.card, run.evaluation, shown.questions() if recipe.head == "sigmoid" else shown)
