@@ -23,7 +23,7 @@ from .data.sources import ImageSource, open_images
 from .data.tables import HUB
 from .data.transforms import Preprocessing
 from .engine.classifier import Classifier, Predictor
-from .evaluation.evaluate import Evaluation, matched
+from .evaluation.evaluate import Evaluation, check_specificity, group_names, matched
 from .evaluation.shards import evaluate_part, merge_evaluations
 from .missing import needs
 from .progress import Listener, Progress, unheard
@@ -143,6 +143,7 @@ def evaluate_on(
     *,
     prepare: Prepare | None = None,
     seen_by: SeenBy | None = None,
+    specificity: float | None = None,
     cpus: float = 1,
     progress: Listener = unheard,
     **options: Any,
@@ -157,23 +158,27 @@ def evaluate_on(
         split: of the source.
         prepare: as for `predict_on`.
         seen_by: what a model is to see of the images, as `bagnet.slides.tiles.seen_by` says it; to be sent to the workers.
+        specificity: as for `bagnet.evaluate`.
         cpus: cores of a worker.
         progress: told after every part.
-        **options: `batch_size` and `workers` of `bagnet.evaluate`.
+        **options: `batch_size`, `workers` and `group` of `bagnet.evaluate`.
 
     Raises:
         NoCluster: no cluster answers there.
         As `bagnet.evaluate`; ImportError: ray is missing.
     """
     images = _absolute(source)
+    if specificity is not None:
+        check_specificity(specificity)
     model = build()
     _, labelled, _ = matched(model, images, split)
     seen = labelled if seen_by is None else seen_by(model)(labelled)
+    group_names(images, split, seen, options.get("group", ""))  # raises where it is missing, before a cluster is asked
     count = min(MOST, len(seen)) if seen.images.seen else _count(len(seen))  # a slide is as much work as many images
     options = {**options, "overwrite": True}
     work = partial(_evaluate_part, source=images, split=split, prepare=prepare, seen_by=seen_by, options=options)
     with _parts_of(Path(fspath(home)).absolute()) as parts:
-        evaluation = merge_evaluations(_on_cluster(address, build, work, count, parts, cpus, progress))
+        evaluation = merge_evaluations(_on_cluster(address, build, work, count, parts, cpus, progress), specificity)
         shutil.rmtree(parts)
     return evaluation
 

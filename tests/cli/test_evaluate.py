@@ -91,7 +91,11 @@ def test_groups_and_a_specificity(run: Run, network: Path, tmp_path: Path) -> No
     assert record["by_class"][0]["threshold_probability"] == pytest.approx(1, abs=1e-3)
     assert_refused(run(*words[:-3], "part"), "no CSV says what the images belong to in a column 'part'")
     assert_refused(run(*words[:-1], 95), "a specificity lies between 0 and 1, such as 0.95; got 95")
-    assert_refused(run(*words, "--shard", "1/2", "--out", tmp_path / "part"), "leave other measures out")
+    part = ("--shard", "1/2", "--out", tmp_path / "part")
+    assert_refused(run(*words, *part), "--specificity and --fit-temperature are of the answers of all parts", "bagnet merge")
+    assert_refused(run(*words[:-2], *part, "--sparseness"), "--sparseness is measured on one machine: leave it out")
+    assert_refused(run(*words[:-2], *part, "--model", "a"), "parts are the logits of one model: name one --model")
+    assert not (tmp_path / "part").exists()
 
 
 def test_a_temperature_is_fitted_and_kept(run: Run, small: Callable[..., BagNet], tmp_path: Path) -> None:

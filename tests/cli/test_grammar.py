@@ -82,7 +82,7 @@ def test_what_is_worked_on_is_positional(name: str) -> None:
 
 @every_command
 def test_a_model_is_an_option_of_each_command_that_runs_one(name: str) -> None:
-    works_on_models = name.startswith("models ") or name in ("doctor", "merge")
+    works_on_models = name.startswith("models ") or name == "doctor"
     makes_one = name == "train"  # its --start, --teacher and --network are other things
     assert ("--model" in options_of(name)) == (not works_on_models and not makes_one)
     for option in options_of(name).values():

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from pyarrow import parquet
+
+import bagnet
+from bagnet import cluster
+from bagnet.data.transforms import Preprocessing
+from bagnet.model import BagNet
 
 from ..evaluation.colours import folder_of
 from .conftest import Run, assert_refused
@@ -59,6 +67,87 @@ def test_an_evaluation(run: Run, weights: Path, photos: Path, tmp_path: Path) ->
     assert run("merge", tmp_path / "part1", tmp_path / "part2").out.startswith("photos val: 5 images of 3 classes")
     assert_refused(run("merge", tmp_path / "part2"), "there are the parts 2/2")
     assert_refused(run(*words, "--shard", "1/2"), "--out FOLDER: name it")
+
+
+def test_what_needs_all_answers_is_told_by_merge(run: Run, small: Callable[..., BagNet], tmp_path: Path) -> None:
+    """Groups, a specificity and a temperature, as without parts."""
+    data, model = wrong_in_four(small, tmp_path)
+    words = ("evaluate", data, "--model", model, "--workers", 0, "--group", "patient")
+    parts = [tmp_path / "part1", tmp_path / "part2"]
+    for number, part in enumerate(parts, 1):
+        assert run(*words, "--shard", f"{number}/2", "--out", part).code == 0
+    told = ("--specificity", 0.75, "--fit-temperature")
+    (whole,) = json.loads(run(*words, *told, tmp_path / "whole.safetensors", "--json").out)["models"]
+    result = run("merge", *parts, *told, tmp_path / "merged.safetensors", "--model", model, "--json")
+    assert result.code == 0, result.err
+    (merged,) = json.loads(result.out)["models"]
+    assert (merged["group"], merged["groups"]) == ("patient", 20)
+    assert merged["calibration"]["temperature"] == pytest.approx(whole["calibration"]["temperature"], rel=1e-4)
+    assert bagnet.load(tmp_path / "merged.safetensors").card.temperature == pytest.approx(merged["calibration"]["temperature"])
+    for key in ("balanced_accuracy", "top1", "intervals", "confused"):
+        assert merged[key] == whole[key]
+    assert [entry["sensitivity_interval"] for entry in merged["by_class"]] == [
+        pytest.approx(entry["sensitivity_interval"]) for entry in whole["by_class"]
+    ]
+    assert "temperature " in run("merge", *parts, *told, tmp_path / "merged.safetensors", "--model", model).out
+    other = ("--fit-temperature", tmp_path / "other.safetensors")
+    assert_refused(run("merge", *parts, *other), "part1: holds answers of bagnet17.test, and ", "name the model that was asked")
+    assert_refused(run("merge", *parts, "--fit-temperature", tmp_path / "a.onnx", "--model", model), "that ends in .safetensors")
+    assert_refused(run("merge", *parts, "--model", model), "--model is for --fit-temperature: leave it out")
+    assert_refused(run("merge", *parts, "--specificity", 95), "a specificity lies between 0 and 1")
+    assert not (tmp_path / "other.safetensors").exists()
+
+
+def wrong_in_four(small: Callable[..., BagNet], folder: Path) -> tuple[Path, Path]:
+    """40 images of two classes, of 20 patients, and a model that is right about three of four."""
+    model = small(kernel3=(1, 1, 1, 0), classes=["a", "b"], num_classes=2)
+    assert model.card is not None
+    model.card = replace(model.card, name="bagnet17.test", preprocessing=Preprocessing(24, 24))
+    model.save(folder / "model.safetensors")
+    random, rows = np.random.default_rng(0), ["image,patient"]
+    for number in range(40):
+        pixels = np.full((24, 24, 3), random.integers(0, 256, 3), np.uint8)
+        answer = int(bagnet.explain(model, pixels).logits.argmax())
+        path = folder / "set" / "val" / "ab"[answer ^ (number % 4 == 0)] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        rows.append(f"{path.name},{number // 2}")
+    (folder / "set.csv").write_text("\n".join(rows))
+    return folder / "set", folder / "model.safetensors"
+
+
+def test_a_cluster_tells_it_at_once(
+    run: Run, small: Callable[..., BagNet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose workers are this process here."""
+
+    def inline(
+        address: str,
+        build: Any,
+        work: Any,
+        count: int,
+        home: Path,
+        cpus: float,
+        progress: Any,
+    ) -> list[Path]:
+        folders = {(number, count): home / str(number) for number in range(1, count + 1)}
+        for shard, folder in folders.items():
+            work(build(), shard, folder)
+        return list(folders.values())
+
+    monkeypatch.setattr(cluster, "_on_cluster", inline)
+    monkeypatch.setattr(cluster, "IMAGES", 15)
+    data, model = wrong_in_four(small, tmp_path)
+    words = ("evaluate", data, "--model", model, "--workers", 0, "--group", "patient", "--specificity", 0.75, "--json")
+    (whole,) = json.loads(run(*words).out)["models"]
+    on_cluster = ("--ray", "auto", "--out", tmp_path / "report", "--fit-temperature", tmp_path / "fitted.safetensors")
+    result = run(*words, *on_cluster)
+    assert result.code == 0, result.err
+    (record,) = json.loads(result.out)["models"]
+    for key in ("group", "groups", "balanced_accuracy", "intervals", "confused"):
+        assert record[key] == whole[key]
+    assert bagnet.load(tmp_path / "fitted.safetensors").card.temperature == pytest.approx(record["calibration"]["temperature"])
+    assert_refused(run(*words[:-3], *on_cluster, "--group", "part"), "no CSV says what the images belong to in a column 'part'")
 
 
 def test_work_is_shared_in_one_way(run: Run, weights: Path, photos: Path, tmp_path: Path) -> None:

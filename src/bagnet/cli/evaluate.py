@@ -19,6 +19,7 @@ from .options import (
     BatchSize,
     Calibration,
     Data,
+    FitTemperature,
     Group,
     Level,
     Microns,
@@ -28,6 +29,7 @@ from .options import (
     Ray,
     Runtime,
     Shard,
+    Specificity,
     Split,
     Trust,
     WholeSize,
@@ -77,26 +79,8 @@ def evaluate(
     level: Level = None,
     microns: Microns = None,
     group: Group = "",
-    specificity: Annotated[
-        float | None,
-        typer.Option(
-            "--specificity",
-            metavar="SHARE",
-            help="Also tell how sensitive to each class a threshold on its probability is that leaves out this share of the "
-            "other images, such as 0.95.",
-            show_default=False,
-        ),
-    ] = None,
-    fit_temperature: Annotated[
-        Path | None,
-        typer.Option(
-            "--fit-temperature",
-            metavar="FILE",
-            help="Fit a temperature of probabilities to these images, and write the model with it on its card (.safetensors). No "
-            "logit and no map changes.",
-            show_default=False,
-        ),
-    ] = None,
+    specificity: Specificity = None,
+    fit_temperature: FitTemperature = None,
     sparseness: Annotated[bool, typer.Option("--sparseness", help="Also measure how clean the maps of BagNets are.")] = False,
     size: WholeSize = "",
     runtime: Runtime = "torch",
@@ -125,24 +109,31 @@ def evaluate(
     if size and tiles:
         raise ValueError("--size is of images that are seen whole, and of slides tiles are seen as they are: leave --size out")
     see: dict[str, Any] = {"tiles": 0 if size else tiles, "level": level, "microns": microns}
+    if specificity is not None:
+        check_specificity(specificity)
+    if fit_temperature is not None:
+        check_temperature_file(fit_temperature, model)
     if ray or shard:
-        if out is None or sparseness or group or specificity is not None or fit_temperature or len(model or ()) > 1:
-            raise ValueError("parts are the logits of one model, kept at --out FOLDER: name it, and leave other measures out")
+        if out is None:
+            raise ValueError("parts are kept at --out FOLDER: name it")
+        if len(model or ()) > 1:
+            raise ValueError("parts are the logits of one model: name one --model")
+        if sparseness:
+            raise ValueError("--sparseness is measured on one machine: leave it out")
+        if shard and (specificity is not None or fit_temperature is not None):
+            raise ValueError("--specificity and --fit-temperature are of the answers of all parts: give them to bagnet merge")
         build = partial(_single, model, runtime, precision, calibration, trust)
-        options: dict[str, Any] = {"batch_size": batch_size, "workers": workers}
+        options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "group": group}
         prepare = partial(preprocessing, size=size)
         if ray:
-            options |= {"seen_by": partial(seen_by, **see)}
-            _on_cluster(ray, build, data, split, out, prepare, options, as_json)
+            options |= {"seen_by": partial(seen_by, **see), "specificity": specificity}
+            network = None if fit_temperature is None else _weights_of(build(), model, trust, data, split)
+            _on_cluster(ray, build, data, split, out, prepare, options, network, fit_temperature, as_json)
         else:
             ready = build()
             options |= {"seen_as": seen_by(ready, **see), "overwrite": overwrite}
             _keep_part(shard, ready, data, split, out, prepare, options, as_json)
         return
-    if specificity is not None:
-        check_specificity(specificity)
-    if fit_temperature is not None:
-        _check_temperature_file(fit_temperature, model)
     context.with_resource(report_in(out))
     compared = classifiers(model, runtime, precision, calibration, trust)
     if sparseness and not any(has_evidence(ready) for _, ready in compared):
@@ -184,11 +175,11 @@ def evaluate(
         measured.append((evaluation, maps))
         if out is not None:
             write_model(out, evaluation, maps)  # at once: of several models the first are there, whatever becomes of the others
-    fitted = None if fit_temperature is None else _calibrated(network, measured[0][0], fit_temperature)
+    fitted = None if fit_temperature is None else calibrated(network, measured[0][0], fit_temperature)
     report(measured, out, as_json, fitted, fit_temperature)
 
 
-def _check_temperature_file(file: Path, model: Sequence[str] | None) -> None:
+def check_temperature_file(file: Path, model: Sequence[str] | None) -> None:
     """Before anything is measured. ValueError: a temperature could not be kept there, or is asked for of several models."""
     from ..weights import ENDING
 
@@ -204,20 +195,25 @@ def _weights_of(ready: Predictor, model: Sequence[str] | None, trust: Sequence[s
     Raises:
         ValueError: it has no weights or card of its own, or the images show but some of its classes.
     """
-    from torch import nn
-
     from ..evaluation.calibration import check_calibrates
     from ..evaluation.evaluate import matched
 
     name, images, _ = matched(ready, data, split)
     check_calibrates(ready, name, images.classes)
+    return with_weights(ready, model, trust)
+
+
+def with_weights(ready: Predictor, model: Sequence[str] | None, trust: Sequence[str] | None) -> Predictor:
+    """A model that can be written to a file. ValueError: it has no weights of its own."""
+    from torch import nn
+
     network = ready if isinstance(ready, nn.Module) else classifiers(model, trust=trust)[0][1]  # a runtime keeps no weights
     if not isinstance(network, nn.Module):
         raise ValueError(f"{ready.name}: is exported, without weights to write: fit a temperature first, and export the result")
     return network
 
 
-def _calibrated(network: Any, evaluation: Evaluation, file: Path) -> Calibrated:
+def calibrated(network: Any, evaluation: Evaluation, file: Path) -> Calibrated:
     """Fit a temperature to what was measured, and write the model with it."""
     from ..evaluation.calibration import calibrate, calibrated_card
     from ..weights import save
@@ -256,9 +252,11 @@ def _on_cluster(
     out: Path,
     prepare: Callable[[Predictor], Preprocessing],
     options: dict[str, Any],
+    network: Predictor | None,
+    fit_temperature: Path | None,
     as_json: bool,
 ) -> None:
-    """The report of a model that is asked on a cluster."""
+    """The report of a model that is asked on a cluster; its network is written with the temperature that is fitted then."""
     from ..cluster import evaluate_on
     from ..evaluation.report import write_model
 
@@ -266,7 +264,8 @@ def _on_cluster(
         with progress_bar() as progress:
             evaluation = evaluate_on(address, build, data, out, split, prepare=prepare, progress=progress, **options)
         write_model(out, evaluation)
-        report([(evaluation, None)], out, as_json)
+        fitted = None if fit_temperature is None else calibrated(network, evaluation, fit_temperature)
+        report([(evaluation, None)], out, as_json, fitted, fit_temperature)
 
 
 def _single(

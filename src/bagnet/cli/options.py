@@ -141,6 +141,26 @@ Group = Annotated[
         show_default=False,
     ),
 ]
+Specificity = Annotated[
+    float | None,
+    typer.Option(
+        "--specificity",
+        metavar="SHARE",
+        help="Also tell how sensitive to each class a threshold on its probability is that leaves out this share of the "
+        "other images, such as 0.95.",
+        show_default=False,
+    ),
+]
+FitTemperature = Annotated[
+    Path | None,
+    typer.Option(
+        "--fit-temperature",
+        metavar="FILE",
+        help="Fit a temperature of probabilities to these images, and write the model with it on its card (.safetensors). No "
+        "logit and no map changes.",
+        show_default=False,
+    ),
+]
 Workers = Annotated[int | None, _workers("cores - 2; 0 below 4,000 images")]
 TrainingWorkers = Annotated[int | None, _workers("cores - 1")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything that is drawn at random.")]

@@ -344,7 +344,7 @@ def evaluate(
     images = images if seen_as is None else seen_as(images)
     transform, batch_size = as_seen(model, images, transform, batch_size)
     names = images.images.names
-    groups = _groups(source, split, images, group)
+    groups = group_names(source, split, images, group)
     rows: list[int] = []
     scores: list[Tensor] = []
     bad: list[tuple[str, str]] = []
@@ -393,8 +393,8 @@ def check_specificity(specificity: float) -> None:
         raise ValueError(f"a specificity lies between 0 and 1, such as 0.95; got {specificity:g}")
 
 
-def _groups(source: str | PathLike[str] | LabelledImages, split: str, images: LabelledImages, column: str) -> list[str]:
-    """Of each image; none where no column is named."""
+def group_names(source: str | PathLike[str] | LabelledImages, split: str, images: LabelledImages, column: str) -> list[str]:
+    """What each image belongs to, as a column says; [] where none is named. BadLabels, ValueError: as `evaluate`."""
     if not column:
         return []
     if isinstance(source, LabelledImages):

@@ -18,7 +18,7 @@ from ..progress import Listener
 from ..runs.shards import Shard, all_parts, check_shard, shard_of, shard_settings
 from ..runs.store import FINISHED, Rows, claim
 from ..runs.sweep import check_finite, check_some, sweep
-from .evaluate import Evaluation, as_seen, matched
+from .evaluate import Evaluation, as_seen, check_specificity, group_names, matched
 
 WORK = "evaluate"  # what a folder is a part of
 _SCORES, _IMAGES = "scores", "images"
@@ -34,6 +34,7 @@ def evaluate_part(
     batch_size: int = 64,
     workers: int | None = None,
     transform: Preprocessing | None = None,
+    group: str = "",
     seen_as: Callable[[LabelledImages], LabelledImages] | None = None,
     overwrite: bool = False,
     progress: Listener | None = None,
@@ -49,6 +50,7 @@ def evaluate_part(
         batch_size: as for `evaluate`.
         workers: processes that read images, as for `read_batches`.
         transform: as for `evaluate`.
+        group: as for `evaluate`; a part that is there already gets groups without being asked again.
         seen_as: as for `evaluate`.
         overwrite: begin anew where the folder holds another run.
         progress: told after every batch.
@@ -64,7 +66,9 @@ def evaluate_part(
     labelled = labelled if seen_as is None else seen_as(labelled)
     transform, batch_size = as_seen(model, labelled, transform, batch_size)
     names = labelled.images.names
-    part = labelled.take(shard_of(len(names), shard))
+    groups = group_names(source, split, labelled, group)
+    members = shard_of(len(names), shard)
+    part = labelled.take(members)
     settings = {
         "model": model_name(model),
         "weights": model.weights_digest,
@@ -80,7 +84,9 @@ def evaluate_part(
         settings["temperature"] = temperature_of(model)
     if labelled.images.seen:
         settings["seen"] = labelled.images.seen
-    with claim(Path(fspath(out)), settings, overwrite=overwrite) as store:
+    if group:
+        settings["group"] = group
+    with claim(Path(fspath(out)), settings, overwrite=overwrite, free={"group"}) as store:
         scores = store.array(_SCORES, (len(part), len(columns)), np.float32, np.nan)
         rows = store.rows(_IMAGES)
         todo = [row for row in range(len(part)) if str(row) not in rows.done]
@@ -99,22 +105,29 @@ def evaluate_part(
                 (str(row), {"seconds": seconds, "image": part.images.names[row], "error": reason}) for row, reason in batch.bad
             )
             started = time.perf_counter()
-        store.keep(FINISHED, labels=part.targets.numpy(), names=np.array(part.images.names, np.str_))
+        kept = {"names": part.images.names, "groups": [groups[row] for row in members] if groups else []}
+        store.keep(FINISHED, labels=part.targets.numpy(), **{key: np.array(words, np.str_) for key, words in kept.items()})
+        store.adopt_settings()
     return len(part)
 
 
-def merge_evaluations(folders: Sequence[str | PathLike[str]]) -> Evaluation:
+def merge_evaluations(folders: Sequence[str | PathLike[str]], specificity: float | None = None) -> Evaluation:
     """What `evaluate` would say, of the parts that several calls of `evaluate_part` kept; its seconds are those of all together.
 
     Args:
         folders: of all parts.
+        specificity: as for `evaluate`.
 
     Raises:
-        ValueError: a folder holds no finished part, a part is missing or there twice, or they are of different runs.
+        ValueError: a folder holds no finished part, a part is missing or there twice, they are of different runs, or the
+            specificity is none.
         BadImage: no image can be read.
     """
+    if specificity is not None:
+        check_specificity(specificity)
     labels, scores, good = [], [], []
     names: list[str] = []
+    groups: list[str] = []
     bad: list[tuple[str, str]] = []
     seconds = 0.0
     parts = all_parts(folders, WORK)
@@ -122,6 +135,7 @@ def merge_evaluations(folders: Sequence[str | PathLike[str]]) -> Evaluation:
         with np.load(part.folder / f"{FINISHED}.npz", allow_pickle=False) as kept:
             labels.append(kept["labels"])
             names += kept["names"].tolist() if "names" in kept else [""] * len(labels[-1])  # parts of older versions
+            groups += kept["groups"].tolist() if "groups" in kept else []
         scores.append(np.load(part.folder / f"{_SCORES}.npy"))
         rows = dict(Rows(part.folder / f"{_IMAGES}.jsonl", lambda: None, resumed=True))
         seconds += sum(row["seconds"] for row in rows.values())
@@ -144,4 +158,18 @@ def merge_evaluations(folders: Sequence[str | PathLike[str]]) -> Evaluation:
         temperature=about.get("temperature", 1.0),
         seen=about.get("seen", ""),
         names=tuple(np.array(names)[usable].tolist()) if all(names) else (),
+        group=about.get("group", ""),
+        groups=tuple(np.array(groups)[usable].tolist()) if groups else (),
+        specificity=specificity,
     )
+
+
+def check_asked(folders: Sequence[str | PathLike[str]], model: Predictor) -> None:
+    """See that parts are answers of a model. ValueError: of another, or of it at another temperature; as `merge_evaluations`."""
+    for part in all_parts(folders, WORK):
+        about = part.settings
+        if (about["weights"], about.get("temperature", 1.0)) != (model.weights_digest, temperature_of(model)):
+            raise ValueError(
+                f"{part.folder}: holds answers of {about['model']}, and {model_name(model)} has other weights or another "
+                "temperature: name the model that was asked (--model)"
+            )
