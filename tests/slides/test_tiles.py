@@ -139,6 +139,17 @@ def test_tiles_that_cannot_be_read_are_told(tmp_path: Path, monkeypatch: pytest.
     assert len(bad) == count
 
 
+def test_a_slide_that_is_judged_by_other_tiles_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of five rows of five tiles that are not white one is broken."""
+    slides = SlideImages(ImageFiles((pyramid(tmp_path),)), Tiling(8, TILE))
+    for _ in range(2):
+        shown = slides.pixels(0, 3)
+    assert len(shown) == 24
+    (line,) = caplog.messages
+    assert "made.tif: 1 of its tiles cannot be read, and others stand in for them (" in line
+    assert "128 x 128 pixels at (128, 512) cannot be read" in line
+
+
 def test_the_level_that_is_asked_for(tmp_path: Path) -> None:
     path, (row, column) = pyramid(tmp_path), RED
     for tiling in (Tiling(1, 40, level=1), Tiling(1, 40, microns=1.1)):

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from os import fspath
 from pathlib import Path
 from typing import Any
@@ -199,13 +200,20 @@ class SlideImages(Images):
     def pixels(self, row: int, channels: int) -> NDArray[np.uint8]:
         """(N, side, side, 3): tiles from all over a slide, the same ones each time, by which it is judged.
 
+        Those that cannot be read, for which others stand in, are logged.
+
         Raises:
             BadImage: none can be read.
         """
         if channels != 3:
             raise BadImage(f"tiles of slides have three channels, where {channels} are expected")
-        tiling = self.tiling
-        return np.stack(LargeSlide(self.files.paths[row], tiling).spread(tiling.side, tiling.side, JUDGED_BY * tiling.count))
+        tiling, bad = self.tiling, BadParts()
+        slide = LargeSlide(self.files.paths[row], tiling)
+        tiles = slide.spread(tiling.side, tiling.side, JUDGED_BY * tiling.count, bad)
+        if bad:
+            name, reason = printable(self.names[row]), bad[0][1]
+            _warn(f"{name}: {len(bad)} of its tiles cannot be read, and others stand in for them ({reason})")
+        return np.stack(tiles)
 
     def large(self, row: int) -> Large:
         return LargeSlide(self.files.paths[row], self.tiling)
@@ -254,14 +262,16 @@ class LargeSlide(Large):
             bad += parts
         return np.stack(tiles)
 
-    def spread(self, height: int, width: int, count: int) -> list[NDArray[np.uint8]]:
+    def spread(self, height: int, width: int, count: int, bad: BadParts | None = None) -> list[NDArray[np.uint8]]:
         """At most so many tiles, from all over the slide, the same ones each time; each pixel is in some, of enough of them.
+
+        `bad` gets those that cannot be read.
 
         Raises:
             BadImage: not one can be read that is no background, or the slide is smaller than a tile.
         """
         with self._opened() as (reader, level):
-            return self._all_over(reader, level, height, width, count, [])
+            return self._all_over(reader, level, height, width, count, [] if bad is None else bad)
 
     def _all_over(self, reader: Reader, level: int, tall: int, wide: int, count: int, bad: BadParts) -> list[NDArray[np.uint8]]:
         seen = reader.levels[level]
@@ -300,6 +310,12 @@ class LargeSlide(Large):
             raise
         except (OSError, ValueError) as error:
             raise BadImage(" ".join(str(error).split())) from None
+
+
+@cache
+def _warn(line: str) -> None:
+    """Once, as slides that are held out are judged after every epoch."""
+    _log.warning("%s", line)
 
 
 def _starts(length: int, side: int) -> list[int]:
