@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -132,7 +133,7 @@ def test_a_cluster_tells_it_at_once(
     ) -> list[Path]:
         folders = {(number, count): home / str(number) for number in range(1, count + 1)}
         for shard, folder in folders.items():
-            work(build(), shard, folder)
+            pickle.loads(pickle.dumps(work))(build(), shard, folder)  # as it is sent to workers
         return list(folders.values())
 
     monkeypatch.setattr(cluster, "_on_cluster", inline)
