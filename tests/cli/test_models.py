@@ -65,6 +65,7 @@ def test_info(run: Run, weights: Path) -> None:
     assert "shorter side 256 px, bilinear, the middle 224 x 224 px of it" in text
     card = json.loads(run("models", "info", weights, "--json").out)
     assert card["classes"][2] == "n02123045"
+    assert run("models", "info", "default").out.split()[1] == DEFAULT
     assert_refused(run("models", "info", "nothing"), "no model is called 'nothing'")
 
 

@@ -148,11 +148,11 @@ def pull(name: Name, as_json: AsJson = False) -> None:
     """
     from ..zoo.catalogue import card_of
     from ..zoo.fetch import fetch
-    from ..zoo.names import bundled
+    from ..zoo.names import bundled, full_name
 
-    card = card_of(name)
+    card = card_of(full_name(name))
     if card.source is None:
-        path, check = bundled()[name], "in the package"
+        path, check = bundled()[card.name], "in the package"
     else:
         with progress_bar() as progress:
             path = fetch(card.source, progress)
