@@ -40,6 +40,8 @@ def test_the_best_within_a_region(run: Run, weights: Path, photo: Path, tmp_path
     result = run("certify", photo, "--model", weights, *words, "--out", tmp_path / "proofs")
     assert result.code == 0, result.err
     assert "2 x 2 px of the photo within 0, 0, 20, 10, margin of probabilities, among the best 2" in result.out
+    assert result.out.splitlines()[1].split()[3:] == ["certified", "unwavering"], "of no labels nothing is right"
+    assert "proved each certificate again" not in result.out
 
 
 def test_models_vote_together(run: Run, weights: Path, photo: Path, tmp_path: Path) -> None:
@@ -47,6 +49,7 @@ def test_models_vote_together(run: Run, weights: Path, photo: Path, tmp_path: Pa
     result = run("certify", photo, *words, "--out", tmp_path / "proofs")
     assert result.code == 0, result.err
     assert "2 x 4 px of the photo or 4 x 2 px of the photo, voting" in result.out
+    assert "The independent checker proved each certificate again." in result.out
     assert (tmp_path / "proofs" / "photo.weakest.png").is_file()
     assert_refused(run("certify", photo, *words, "--method", "margin"), "margin proves what one model says")
 
@@ -80,3 +83,5 @@ def test_labelled_arrays(run: Run, small: Callable[..., BagNet], tmp_path: Path)
     assert said["results"][0]["images"] == 4
     assert said["results"][0]["clean"] is not None
     assert said["picture"] is None
+    table = run("certify", tmp_path / "data.npz", *words[:-1], "--overwrite").out.splitlines()
+    assert table[1].split()[3:] == ["right", "certified", "unwavering"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -165,6 +166,15 @@ def test_a_photograph_is_never_overwritten(run: Run, weights: Path, photograph: 
     before = photograph.read_bytes()
     assert_refused(run("explain", photograph, "--model", weights, "--out", photograph), "is one of the photographs")
     assert photograph.read_bytes() == before
+
+
+def test_a_page_without_the_service_is_refused_at_once(
+    run: Run, weights: Path, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    result = run("explain", photograph, "--model", weights, "--out", tmp_path / "page.png", "--open")
+    assert_refused(result, "this needs the package 'fastapi': pip install 'bagnet[serve]'")
+    assert not (tmp_path / "page.png").exists()
 
 
 def test_finer_maps(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:

@@ -61,10 +61,11 @@ def test_pull(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_info(run: Run, weights: Path) -> None:
     text = run("models", "info", "bagnet9.orig_in1k").out
     assert "only the first 32 bits" in text
-    assert "46.39 top-1" in text
+    assert "accuracy      46.39 % top-1" in text
     assert "shorter side 256 px, bilinear, the middle 224 x 224 px of it" in text
     card = json.loads(run("models", "info", weights, "--json").out)
     assert card["classes"][2] == "n02123045"
+    assert run("models", "info", "default").out.split()[1] == DEFAULT
     assert_refused(run("models", "info", "nothing"), "no model is called 'nothing'")
 
 
@@ -76,8 +77,8 @@ def test_accuracy_is_told_as_fits_the_classes(run: Run, tmp_path: Path) -> None:
     model.card = replace(model.card, preprocessing=Preprocessing(96, None, "bicubic"))
     model.save(tmp_path / "five.safetensors")
     assert "the whole image, shorter side 96 px, bicubic" in run("models", "info", tmp_path / "five.safetensors").out
-    assert "62.50 balanced, 71.25 top-1 on val (80 images), here" in run("models", "info", tmp_path / "five.safetensors").out
-    assert "46.39 top-1, 70.39 top-5 on ImageNet val" in run("models", "info", "bagnet9.orig_in1k").out
+    assert "62.50 % balanced, 71.25 % top-1 on val (80 images), here" in run("models", "info", tmp_path / "five.safetensors").out
+    assert "46.39 % top-1, 70.39 % top-5 on ImageNet val" in run("models", "info", "bagnet9.orig_in1k").out
 
 
 def test_convert_and_verify(run: Run, tmp_path: Path) -> None:

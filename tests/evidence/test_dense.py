@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 import bagnet
+from bagnet.data.transforms import Preprocessing
 from bagnet.evidence.dense import dense, finer
 from bagnet.model import BagNet
 
@@ -97,6 +100,25 @@ def test_progress_counts_tiles(sibling: BagNet) -> None:
     dense(sibling, image(60, 60).float(), [1], tile=400, progress=lambda progress: calls.append((progress.done, progress.total)))
     assert len(calls) > 3
     assert calls == [(done, len(calls)) for done in range(1, len(calls) + 1)]
+
+
+def test_a_network_shown_each_window_by_itself_goes_in_small_steps_and_says_how_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As many windows as are one tile of a BagNet are minutes of a network that sees them one at a time."""
+    caplog.set_level("INFO", "bagnet")
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    model = bagnet.windowed(network.eval(), 9, 4, scale="native", classes=["a", "b"], preprocessing=Preprocessing(None, None))
+    x = image(28, 38).float()  # 20 x 30 windows
+    whole = dense(model, x, padded=False).values
+    assert caplog.messages == []
+    monkeypatch.setattr(bagnet.evidence.dense, "TILE_APART", 60)
+    calls: list[int] = []
+    parts = dense(model, x, padded=False, progress=lambda progress: calls.append(progress.total)).values
+    assert (parts - whole).abs().max() <= 1e-6 * whole.abs().max()
+    assert len(calls) == calls[0] >= 10
+    assert re.fullmatch(r"a map of 600 windows, 1 px apart; about \d+ s", caplog.messages[0])
+    assert len(caplog.messages) == 1
 
 
 def test_finer_sees_a_prepared_tensor_as_it_is(small: Callable[..., BagNet]) -> None:

@@ -138,7 +138,7 @@ def certify(
         results = [{**asdict(each), "claim": str(each.claim)} for each in proved]
         typer.echo(json.dumps({"results": results, "table": str(out / TABLE), "picture": picture and str(picture)}))
     else:
-        _show(proved)
+        _show(proved, check)
         typer.echo(f"-> {out / TABLE}{f', {picture}' if picture else ''}")
     if bad:
         sys.exit(2)
@@ -168,16 +168,19 @@ def _box(text: str) -> Box | None:
     return Box(left, top, right, bottom)
 
 
-def _show(proved: Sequence[Proved]) -> None:
-    titles = ["patch and method", "right", "certified", "unwavering"]
+def _show(proved: Sequence[Proved], proved_again: bool) -> None:
+    """A line for each claim; how many answers are right, where there are labels."""
+    labelled = any(each.clean is not None for each in proved)
+    titles = ["patch and method", *(["right"] if labelled else []), "certified", "unwavering"]
     rows = [
         [
             str(each.claim),
-            "" if each.clean is None else f"{each.clean.text(1, 100)} %",
-            f"{each.certified.text(1, 100)} %",
-            f"{each.unwavering.text(1, 100)} %",
+            *(f"{share.text(1, 100)} %" for share in (each.clean, each.certified, each.unwavering) if share is not None),
         ]
         for each in proved
     ]
     typer.echo(f"{proved[0].images:,} images")
     print_table(titles, rows, texts=titles[:1])
+    typer.echo("unwavering: certified, and no alarm is raised on the image as it is.")
+    if proved_again:
+        typer.echo("The independent checker proved each certificate again.")

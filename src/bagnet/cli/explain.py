@@ -18,6 +18,7 @@ from .completion import among
 from .options import AsJson, Calibration, Model, Precision, Runtime, Trust, WholeSize
 from .output import print_problems
 from .progress import progress_bar
+from .serve import check_service
 
 if TYPE_CHECKING:
     from ..engine.classifier import Classifier
@@ -75,6 +76,8 @@ def explain(
     from ..files import naming
     from ..slides.large import why_in_tiles
 
+    if open_page:
+        check_service()
     ready = network(model, runtime, precision, calibration, trust=trust)
     transform = preprocessing(ready, size)
     wanted = [ready.classes.find(name) for name in targets or ()]

@@ -85,6 +85,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(card.to_json())
         return
+    scores = list(enumerate(card.scores, 1))
     fields = {
         "model": card.name,
         **_network(card),
@@ -94,7 +95,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
         "temperature": "" if card.temperature == 1 else f"{card.temperature:.4g}, of probabilities",
         "licence": card.licence,
         "command": card.command,
-        **{f"accuracy {number}": _score(card, score) for number, score in enumerate(card.scores, 1)},
+        **{f"accuracy {number}" if len(card.scores) > 1 else "accuracy": _score(card, score) for number, score in scores},
         "published at": card.source.url if card.source else "",
         "check": card.source.strength if card.source else "",
         "file sha256": card.source_sha256 or "",
@@ -115,11 +116,11 @@ def _score(card: Card, score: Score) -> str:
     """How right it is, as far as that says something of its number of classes."""
     from ..evaluation.measures import FEW_CLASSES, TOP5_CLASSES
 
-    measures = [f"{score.top1:.2f} top-1"]
+    measures = [f"{score.top1:.2f} % top-1"]
     if len(card.classes) >= TOP5_CLASSES:
-        measures.append(f"{score.top5:.2f} top-5")
+        measures.append(f"{score.top5:.2f} % top-5")
     if score.balanced_accuracy is not None:
-        measures.insert(0 if len(card.classes) <= FEW_CLASSES else len(measures), f"{score.balanced_accuracy:.2f} balanced")
+        measures.insert(0 if len(card.classes) <= FEW_CLASSES else len(measures), f"{score.balanced_accuracy:.2f} % balanced")
     images = f" ({score.images:,} images)" if score.images else ""
     return f"{', '.join(measures)} on {score.data}{images}, {score.measured}"
 
@@ -148,11 +149,11 @@ def pull(name: Name, as_json: AsJson = False) -> None:
     """
     from ..zoo.catalogue import card_of
     from ..zoo.fetch import fetch
-    from ..zoo.names import bundled
+    from ..zoo.names import bundled, full_name
 
-    card = card_of(name)
+    card = card_of(full_name(name))
     if card.source is None:
-        path, check = bundled()[name], "in the package"
+        path, check = bundled()[card.name], "in the package"
     else:
         with progress_bar() as progress:
             path = fetch(card.source, progress)

@@ -66,10 +66,7 @@ def serve(
 
     Example: `bagnet serve --slide scan/`
     """
-    from ..missing import needs
-
-    for package in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
-        needs(package, "serve")
+    check_service()
     from ..serve.limits import Limits
     from ..serve.server import is_loopback, serve_slides
     from ..serve.server import serve as serve_model
@@ -90,6 +87,14 @@ def serve(
         serve_slides(views, host, port, limits=limits, token=token, openseadragon=openseadragon, ready=_say)
     else:
         serve_model(ready, host, port, limits=limits, token=token, ready=_say)
+
+
+def check_service() -> None:
+    """See that what the service needs is installed. ImportError: it is not; the message has the pip command."""
+    from ..missing import needs
+
+    for package in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
+        needs(package, "serve")
 
 
 def _say(address: str) -> None:

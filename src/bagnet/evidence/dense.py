@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,12 +15,16 @@ from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier
 from ..engine.inference import exact, like_weights
 from ..geometry import Placement, tiles_of
-from ..progress import Listener, Progress, unheard
+from ..progress import Listener, Progress, duration, unheard
 from .dense_map import DenseMap
 from .evidence import Evidence
 
 TILE = 18_816  # places computed at a time: a third of a 224 x 224 map, which keeps BagNet-33 well under a gigabyte
+TILE_APART = 512  # the same where each window costs a pass of a network: seconds on a processor, and tiles share nothing
+WORTH_SAYING = 8  # tiles, from which on it takes a while
 ROUNDED = 1e-2  # of the largest logit: how far a tensor rounded to a picture's 8 bits may move the evidence
+
+_log = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
@@ -45,7 +51,7 @@ def dense(
         padded: put zeros around x (the mean colour) so that windows are centred on every stride-th pixel, as the official heat
             map does: (h, w) = (H, W) at stride 1. Without, only windows inside x count. A network with padding of its own
             has no choice: its map at a multiple of its stride is its evidence.
-        tile: places computed at a time; less needs less memory.
+        tile: places computed at a time; less needs less memory. Of windows that share no arithmetic at most 512.
         progress: told after every tile.
 
     Raises:
@@ -66,10 +72,14 @@ def dense(
     model.check(x)
     count = model.num_classes if classes is None else len(classes)
     values = x.new_empty((x.shape[0], count, *geometry.grid(x.shape[2], x.shape[3])), device="cpu")
-    tiles = list(tiles_of(geometry, x.shape[2], x.shape[3], tile))
+    tiles = list(tiles_of(geometry, x.shape[2], x.shape[3], min(tile, TILE_APART) if model.windows_apart else tile))
+    start = time.perf_counter()
     for done, (cells, crop, inside) in enumerate(tiles, 1):
         part = finer_model.evidence(x[(..., *crop.slices)].contiguous(), classes)
         values[(..., *cells.slices)] = part[(..., *inside.slices)].to(values.device, values.dtype)
+        if done == 1 and len(tiles) >= WORTH_SAYING:
+            expected = duration(len(tiles) * (time.perf_counter() - start))
+            _log.info("a map of %s windows, %d px apart; about %s", f"{values[0, 0].numel():,}", geometry.stride, expected)
         progress(Progress("computing the map", done, len(tiles), "tiles"))
     step = stride // geometry.stride
     return DenseMap(values[..., ::step, ::step].contiguous(), grid.origin - margin, stride)

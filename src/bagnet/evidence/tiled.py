@@ -16,12 +16,11 @@ from ..engine.cost import peak_memory
 from ..engine.inference import like_weights
 from ..geometry import Box, Geometry, Tile, all_over, cells_within, tiles_of
 from ..progress import Listener, Progress, duration, unheard
-from .dense import TILE, dense
+from .dense import TILE, WORTH_SAYING, dense
 
 PIXELS = 1 << 18  # of a tile, at most: maps of the first layers then take some hundred megabytes
 MAPS = 1 << 25  # logits that are kept, at most: 128 MB
 STRONGEST = 5  # classes whose maps are kept whatever the size
-_WORTH_SAYING = 8  # tiles, from which on it takes a while
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ def bag_of(
         features = part[(..., *tile.inside.slices)]
         pooled.add(tile.cells, features)
         kept.add(tile.cells, model.head(features, kept.classes)[0].cpu(), pooled.logits)
-        if done == 1 and len(tiles) >= _WORTH_SAYING:
+        if done == 1 and len(tiles) >= WORTH_SAYING:
             _log.info(_cost(name, x, kept, len(tiles) * (time.perf_counter() - start)))
         progress(Progress("computing the evidence", done, len(tiles), "tiles"))
     return _with_strongest(model, x, Bag(pooled.logits(), *kept.result()), progress)

@@ -14,7 +14,7 @@ from ..data.transforms import Preprocessing
 from ..weights import State
 from .checkpoint import read
 from .fetch import check, difference, file_sha256
-from .names import bundled, published_records, variants
+from .names import bundled, full_name, published_records, variants
 
 
 class UnknownModel(ValueError):
@@ -62,6 +62,7 @@ def bundled_weights(name: str) -> tuple[State, Card]:
 
 def card_at(name: str) -> Card:
     """The card that goes by a name or lies in a safetensors file. Raises as `card_of`, and BadCheckpoint or WrongFile."""
+    name = full_name(name)
     path = Path(name)
     if name in bundled() or name in published() or not path.is_file():
         return card_of(name)

@@ -27,7 +27,7 @@ from ..windowed_network import WindowedNetwork
 from .catalogue import bundled_weights, card_of, published, published_as, published_by_content, unknown, untrained
 from .checkpoint import architecture_of, load_strictly, read
 from .fetch import check, fetch
-from .names import DEFAULT, bundled
+from .names import DEFAULT, bundled, full_name
 from .networks import build, check_trust
 
 Model = TypeVar("Model", bound=BagOfFeatures)
@@ -172,7 +172,7 @@ def with_head(model: Model, classes: ClassNames, channels: int) -> Model:
 
 def _weights(name: str, strides: tuple[int, int, int, int] | None, progress: Listener) -> tuple[State, Card]:
     """The tensors and the card that go by a name or lie at a path."""
-    name = DEFAULT if name == "default" else name
+    name = full_name(name)
     path = Path(name)
     if name in bundled():
         _check_strides(name, card_of(name), strides)

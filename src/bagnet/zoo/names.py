@@ -12,6 +12,11 @@ DEFAULT = "windowed128s64.efficientnet_lite0_in1k"
 _PACKAGE = resources.files(__package__)
 
 
+def full_name(name: str) -> str:
+    """What "default" stands for; any other name as it is."""
+    return DEFAULT if name == "default" else name
+
+
 @cache
 def bundled() -> dict[str, Path]:
     """Files of the weights inside the package, by the name of the models that they make."""

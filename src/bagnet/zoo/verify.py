@@ -12,7 +12,7 @@ from .catalogue import published, published_as, unknown
 from .checkpoint import read
 from .external import open_classifier
 from .fetch import check, fetch, file_sha256
-from .names import bundled
+from .names import bundled, full_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ def verify(name: str, progress: Listener = unheard, trust: Collection[str] = ())
         ValueError: the file's card names code that is not trusted.
     """
     checks = []
+    name = full_name(name)
     if name in published():
         card = published()[name]
         assert card.source is not None
