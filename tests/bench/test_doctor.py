@@ -28,9 +28,9 @@ def test_extras_are_here_where_every_package_is_and_is_new_enough(monkeypatch: p
     monkeypatch.setattr(doctor, "requires", lambda _: [*needed, "bagnet[export]; extra == 'dev'"])
     monkeypatch.setattr(doctor, "version", installed)
     assert list(doctor._packages()) == [
-        Check("packages", "works", "1 packages"),
+        Check("packages", "works", "1 package"),
         Check("extra export", "not here", "onnx 1.10, not >=1.17, no nncf", "pip install 'bagnet[export]'"),
-        Check("extra compare", "works", "1 packages"),
+        Check("extra compare", "works", "1 package"),
     ]
     monkeypatch.setattr(doctor, "requires", lambda _: ["scipy>=1.13"])
     assert list(doctor._packages()) == [Check("packages", "broken", "no scipy", doctor._REINSTALL)]

@@ -103,7 +103,7 @@ def _packages() -> Iterator[Check]:
         if lacking:
             yield Check(title, "not here" if extra else "broken", ", ".join(lacking), install)
         else:
-            yield Check(title, "works", f"{len(requirements)} packages")
+            yield Check(title, "works", f"{len(requirements)} {'package' if len(requirements) == 1 else 'packages'}")
 
 
 def _lacking(requirement: Requirement) -> str:
