@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -160,6 +161,26 @@ def test_a_run_is_lengthened(finished: bool, data: Path, tmp_path: Path, quick: 
     assert steps_and_losses(tmp_path / "whole") == steps_and_losses(tmp_path / "lengthened")
     with pytest.raises(OtherRun):
         run(data, tmp_path / "lengthened", short)
+
+
+def test_a_run_of_an_earlier_version_goes_on(data: Path, tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which did not yet know a field of the recipe: its default is what was done then. Another value is another run."""
+    recipe = quick.changed(epochs=3, schedule="late", fall_epochs=1)
+    run(data, tmp_path / "whole", recipe)
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting.Log, "on_train_epoch_start", _cut_second, raising=False)
+        with pytest.raises(Cut):
+            run(data, tmp_path / "cut", recipe)
+    manifest = tmp_path / "cut" / "run.json"
+    kept = json.loads(manifest.read_text())
+    del kept["settings"]["recipe"]["sparsity"]
+    manifest.write_text(json.dumps(kept))
+    with pytest.raises(OtherRun, match=r"sparsity None instead of 0\.5"):
+        run(data, tmp_path / "cut", recipe.changed(sparsity=0.5))
+    run(data, tmp_path / "cut", recipe)
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert steps_and_losses(tmp_path / "whole") == steps_and_losses(tmp_path / "cut")
+    assert json.loads(manifest.read_text())["settings"]["recipe"]["sparsity"] == 0
 
 
 def _cut_second(_: object, trainer: Trainer, __: object) -> None:

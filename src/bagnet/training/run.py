@@ -218,28 +218,39 @@ def train(
 
 @contextmanager
 def _claimed(folder: Path, record: Mapping[str, Any]) -> Iterator[Store]:
-    """Inside, the folder is this run's alone; a run that it holds may have been shorter, where its schedule leaves that open."""
+    """Inside, the folder is this run's alone.
+
+    A run that it holds may have been shorter, where its schedule leaves that open, or begun by a version that did not yet know a
+    field of the recipe and did what its default does.
+    """
     held = held_settings(folder)
-    longer = held is not None and _lengthens(record, held)
-    free = {"recipe.unreadable", *(f"recipe.{name}" for name in LENGTHS if longer)}
+    before = held.get("recipe") if held is not None else None
+    longer = before is not None and _lengthens(record["recipe"], before)
+    lengths = LENGTHS if longer else ()
+    fields = () if before is None else _fields_since(record["recipe"], before)
+    free = {"recipe.unreadable", *(f"recipe.{name}" for name in (*lengths, *fields))}
     with claim(folder, record, overwrite=None, free=free) as store:
-        if longer:
-            if (folder / STEADY).exists():
-                with replacing(folder / LAST) as part:
-                    shutil.copyfile(folder / STEADY, part)
+        if longer and (folder / STEADY).exists():
+            with replacing(folder / LAST) as part:
+                shutil.copyfile(folder / STEADY, part)
+        if longer or fields:
             store.adopt_settings()
         yield store
 
 
-def _lengthens(record: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
-    """Whether a run differs from another in no more than its length, which its schedule leaves open."""
-    if record["recipe"] == held.get("recipe"):
-        return False
+def _lengthens(recipe: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
+    """Whether a recipe differs from another in no more than its length, which its schedule leaves open."""
     try:
-        shorter = Recipe(**held["recipe"])
-    except (TypeError, ValueError, KeyError):  # of another version
+        shorter, longer = Recipe(**held), Recipe(**recipe)
+    except (TypeError, ValueError):  # of a later version
         return False
-    return Recipe(**record["recipe"]).lengthens(shorter)
+    return shorter != longer and longer.lengthens(shorter)
+
+
+def _fields_since(recipe: Mapping[str, Any], held: Mapping[str, Any]) -> list[str]:
+    """Fields that the version which wrote another recipe did not know, and that have their defaults."""
+    plain = Recipe().to_dict()
+    return [name for name, value in recipe.items() if name not in held and value == plain[name]]
 
 
 def _say(line: str) -> None:
