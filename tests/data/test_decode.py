@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image, ImageOps
@@ -20,6 +21,7 @@ from bagnet.data import decode as module
 from bagnet.data.decode import BadImage, decode
 
 FORMATS = ["jpg", "png", "webp", "tif", "gif", "bmp"]
+NEEDS_PILLOW_13 = pytest.mark.skipif(int(PIL.__version__.split(".")[0]) < 13, reason="Pillow cannot read what it writes")
 _ORIENTATION = 0x0112
 
 
@@ -104,7 +106,7 @@ def test_formats(save: Callable[..., Path], ending: str) -> None:
         ("LAB", (255, 128, 128), "tif", (255, 255, 255)),
         ("LAB", (0, 128, 128), "tif", (0, 0, 0)),
         ("YCbCr", (100, 128, 128), "jpg", (100, 100, 100)),
-        ("YCbCr", (100, 128, 128), "tif", (100, 100, 100)),
+        pytest.param("YCbCr", (100, 128, 128), "tif", (100, 100, 100), marks=NEEDS_PILLOW_13),
         ("I;16", 0x80FF, "png", (128, 128, 128)),
         ("I;16", 0x80FF, "tif", (128, 128, 128)),
         ("I;16B", 0x80FF, "tif", (128, 128, 128)),

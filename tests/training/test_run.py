@@ -193,7 +193,7 @@ def test_val_may_lack_a_class(tmp_path: Path, quick: Recipe) -> None:
     """What is shown on the page is by the network's numbers of classes, not by those of val."""
     pictures(tmp_path / "data/train", ["ape", "bee", "cow"], 20)
     pictures(tmp_path / "data/val", ["ape", "cow"], 3)
-    recipe = quick.changed(batch_size=8, epochs=5)
+    recipe = quick.changed(batch_size=8, epochs=12)
     run = train(tmp_path / "data", tmp_path / "run", recipe, shape=SMALL, preprocessing=PREPROCESSING)
     assert run.evaluation is not None
     assert run.evaluation.top(1) == 1.0

@@ -95,8 +95,9 @@ class ClassNames(Sequence[ClassName]):
         if isinstance(query, str):
             return self._find_name(query)
         try:
-            # True would pass for class 1, where it is most likely the outcome of a comparison that went astray.
-            index = None if isinstance(query, bool) else operator.index(query)
+            # True would pass for class 1, where it is most likely the outcome of a comparison that went astray; NumPy's, too.
+            truth = isinstance(query, bool) or str(getattr(query, "dtype", "")) == "bool"
+            index = None if truth else operator.index(query)
         except TypeError:
             index = None
         if index is None:
