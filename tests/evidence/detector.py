@@ -25,7 +25,7 @@ def magenta_detector(size: int = 33) -> BagNet:
                 module.weight.zero_()
                 module.weight[0, 0] = 1 / module.weight[0, 0].numel()
             elif isinstance(module, nn.BatchNorm2d):
-                module.eps = 0.0
+                module.eps = 1e-30  # 1 + it is 1, and torch 2.10 takes no 0
         for module in model.modules():
             if isinstance(module, Bottleneck) and module.downsample is not None:
                 module.downsample[0].weight.zero_()  # type: ignore[union-attr,operator]
