@@ -1,12 +1,17 @@
-"""Windows that random patches touch are left out of the mean, and no others."""
+"""Windows that patches touch are left out of the mean, and no others."""
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
 import pytest
 import torch
 
-from bagnet.geometry import Box, Geometry, Span
-from bagnet.training.masking import check_masking, touched_cells, unmasked_mean, unmasked_windows
+from bagnet.certificates.patch import Patch
+from bagnet.certificates.voting import Masked, masks, vote
+from bagnet.geometry import Box, Geometry, Placement, Span
+from bagnet.training.masking import check_masking, hardest_windows, mean_of, random_windows, touched_cells
 
 GRID = Geometry(5, 4)  # 8 x 8 windows of an image of 33 pixels
 
@@ -21,28 +26,65 @@ def test_what_is_left_out_are_the_windows_that_two_patches_touch() -> None:
         masks.append(mask)
     singles = torch.stack(masks)
     pairs = {tuple((one | other).flatten().tolist()) for one in singles for other in singles}
-    kept = unmasked_windows(300, GRID, (33, 33), 0.04, (0, 5))
+    kept = random_windows(300, GRID, (33, 33), 0.04, (0, 5))
     assert {tuple(mask) for mask in (~kept).flatten(1).tolist()} <= pairs
     assert len({tuple(mask) for mask in kept.flatten(1).tolist()}) > 200
     assert not kept.flatten(1).all(1).any()
 
 
-def test_the_mean_is_of_the_windows_that_are_left_and_depends_on_seed_and_step_alone() -> None:
+def test_the_mean_is_of_the_windows_that_are_left() -> None:
     torch.manual_seed(0)
     features = torch.randn(6, 3, 8, 8, dtype=torch.float64, requires_grad=True)
-    kept = unmasked_windows(6, GRID, (33, 33), 0.04, (3, 9))
-    pooled = unmasked_mean(features, GRID, (33, 33), 0.04, (3, 9))
+    kept = random_windows(6, GRID, (33, 33), 0.04, (3, 9))
+    pooled = mean_of(features, kept)
     for image in range(6):
         assert torch.allclose(pooled[image], features[image][:, kept[image]].mean(1), rtol=1e-12)
     (gradient,) = torch.autograd.grad(pooled.sum(), features)
     assert torch.equal(gradient[:, 0] != 0, kept)
-    assert torch.equal(pooled, unmasked_mean(features, GRID, (33, 33), 0.04, (3, 9)))
-    assert not torch.equal(pooled, unmasked_mean(features, GRID, (33, 33), 0.04, (3, 10)))
+
+
+def test_random_windows_depend_on_seed_and_step_alone() -> None:
+    kept = random_windows(6, GRID, (33, 33), 0.04, (3, 9))
+    assert torch.equal(kept, random_windows(6, GRID, (33, 33), 0.04, (3, 9)))
+    assert not torch.equal(kept, random_windows(6, GRID, (33, 33), 0.04, (3, 10)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_hardest_masks_are_those_of_the_vote_that_leave_the_label_the_least_lead(seed: int) -> None:
+    """By definition, one mask after the other; and the lead that is left is the vote's margin where two masks were enough."""
+    random = np.random.default_rng(seed)
+    maps = random.normal(size=(3, 4, 8, 8)) + np.eye(4)[:3, :, None, None] * 0.6
+    runs = Patch(share=0.04, frame="input").runs(GRID, Placement.identity(33, 33))
+    down, across = ([run for (run,) in masks([(run,) for run in along])] for along in runs)
+    kept = hardest_windows(torch.tensor(maps), torch.arange(3), GRID, (33, 33), 0.04).numpy()
+    for label in range(3):
+        left = np.ones((8, 8), bool)
+        for _ in range(2):
+            choices = []
+            for rows, columns in product(down, across):
+                without = left.copy()
+                without[rows.start : rows.stop, columns.start : columns.stop] = False
+                means = maps[label][:, without].mean(1)
+                choices.append((means[label] - np.delete(means, label).max(), without))
+            left = min(choices, key=lambda choice: choice[0])[1]
+        assert np.array_equal(kept[label], left)
+        means = maps[label][:, left].mean(1)
+        voted = vote([Masked(maps[label], down, across)])
+        if voted.label == label:
+            assert means[label] - np.delete(means, label).max() >= voted.margin
+
+
+def test_a_mask_that_leaves_no_window_is_not_the_hardest() -> None:
+    two = Geometry(5, 5)  # 2 x 1 windows of 10 x 5 pixels: a mask is either of them, two are both
+    evidence = torch.tensor([[[[2.0], [-3.0]], [[0.0], [0.0]]]])
+    kept = hardest_windows(evidence, torch.tensor([0]), two, (10, 5), 0.01)
+    assert kept.flatten().tolist() == [False, True]
+    assert hardest_windows(evidence[:, :, :1], torch.tensor([0]), two, (5, 5), 0.01).all()
 
 
 def test_where_two_patches_touch_everything_nothing_is_left_out() -> None:
     two = Geometry(5, 5)  # 2 x 1 windows of 10 x 5 pixels, each of which a patch of one pixel touches
-    kept = unmasked_windows(200, two, (10, 5), 0.01, (0, 0))
+    kept = random_windows(200, two, (10, 5), 0.01, (0, 0))
     left = kept.flatten(1).sum(1)
     assert set(left.tolist()) == {1, 2}
     assert 60 < int((left == 2).sum()) < 140  # the patches touch both windows in half of the images

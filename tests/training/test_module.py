@@ -15,7 +15,7 @@ from bagnet.data.order import Order
 from bagnet.data.samples import BadTile, Batch
 from bagnet.model import BagNet
 from bagnet.training.losses import classification, distillation, logit_distance, margin_shortfall, sparsity
-from bagnet.training.masking import touched_cells, unmasked_mean
+from bagnet.training.masking import hardest_windows, mean_of, random_windows, touched_cells
 from bagnet.training.module import Diverged, Training, check_unreadable, learning_rate
 from bagnet.training.recipe import RECIPES, Recipe
 
@@ -277,12 +277,17 @@ def test_gradients_are_clipped_to_a_norm_with_a_fused_optimiser() -> None:
     assert float(norm) == pytest.approx(1.0, rel=1e-4)
 
 
-def test_a_masked_step_asks_what_the_windows_say_that_patches_do_not_touch() -> None:
+@pytest.mark.parametrize("masks", ["random", "hardest"])
+def test_a_masked_step_asks_what_the_windows_say_that_patches_do_not_touch(masks: str) -> None:
     torch.manual_seed(0)
     model, x, targets = BagNet(SMALL), torch.randn(2, 3, 33, 33), torch.eye(1000)[:2]
-    module, _ = training(model, masked=0.01, freeze_norm=True)
+    module, _ = training(model, masked=0.01, masks=masks, freeze_norm=True)
     module.train()
-    pooled = unmasked_mean(model.features(x), model.geometry, (33, 33), 0.01, (0, 0)).detach()
+    if masks == "random":
+        kept = random_windows(2, model.geometry, (33, 33), 0.01, (0, 0))
+    else:
+        kept = hardest_windows(model.evidence(x).detach(), torch.arange(2), model.geometry, (33, 33), 0.01)
+    pooled = mean_of(model.features(x), kept).detach()
     masked, plain = (float(classification(model.head(mean), targets)) for mean in (pooled, model.features(x).mean((2, 3))))
     assert step(module, batch(x, targets)) == pytest.approx(masked, rel=1e-5)
     assert abs(masked - plain) > 1e-4

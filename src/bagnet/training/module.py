@@ -20,7 +20,7 @@ from ..evaluation.measures import Answers, Measure
 from .average import MovingAverage
 from .blocks import blocks_of
 from .losses import classification, distillation, logit_distance, margin_shortfall, sparsity
-from .masking import touched_cells, unmasked_mean
+from .masking import hardest_windows, mean_of, random_windows, touched_cells
 from .recipe import Recipe
 
 
@@ -143,7 +143,7 @@ class Training(LightningModule):
             self.unreadable.update(batch.unreadable)
             self.bad_tiles.update(dict.fromkeys(batch.bad_tiles, self.current_epoch))
             self._check_unreadable()
-        logits, evidence = self._answers(batch.images)
+        logits, evidence = self._answers(batch.images, batch.targets)
         loss = classification(logits, batch.targets, self.multilabel, recipe.label_smoothing, self.class_weights)
         if recipe.distil:
             if recipe.distil_on == "logits":
@@ -173,10 +173,10 @@ class Training(LightningModule):
         slides = self.images * (2 if self.recipe.mixup else 1)
         check_unreadable(bad, slides * self.recipe.tiles, self.recipe, "tiles of an epoch")
 
-    def _answers(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _answers(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits of images or of some windows or tiles of each, and the evidence, where the recipe asks something of it."""
         if self.recipe.masked and isinstance(self.model, BagOfFeatures):
-            return self._unmasked(self.model, images)
+            return self._unmasked(self.model, images, targets)
         if images.ndim == 5:
             assert isinstance(self.model, BagOfFeatures)
             features = self.model.features_of(images)
@@ -189,12 +189,18 @@ class Training(LightningModule):
     def _asks_evidence(self) -> bool:
         return bool(self.recipe.sparsity or self.recipe.margin)
 
-    def _unmasked(self, model: BagOfFeatures, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What is said without the windows that random patches touch."""
-        size = images.shape[-2], images.shape[-1]
+    def _unmasked(self, model: BagOfFeatures, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What is said without the windows that patches touch."""
+        recipe, size = self.recipe, (images.shape[-2], images.shape[-1])
         features = model.features(images)
-        pooled = unmasked_mean(features, model.geometry, size, self.recipe.masked, (self.recipe.seed, self.global_step))
-        return model.head(pooled), model.head(features) if self._asks_evidence else None
+        evidence = model.head(features) if self._asks_evidence else None
+        if recipe.masks == "hardest":
+            with torch.no_grad():
+                said = model.head(features) if evidence is None else evidence
+                kept = hardest_windows(said, targets.argmax(1), model.geometry, size, recipe.masked)
+        else:
+            kept = random_windows(len(images), model.geometry, size, recipe.masked, (recipe.seed, self.global_step))
+        return model.head(mean_of(features, kept.to(images.device))), evidence
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         images, targets = batch

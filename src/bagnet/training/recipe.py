@@ -80,8 +80,12 @@ class Recipe:
     sparsity: float = _field(0.0, "Weight of the sum of absolute evidence over windows and classes (Djoumessi et al. 2023).")
     masked: float = _field(
         0.0,
-        "Share of an image that a patch covers: windows that two of them touch, at random places, are left out of each mean, so "
-        "that answers without them agree and have certificates.",
+        "Share of an image that a patch covers: windows that two of them touch are left out of each mean, so that answers "
+        "without them agree and have certificates.",
+    )
+    masks: Literal["random", "hardest"] = _field(
+        "random",
+        "Of masked: at random places, or where the label leads by least without those windows (Saha et al. 2023).",
     )
     margin: float = _field(
         0.0,
@@ -134,6 +138,8 @@ class Recipe:
             raise ValueError("level and microns are of slides: say how many tiles of each are seen in a step (tiles)")
         if self.consistent and not self.distil:
             raise ValueError("consistent says how a teacher is asked, and nothing is distilled (distil=0): say how much")
+        if self.masks != "random" and not self.masked:
+            raise ValueError(f"masks={self.masks} says which windows are left out, and masked=0 leaves out none: say how large")
         if 0 < self.epochs < self.final_epochs:
             raise ValueError(f"final_epochs={self.final_epochs} are more than epochs={self.epochs}")
         if self.schedule == "late" and 0 < self.epochs < self.fall_epochs:
