@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def prepared(model: BagNet, images: Images, rows: range | list[int]) -> list[Tensor]:
-    return [model.transform(images.photo(row).image)[None] for row in rows]
+    return [model.transform(images.photo(row))[None] for row in rows]
 
 
 def report(model: BagNet, precision: str, batches: tuple[Tensor, ...], calibration: list[Tensor] | None, words: str) -> None:

@@ -9,6 +9,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -57,6 +58,21 @@ def test_a_picture_of_each_class(run: Run, weights: Path, photograph: Path, tmp_
     assert all((tmp_path / f"photograph.{name}.why.png").stat().st_size > 1000 for name in ("tabby", "dog"))
     records = json.loads(run(*words, "--json").out)["images"]
     assert [record["shown"]["name"] for record in records] == ["tabby", "dog"]
+
+
+def test_grey_levels_of_more_than_eight_bits(run: Run, weights: Path, tmp_path: Path) -> None:
+    """Levels that 8 bits cannot hold have no picture until somebody says which are black and white."""
+    scan = tmp_path / "ct.tif"
+    Image.fromarray(np.linspace(-160, 240, 90 * 70, dtype=np.float32).reshape(90, 70)).save(scan)
+    words = ("explain", scan, "--model", weights, "--out", tmp_path / "why.png", "--json")
+    assert_refused(run(*words), "ct.tif: floating-point grey levels run from -160 to 240: say which are black and white (--grey")
+    assert_refused(run(*words, "--grey", "240,-160"), "grey must be two levels")
+    logits = []
+    for grey in ("-160,240", "0,100"):
+        result = run(*words, "--grey", grey)
+        assert result.code == 0, result.err
+        logits.append(json.loads(result.out)["images"][0]["top"][0]["logit"])
+    assert logits[0] != logits[1]
 
 
 def test_input_size_makes_the_grid_finer(run: Run, weights: Path, photograph: Path, tmp_path: Path) -> None:

@@ -66,6 +66,28 @@ def test_a_folder(run: Run, folder: Path, tmp_path: Path) -> None:
     assert bagnet.explain(bagnet.load(weights), folder / "val" / "dark" / "0.png").top(1)[0].name == "dark"
 
 
+@pytest.mark.parametrize("words", [(*NETWORK, *QUICK), ("--start", "bagnet25s4.tiny_in200", "--resize", "30", "--probe")])
+def test_scans_whose_levels_are_all_among_the_darkest(run: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Their upper 8 bits are 0 in both classes: only who says what is black and white sees anything, and the card keeps it."""
+    random, data = np.random.default_rng(0), tmp_path / "scans"
+    for split, count in (("train", 40), ("val", 10)):
+        for name, level in (("dense", 0), ("loose", 150)):
+            (data / split / name).mkdir(parents=True)
+            for number in range(count):
+                levels = random.integers(level, level + 100, (30, 30)).astype(np.uint16)
+                Image.fromarray(levels).save(data / split / name / f"{number}.png")
+    result = run("train", data, "--out", tmp_path / "run", "--grey", "0,250", "--tag", "scans", "--json", *words)
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["val"]["top1"] == 1.0
+    (weights,) = (tmp_path / "run").glob("*.scans.safetensors")
+    assert bagnet.load(weights).transform.grey == (0, 250)
+    for grey, right in (((), 1.0), (("--grey", "0,65535"), 0.5)):
+        evaluated = run("evaluate", data, "--model", weights, "--out", tmp_path / "report", "--json", *grey)
+        (measured,) = json.loads(evaluated.out)["models"]
+        assert measured["top1"] == right
+    assert "0 is black and 250 white" in run("models", "info", weights).out.replace("\n", " ")
+
+
 @pytest.mark.slow
 def test_two_runs_into_one_folder(folder: Path, tmp_path: Path) -> None:
     """Started together: one trains to its end, the other is told at once who does; then the folder is free again."""
@@ -230,6 +252,8 @@ def test_slides_none_of_which_can_be_used(run: Run, tmp_path: Path, words: list[
         (["{folder}", "--start", "bagnet34"], "no model is called 'bagnet34'"),
         (["{folder}", "--network", "timm:nothing"], "timm:nothing"),
         (["{folder}", "--strides", "2,2"], "is not four whole numbers"),
+        (["{folder}", "--grey", "0"], "--grey 0: is not two levels such as 0,4095"),
+        (["{folder}", "--grey", "9,3"], "grey must be two levels"),
         (
             ["{folder}", "--probe", "--epochs", "3"],
             "--epochs is for training, and a probe makes the head alone",

@@ -42,10 +42,10 @@ class Broken(Images):
     def photo(self, row: int) -> Photo:
         return self.images.photo(row)
 
-    def pixels(self, row: int, channels: int) -> Any:
+    def pixels(self, row: int, channels: int, grey: Any = None) -> Any:
         if row in self.bad:
             raise BadImage(f"{self.names[row]}: broken")
-        return self.images.pixels(row, channels)
+        return self.images.pixels(row, channels, grey)
 
 
 def labelled(images: Images) -> LabelledImages:

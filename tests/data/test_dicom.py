@@ -52,6 +52,15 @@ def test_the_window_that_is_stated() -> None:
     assert turned == [255, 255, 127, 0, 0, 0]
 
 
+def test_another_window_than_the_files() -> None:
+    """In the units of the file, after its slope and intercept."""
+    content = file_of(WindowCenter=300, WindowWidth=10, RescaleSlope=2, RescaleIntercept=-1000)
+    shown = np.asarray(decode(content).shown((1000, 1800)))[..., 0].ravel().tolist()
+    assert shown == [0, 0, 128, 255, 255, 255]
+    turned = decode(file_of(PhotometricInterpretation="MONOCHROME1")).shown((1000, 1400))
+    assert np.asarray(turned)[..., 0].ravel().tolist() == [255, 255, 127, 0, 0, 0]
+
+
 def test_without_a_window_all_that_the_bits_hold() -> None:
     assert grey(file_of()) == [round(255 * level / 4095) for level in LEVELS.ravel().tolist()]
     signed = (LEVELS.astype(np.int32) - 2048).astype(np.int16)

@@ -5,6 +5,7 @@ Needs Debian's Chromium and, for the network in the page, the npm package onnxru
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -41,11 +42,11 @@ WORDS = ("ape", "bee", "cow", "dog", "elk")
 
 @pytest.fixture(scope="module")
 def network() -> BagNet:
-    """Windows of 17 pixels every 8, of whole photographs whose shorter side is scaled to 56."""
+    """Windows of 17 pixels every 8, of whole photographs whose shorter side is scaled to 56, and scans of 12 bits."""
     torch.manual_seed(0)
     model = randomised(create(kernel3=(1, 1, 1, 0), layers=(1, 1, 1, 1), width=4, classes=WORDS)).eval()
     assert model.card is not None
-    model.card = replace(model.card, name="small.test", preprocessing=Preprocessing(56, None))
+    model.card = replace(model.card, name="small.test", preprocessing=Preprocessing(56, None, grey=(0, 4095)))
     return model
 
 
@@ -227,6 +228,14 @@ def test_bad_files_are_told(page: Any) -> None:
     assert "no image that this browser can read" in page.inner_text("#error")
     upload(page, picture())
     assert page.locator("#error").is_hidden()
+
+
+def test_levels_that_the_browser_would_round_off_are_refused(page: Any) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.full((60, 60), 1000, np.uint16)).save(file, "PNG")
+    page.set_input_files("#file", {"name": "scan.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    page.wait_for_selector("#error:not([hidden])")
+    assert "for this model level 0 is black and 4095 white" in page.inner_text("#error")
 
 
 @pytest.mark.parametrize(("size", "reason"), [((6, 6), "too small"), ((30_000, 7), "crop it to a squarer shape")])

@@ -194,3 +194,9 @@ def test_a_corrupt_tile_is_named_with_its_place(tmp_path: Path) -> None:
 def test_endings_belong_to_one_reader_each() -> None:
     endings = [ending for kind in READERS.values() for ending in kind.endings]
     assert len(set(endings)) == len(endings)
+
+
+def test_photographs_of_deeper_grey_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 40), 1000, np.uint16)).save(tmp_path / "scan.png")
+    with pytest.raises(BadImage, match=r"scan.png: holds grey levels of more than 8 bits, not of uint8"):
+        open_reader(tmp_path / "scan.png")

@@ -242,10 +242,10 @@ def test_a_broken_checkpoint_is_named(few: LabelledImages, tmp_path: Path, short
 class Broken(ArrayImages):
     """Every third image of these cannot be read."""
 
-    def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def pixels(self, row: int, channels: int, grey: Any = None) -> np.ndarray[Any, np.dtype[np.uint8]]:
         if row % 3 == 0:
             raise BadImage(f"{self.name}:{row}: is broken")
-        return super().pixels(row, channels)
+        return super().pixels(row, channels, grey)
 
 
 def test_unreadable_images_are_listed(tmp_path: Path, short: Recipe) -> None:

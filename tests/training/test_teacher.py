@@ -10,6 +10,7 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from bagnet.architecture import Architecture, ExternalArchitecture
@@ -17,6 +18,7 @@ from bagnet.card import Card
 from bagnet.data.arrays import ArrayImages
 from bagnet.data.labels import LabelledImages
 from bagnet.data.names import ClassNames
+from bagnet.data.sources import open_images
 from bagnet.data.transforms import Preprocessing
 from bagnet.progress import Progress
 from bagnet.training.teacher import ConsistentTeachers, answers, mean_answers
@@ -91,12 +93,22 @@ def test_another_teacher_is_asked_anew(teacher: ExternalNetwork, images: Labelle
     assert torch.equal(answers(teacher, images, tmp_path).float(), expected() + 1)
 
 
+def test_it_sees_the_grey_levels_that_its_student_sees(teacher: ExternalNetwork, tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    for number, level in enumerate((0, 50, 100)):
+        Image.fromarray(np.full((4, 4), level, np.uint16)).save(tmp_path / "scans" / f"{number}.png")
+    scans = LabelledImages(open_images(tmp_path / "scans"), torch.zeros(3, dtype=torch.long), ClassNames.from_words(["cow"]))
+    assert answers(teacher, scans, tmp_path / "plain")[:, 0].tolist() == [0.5] * 3
+    values = answers(teacher, scans, tmp_path / "said", grey=(0, 100))[:, 0].tolist()
+    assert values == [0.5, 128.5, 255.5]
+
+
 def test_an_image_that_it_cannot_read(teacher: ExternalNetwork, images: LabelledImages, tmp_path: Path) -> None:
     class Broken(ArrayImages):
-        def pixels(self, row: int, channels: int) -> np.ndarray:  # type: ignore[type-arg]
+        def pixels(self, row: int, channels: int, grey: object = None) -> np.ndarray:  # type: ignore[type-arg]
             if row == 9:
                 raise ValueError("broken")
-            return super().pixels(row, channels)
+            return super().pixels(row, channels, grey)
 
     assert isinstance(images.images, ArrayImages)
     broken = LabelledImages(Broken(images.images.values, "numbers"), images.targets, images.classes)

@@ -103,11 +103,11 @@ def attack(
 
 def _seen(models: Sequence[BagOfFeatures], image: ImageLike, frame: str) -> tuple[Pixels, list[_View]]:
     """(H, W, 3) uint8 pixels of the certificate's frame, and how each model sees them."""
-    photo = decode(image).image
+    photo = decode(image)
     if frame == "photo":
-        return np.asarray(photo), [_View(model, model.transform) for model in models]
+        return np.asarray(models[0].transform.shown(photo)), [_View(model, model.transform) for model in models]
     (model,) = models  # pixels of an input are pixels of one model
-    picture = model.transform.picture(model.transform.of_picture(photo))
+    picture = model.transform.picture(model.transform(photo))
     return np.asarray(picture), [_View(model, replace(model.transform, resize=None, crop=None))]
 
 

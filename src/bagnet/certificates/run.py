@@ -165,8 +165,9 @@ def _seen(model: Classifier, images: Images, row: int, x: Tensor | None = None) 
     """An image as a model sees it; `x` where it was prepared already."""
     photo = images.photo(row)
     if x is None:
-        x = like_weights(model.transform.of_picture(photo.image), model)
-    return Seen(x, photo.image, model.transform.placement(photo.image.size, photo.orientation), images.names[row])
+        x = like_weights(model.transform(photo), model)
+    picture, placement = model.transform.shown(photo), model.transform.placement(photo.size, photo.orientation)
+    return Seen(x, picture, placement, images.names[row])
 
 
 def _shown(labelled: LabelledImages, columns: Sequence[int], row: int) -> list[int]:

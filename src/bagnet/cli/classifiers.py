@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import grey_levels
 from .output import print_problems
 from .progress import progress_bar
 
@@ -131,12 +133,24 @@ def _runs_itself(model: Predictor, runtime: str, precision: str) -> bool:
 NATIVE = "native"  # for --size
 
 
-def preprocessing(model: Predictor, size: str) -> Preprocessing:
+def preprocessing(model: Predictor, size: str, grey: str = "") -> Preprocessing:
     """How a model's images are prepared; where `--size` is given, whole by whatever takes any size, as windows do.
 
+    Args:
+        model: its own way is the default.
+        size: as `--size` says it.
+        grey: as `--grey` says it.
+
     Raises:
-        ValueError: the size is neither a number of pixels nor native, or a model that sees the whole image at once has no size.
+        ValueError: the size is neither a number of pixels nor native, or a model that sees the whole image at once has no size;
+            the grey levels are no two that rise.
     """
+    levels = grey_levels(grey)
+    transform = _sized(model, size)
+    return transform if levels is None else replace(transform, grey=levels)
+
+
+def _sized(model: Predictor, size: str) -> Preprocessing:
     from ..engine.classifier import has_evidence, model_name
 
     if not size:
@@ -180,7 +194,7 @@ def calibration_images(model: Predictor, source: Path | None) -> list[Tensor] | 
     batches: list[Tensor] = []
     for row in (number * count // most for number in range(most)):
         try:
-            batches.append(model.transform(images.photo(row).image)[None])
+            batches.append(model.transform(images.photo(row))[None])
         except (OSError, ValueError) as error:
             print_problems([str(error)])
     if not batches:

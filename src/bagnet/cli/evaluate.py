@@ -20,6 +20,7 @@ from .options import (
     Calibration,
     Data,
     FitTemperature,
+    Grey,
     Group,
     Level,
     Microns,
@@ -83,6 +84,7 @@ def evaluate(
     fit_temperature: FitTemperature = None,
     sparseness: Annotated[bool, typer.Option("--sparseness", help="Also measure how clean the maps of BagNets are.")] = False,
     size: WholeSize = "",
+    grey: Grey = "",
     runtime: Runtime = "torch",
     precision: Precision = "float32",
     calibration: Calibration = None,
@@ -124,7 +126,7 @@ def evaluate(
             raise ValueError("--specificity and --fit-temperature are of the answers of all parts: give them to bagnet merge")
         build = partial(_single, model, runtime, precision, calibration, trust)
         options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "group": group}
-        prepare = partial(preprocessing, size=size)
+        prepare = partial(preprocessing, size=size, grey=grey)
         if ray:
             options |= {"seen_by": partial(seen_by, **see), "specificity": specificity}
             network = None if fit_temperature is None else _weights_of(build(), model, trust, data, split)
@@ -145,7 +147,7 @@ def evaluate(
     network = None if fit_temperature is None else _weights_of(compared[0][1], model, trust, data, split)
     measured: list[Measured] = []
     for (name, ready), seen in zip(compared, seen_as, strict=True):
-        transform = preprocessing(ready, size)
+        transform = preprocessing(ready, size, grey)
         with progress_bar() as progress:
             evaluation = measure(
                 ready,

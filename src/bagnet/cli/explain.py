@@ -15,7 +15,7 @@ import typer
 
 from .classifiers import NATIVE, network, preprocessing
 from .completion import among
-from .options import AsJson, Calibration, Model, Precision, Runtime, Trust, WholeSize
+from .options import AsJson, Calibration, Grey, Model, Precision, Runtime, Trust, WholeSize
 from .output import print_problems
 from .progress import progress_bar
 from .serve import check_service
@@ -47,6 +47,7 @@ def explain(
         Path, typer.Option(metavar="PATH", help="A folder for the pictures, or with one image a picture file.")
     ] = Path(),
     size: WholeSize = "",
+    grey: Grey = "",
     style: Annotated[
         str, typer.Option(metavar="NAME", help="evidence | paper.", autocompletion=among("evidence", "paper"))
     ] = "evidence",
@@ -79,7 +80,7 @@ def explain(
     if open_page:
         check_service()
     ready = network(model, runtime, precision, calibration, trust=trust)
-    transform = preprocessing(ready, size)
+    transform = preprocessing(ready, size, grey)
     wanted = [ready.classes.find(name) for name in targets or ()]
     rival = None if versus is None else ready.classes.find(versus)
     as_file = len(images) == 1 and len(wanted) <= 1 and bool(out.suffix) and not out.is_dir()

@@ -108,8 +108,10 @@ def info(name: Name, as_json: AsJson = False) -> None:
 
 def _input(prepare: Preprocessing) -> str:
     """What of an image is seen, in words."""
+    levels = "" if prepare.grey is None else f"; of deeper grey, {prepare.grey[0]:g} is black and {prepare.grey[1]:g} white"
     side = "at its own size" if prepare.resize is None else f"shorter side {prepare.resize} px, {prepare.interpolation}"
-    return f"the whole image, {side}" if prepare.crop is None else f"{side}, the middle {prepare.crop} x {prepare.crop} px of it"
+    seen = f"the whole image, {side}" if prepare.crop is None else f"{side}, the middle {prepare.crop} x {prepare.crop} px of it"
+    return seen + levels
 
 
 def _score(card: Card, score: Score) -> str:

@@ -107,6 +107,16 @@ WholeSize = Annotated[
         show_default="the model's",
     ),
 ]
+Grey = Annotated[
+    str,
+    typer.Option(
+        "--grey",
+        metavar="BLACK,WHITE",
+        help="Of grey images of more than 8 bits, and of DICOM: the levels that become black and white, such as 0,4095 or "
+        "-160,240.",
+        show_default="the model's, or what the file says",
+    ),
+]
 Level = Annotated[
     int | None,
     typer.Option(
@@ -200,6 +210,17 @@ def check_alone(ray: str, shard: str) -> None:
     """See that work is shared in one way alone. ValueError: a part is to be done on a cluster."""
     if ray and shard:
         raise ValueError("--ray makes parts of its own: leave --shard out")
+
+
+def grey_levels(text: str) -> tuple[float, float] | None:
+    """The levels that `--grey` says are black and white; None where it is not given. ValueError: they are no two numbers."""
+    if not text:
+        return None
+    try:
+        black, white = (float(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"--grey {text}: is not two levels such as 0,4095") from None
+    return black, white
 
 
 def four_numbers(text: str) -> tuple[int, int, int, int]:

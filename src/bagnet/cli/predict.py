@@ -17,6 +17,7 @@ from .options import (
     AsJson,
     BatchSize,
     Calibration,
+    Grey,
     Model,
     Overwrite,
     Precision,
@@ -57,6 +58,7 @@ def predict(
         typer.Option(metavar="FOLDER", help="Where the evidence of these classes goes, as .npz.", show_default=False),
     ] = None,
     size: WholeSize = "",
+    grey: Grey = "",
     trust: Trust = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
@@ -91,9 +93,11 @@ def predict(
         if ready is None:
             from ..cluster import predict_on
 
-            summary = predict_on(ray, build, source, out, prepare=partial(preprocessing, size=size), progress=progress, **words)
+            summary = predict_on(
+                ray, build, source, out, prepare=partial(preprocessing, size=size, grey=grey), progress=progress, **words
+            )
         else:
-            transform = preprocessing(ready, size)
+            transform = preprocessing(ready, size, grey)
             summary = run(ready, source, out, maps=maps, transform=transform, shard=part(shard), progress=progress, **words)
     if shard and not summary.bad:
         print_part(shard, out, f"{summary.images:,} images", as_json)

@@ -16,7 +16,7 @@ import typer
 from ..training.loggers import LOGGERS
 from ..training.recipe import RECIPES, Recipe
 from .completion import among, models
-from .options import AsJson, Data, Group, Runtime, TrainingWorkers, four_numbers
+from .options import AsJson, Data, Grey, Group, Runtime, TrainingWorkers, four_numbers, grey_levels
 from .progress import progress_bar
 from .recalls import print_recalls
 
@@ -141,6 +141,7 @@ def train(
         int | None,
         typer.Option(metavar="PIXELS", min=1, help="Input size.", show_default="224", rich_help_panel=_NETWORK),
     ] = None,
+    grey: Grey = "",
     window: Annotated[
         str | None,
         typer.Option(
@@ -239,7 +240,7 @@ def train(
         _refuse(nothing_for_it, "is for training, and a probe makes the head alone")
         asked = {"stride": stride, "folds": folds, "runtime": runtime, "group": group or None}
         options = {name: value for name, value in asked.items() if value is not None} | _head(changes, ordinal)
-        options |= {"windows": _numbers(window), "scale": _scale(resize)}
+        options |= {"windows": _numbers(window), "scale": _scale(resize), "grey": grey_levels(grey)}
         result = _probed(data, out, start or "default", workers, card_words, options)
     else:
         _refuse({"--ordinal": ordinal, "--folds": folds, "--runtime": runtime != "torch"}, "is for --probe")
@@ -249,7 +250,7 @@ def train(
             if text is not None
         }
         shape = shaped | ({} if width is None else {"width": width})
-        sizes = _Sizes(channels, crop, resize, window, stride)
+        sizes = _Sizes(channels, crop, resize, grey, window, stride)
         keywords = {
             "teacher": teacher or (),
             "workers": workers,
@@ -293,6 +294,7 @@ class _Sizes(NamedTuple):
     channels: int | None
     crop: int | None
     resize: str | None
+    grey: str
     window: str | None
     stride: int | None
 
@@ -352,6 +354,8 @@ def _start(start: str, sizes: _Sizes) -> tuple[BagOfFeatures | None, Preprocessi
         preprocessing = preprocessing.with_crop(sizes.crop)
     if scale is not None:
         preprocessing = replace(preprocessing, resize=None if scale == "native" else scale)
+    if levels := grey_levels(sizes.grey):
+        preprocessing = replace(preprocessing, grey=levels)
     return weights, preprocessing
 
 

@@ -41,14 +41,14 @@ class ArrayImages(Images):
             raise BadImage(f"{name}: {self.values.shape[3]} channels are no picture: ask for its pixels")
         return replace(decode(self.values[row]), name=name)
 
-    def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def pixels(self, row: int, channels: int, grey: tuple[float, float] | None = None) -> np.ndarray[Any, np.dtype[np.uint8]]:
         stored = self.values.shape[3]
         if channels == stored:
             pixels: np.ndarray[Any, np.dtype[np.uint8]] = self.values[row]
             return pixels
         if stored not in _PICTURES or channels not in (1, 3):
             raise BadImage(f"{self.name}:{row}: has {stored} channels, where {channels} are expected")
-        return super().pixels(row, channels)
+        return super().pixels(row, channels, grey)
 
 
 def from_arrays(path: Path, split: str) -> LabelledImages:

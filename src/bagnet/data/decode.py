@@ -1,4 +1,4 @@
-"""Any image file a person may have, as an upright 8-bit RGB picture, or one clear reason why not."""
+"""Any image file a person may have, upright, as an 8-bit RGB picture or as grey levels, or one clear reason why not."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike, fsdecode
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -18,7 +19,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..files import missing_hint
-from .dicom import HEADER, NotShown, dicom_picture, is_dicom
+from .dicom import HEADER, NotShown, is_dicom, read_dicom
+from .levels import Levels, NoPicture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 LARGEST = 178_956_970  # pixels; where Pillow itself calls an image a decompression bomb
@@ -35,19 +37,40 @@ class BadImage(ValueError):
     """A file, array or picture that cannot be read as an image. The message names it and says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Photo:
     """A decoded image.
 
     Args:
-        image: upright, 8-bit RGB.
-        orientation: EXIF orientation of the file, 1 to 8; it has been applied to `image`.
+        pixels: upright: an 8-bit RGB picture, or grey levels of more bits.
+        orientation: EXIF orientation of the file, 1 to 8; it has been applied to `pixels`.
         name: where it came from, for messages and file names; "" for pictures that were never files.
     """
 
-    image: Image.Image
+    pixels: Image.Image | Levels
     orientation: int = 1
     name: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.pixels.size
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """In 8-bit RGB: of grey levels what the file says, or else their upper bits. BadImage: there is no such picture."""
+        return self.shown(None)
+
+    def shown(self, grey: tuple[float, float] | None) -> Image.Image:
+        """In 8-bit RGB, where the model says which grey levels are black and white (`Preprocessing.grey`).
+
+        Raises:
+            BadImage: there is no such picture of its grey levels (`Levels.picture`).
+        """
+        if isinstance(self.pixels, Image.Image):
+            return self.pixels
+        with _reasons(self.name or "image"):
+            return self.pixels.picture(grey)
 
 
 ImageLike = str | bytes | PathLike[str] | PathLike[bytes] | BinaryIO | Image.Image | np.ndarray | Tensor | Photo
@@ -56,10 +79,9 @@ ImageLike = str | bytes | PathLike[str] | PathLike[bytes] | BinaryIO | Image.Ima
 def decode(source: ImageLike) -> Photo:
     """Read an image, in whatever form it is at hand, as long as that has one meaning.
 
-    Transparency is laid over white. Grey images of 16 bits keep their upper 8; of DICOM the stated window is shown
-    (`dicom_picture`). CMYK is converted without a colour profile,
-    and profiles are not applied to RGB, as the published preprocessing does neither. Of a file with several frames the
-    first is taken, of a PIL image the one it stands at. What is given is never modified.
+    Transparency is laid over white. Grey images of more than 8 bits, and DICOM, keep their levels (`Photo.shown`). CMYK is
+    converted without a colour profile, and profiles are not applied to RGB, as the published preprocessing does neither. Of a
+    file with several frames the first is taken, of a PIL image the one it stands at. What is given is never modified.
 
     Args:
         source: a path; the bytes of an image file; an open file of them; a PIL image; a uint8 array of shape (H, W), (H, W, 1),
@@ -157,7 +179,7 @@ def _check_file(name: str) -> None:
 
 
 def _from_dicom(content: bytes, name: str) -> Photo:
-    return Photo(dicom_picture(content, LARGEST).convert("RGB"), 1, name)
+    return Photo(read_dicom(content, LARGEST), 1, name)
 
 
 def _upright(image: Image.Image, name: str, largest: int | None = None) -> Photo:
@@ -170,19 +192,16 @@ def _upright(image: Image.Image, name: str, largest: int | None = None) -> Photo
         raise BadImage(f"{image.width} x {image.height} pixels is no pixel at all; give an image that has some")
     # Both before anything is decoded, since Pillow turns a TIFF while it loads and then forgets the orientation.
     orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    # Pillow heeds the tag in 8 bits only.
     negative = image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == _TIFF_WHITE_IS_ZERO
-    rgb = _to_rgb(ImageOps.exif_transpose(image))
-    if negative:  # Pillow heeds the tag in 8 bits only
-        rgb = ImageOps.invert(rgb)
-    return Photo(rgb, orientation if orientation in range(1, 9) else 1, name)
+    image, orientation = ImageOps.exif_transpose(image), orientation if orientation in range(1, 9) else 1
+    if not image.mode.startswith(("I", "F")):
+        return Photo(_to_rgb(image), orientation, name)
+    clear = image.info.get("transparency")
+    return Photo(Levels(np.array(image), negative, clear if isinstance(clear, int) else None), orientation, name)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        values, clear = np.asarray(image), image.info.get("transparency")
-        image = _eight_bits(values)
-        if isinstance(clear, int):
-            image.paste(255, mask=Image.fromarray((values == clear).astype(np.uint8) * 255))
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -190,17 +209,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = Image.new("RGBA", rgba.size, (*_BACKGROUND, 255))
         image.alpha_composite(rgba)
     return image.convert("RGB")
-
-
-def _eight_bits(values: np.ndarray) -> Image.Image:
-    """Grey levels of 16 bits, or floating point in [0, 1], as 8 bits."""
-    if values.dtype.kind == "f":
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise BadImage(f"floating-point grey levels run from {values.min():g} to {values.max():g}; bring them to [0, 1]")
-        return Image.fromarray(np.round(values * 255).astype(np.uint8))
-    if values.min() < 0 or values.max() > 65535:
-        raise BadImage(f"grey levels run from {values.min()} to {values.max()}; bring them to [0, 65535]")
-    return Image.fromarray((values >> 8).astype(np.uint8))
 
 
 def _is_path(content: bytes) -> bool:
@@ -255,7 +263,7 @@ def _reasons(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of large sizes that are still allowed
             yield
-    except (BadImage, NotShown, ImportError) as error:
+    except (BadImage, NotShown, NoPicture, ImportError) as error:
         raise BadImage(f"{name}: {error}") from None
     except UnidentifiedImageError:
         kinds = "JPEG, PNG, WebP, TIFF, GIF, BMP or DICOM"

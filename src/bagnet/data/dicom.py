@@ -1,4 +1,4 @@
-"""DICOM: the picture that a viewer shows first, in grey levels or colours of 8 bits."""
+"""DICOM: the picture that a viewer shows first, its grey levels beside it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..missing import needs
+from .levels import Levels, spread
 
 EXTRA = "dicom"
 _PREFIX, _MAGIC = 128, b"DICM"
@@ -26,18 +27,19 @@ def is_dicom(start: bytes) -> bool:
     return start[_PREFIX:HEADER] == _MAGIC
 
 
-def dicom_picture(content: bytes, largest: int) -> Image.Image:
+def read_dicom(content: bytes, largest: int) -> Image.Image | Levels:
     """The first frame of a DICOM file.
 
-    Grey levels are shown through the window that the file states (centre and width, or a table; the first of several). Where it
-    states none, the range that its bits can hold becomes black to white. MONOCHROME1 is turned, so that more is always brighter.
+    Grey levels are in the file's units (Hounsfield units of a CT), and usually shown through the window that it states (centre
+    and width, or a table; the first of several). Where it states none, the range that its bits can hold becomes black to white.
+    Of MONOCHROME1 the least level is the brightest.
 
     Args:
         content: bytes of the file.
         largest: pixels that are decoded, at most.
 
     Returns:
-        A picture in "L" or "RGB".
+        Grey levels, or a picture in "RGB".
 
     Raises:
         NotShown: there are no pixels, too many of them, or they are compressed in a way for which a package is missing.
@@ -57,28 +59,22 @@ def dicom_picture(content: bytes, largest: int) -> Image.Image:
             "pip install 'pylibjpeg[all]'"
         ) from error
     if dataset.SamplesPerPixel > 1:
-        return Image.fromarray(_eight_bits(values, 0, 2**dataset.BitsStored - 1))
-    grey = _shown(pixels, values, dataset)
-    return Image.fromarray(255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey)
-
-
-def _shown(pixels: Any, values: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
-    """(H, W) stored levels through the file's window."""
+        return Image.fromarray(spread(values, 0, 2**dataset.BitsStored - 1))
     levels = pixels.apply_modality_lut(values, dataset)
+    usual = _usual(pixels, values, levels, dataset)
+    return Levels(levels, dataset.PhotometricInterpretation == "MONOCHROME1", usual=usual)
+
+
+def _usual(pixels: Any, values: NDArray[Any], levels: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
+    """(H, W) levels, of stored values, through the file's window."""
     if "VOILUTSequence" in dataset and dataset.VOILUTSequence:
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        return _eight_bits(pixels.apply_voi(levels, dataset), 0, 2**bits - 1)
+        return spread(pixels.apply_voi(levels, dataset), 0, 2**bits - 1)
     if "WindowWidth" in dataset:
         black, white = pixels.apply_windowing(np.array([-_FAR, _FAR]), dataset)
-        return _eight_bits(pixels.apply_windowing(levels.astype(np.float64), dataset), black, white)
+        return spread(pixels.apply_windowing(levels.astype(np.float64), dataset), black, white)
     signed = bool(dataset.PixelRepresentation)
     least = -(2 ** (dataset.BitsStored - 1)) if signed else 0
     ends = np.array([least, least + 2**dataset.BitsStored - 1], values.dtype)
     black, white = sorted(pixels.apply_modality_lut(ends, dataset))
-    return _eight_bits(levels, black, white)
-
-
-def _eight_bits(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]:
-    shares = (values.astype(np.float64) - black) / max(float(white) - float(black), 1e-12)
-    eight: NDArray[np.uint8] = np.round(255 * shares.clip(0, 1)).astype(np.uint8)
-    return eight
+    return spread(levels, black, white)

@@ -42,6 +42,6 @@ class NetworkInputs(Dataset[tuple[int, Tensor | str]]):
 
     def _prepared(self, row: int) -> Tensor | str:
         try:
-            return self.preprocessing.of_pixels(self.images.pixels(row, len(self.preprocessing.mean)))
+            return self.preprocessing.of_pixels(self.images.pixels(row, len(self.preprocessing.mean), self.preprocessing.grey))
         except (OSError, ValueError) as error:
             return " ".join(str(error).split())

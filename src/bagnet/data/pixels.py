@@ -18,12 +18,20 @@ class Pixels:
     Args:
         images: to read.
         channels: that the network takes.
+        grey: the levels that become black and white, as `Preprocessing.grey`.
         shorter: resize the shorter side to so many pixels; None leaves images as they are.
         keep: most bytes to keep.
     """
 
-    def __init__(self, images: Images, channels: int, shorter: int | None = None, keep: int = _KEPT) -> None:
-        self.images, self.channels, self.shorter = images, channels, shorter
+    def __init__(
+        self,
+        images: Images,
+        channels: int,
+        grey: tuple[float, float] | None = None,
+        shorter: int | None = None,
+        keep: int = _KEPT,
+    ) -> None:
+        self.images, self.channels, self.grey, self.shorter = images, channels, grey, shorter
         self.rows = len(images.names)
         self.unreadable: dict[int, str] = {}
         self.kept = self._read_all(keep)
@@ -45,7 +53,7 @@ class Pixels:
 
     def _read(self, row: int) -> Tensor:
         try:
-            pixels = torch.from_numpy(self.images.pixels(row, self.channels)).permute(2, 0, 1)
+            pixels = torch.from_numpy(self.images.pixels(row, self.channels, self.grey)).permute(2, 0, 1)
         except OSError as error:
             raise BadImage(" ".join(str(error).split())) from None
         if self.shorter not in (None, min(pixels.shape[1:])):

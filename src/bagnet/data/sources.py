@@ -77,17 +77,22 @@ class Images(Protocol):
             FileNotFoundError, BadImage: it cannot be read.
         """
 
-    def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def pixels(self, row: int, channels: int, grey: tuple[float, float] | None = None) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """The same as (H, W, channels) uint8, or of an image larger than memory (N, side, side, channels), some tiles of it.
 
         Pictures have one channel (grey) or three.
+
+        Args:
+            row: of the image.
+            channels: of the network.
+            grey: as `Preprocessing.grey`.
 
         Raises:
             FileNotFoundError, BadImage: it cannot be read, or has not so many channels.
         """
         if channels not in (1, 3):
             raise BadImage(f"a picture has no {channels} channels: keep such images as arrays, in a .npz file")
-        image = self.photo(row).image
+        image = self.photo(row).shown(grey)
         pixels = np.array(image.convert("L") if channels == 1 else image, np.uint8)
         return pixels.reshape(image.height, image.width, channels)
 
@@ -120,8 +125,8 @@ class Subset(Images):
     def photo(self, row: int) -> Photo:
         return self.images.photo(self.rows[row])
 
-    def pixels(self, row: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        return self.images.pixels(self.rows[row], channels)
+    def pixels(self, row: int, channels: int, grey: tuple[float, float] | None = None) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        return self.images.pixels(self.rows[row], channels, grey)
 
 
 def open_images(source: ImageSource) -> Images:

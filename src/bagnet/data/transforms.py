@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..geometry import Axis, Placement
-from .decode import LARGEST, BadImage, ImageLike, decode
+from .decode import LARGEST, BadImage, ImageLike, Photo, decode
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,6 +41,8 @@ class Preprocessing:
         interpolation: "bilinear", "bicubic" or "lanczos".
         mean: per channel, subtracted after scaling to [0, 1].
         std: per channel, divided by.
+        grey: of grey images of more than 8 bits, and of DICOM: the levels that become black and white (in radiology the window),
+            those in between spread evenly; None for what `Photo.image` makes of them.
 
     Raises:
         ValueError: a field is out of range.
@@ -51,6 +53,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    grey: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for field in ("resize", "crop"):
@@ -69,6 +72,17 @@ class Preprocessing:
             raise ValueError(
                 f"mean and std need one number per channel, and those of std be positive, got {self.mean} and {self.std}"
             )
+        if self.grey is not None:
+            try:
+                black, white = map(float, self.grey)
+                ordered = isfinite(black) and isfinite(white) and black < white
+            except (TypeError, ValueError):
+                ordered = False
+            if not ordered:
+                raise ValueError(
+                    f"grey must be two levels, the one that is black and a higher one that is white, got {self.grey}"
+                )
+            object.__setattr__(self, "grey", (black, white))
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "std", std)
 
@@ -106,7 +120,11 @@ class Preprocessing:
             FileNotFoundError, BadImage: as `decode`; it would become too large.
             ValueError: the network takes other than one or three channels.
         """
-        return self.of_picture(decode(image).image)
+        return self.of_picture(self.shown(decode(image)))
+
+    def shown(self, photo: Photo) -> Image.Image:
+        """The upright RGB picture that is prepared, of which evidence is a part. BadImage: there is none (`Photo.shown`)."""
+        return photo.shown(self.grey)
 
     def of_picture(self, image: Image.Image) -> Tensor:
         """The same of an upright RGB picture."""
@@ -162,8 +180,9 @@ class Preprocessing:
         return Image.fromarray((pixels * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON can hold them; `Preprocessing(**fields)` reads them back."""
-        return {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(self).items()}
+        """The fields as JSON can hold them, without `grey` where nobody says it; `Preprocessing(**fields)` reads them back."""
+        kept = {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(self).items()}
+        return {field: value for field, value in kept.items() if field != "grey" or value is not None}
 
     def _statistics(self, device: torch.device) -> list[Tensor]:
         """Mean and standard deviation as float32 of shape (C, 1, 1)."""

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.decode import decode
 from ..model import BagNet, Bottleneck
 from ..progress import Listener, Progress, unheard
 
@@ -144,7 +143,7 @@ def sample_images(model: BagNet, paths: Sequence[Path] | None = None, size: int 
         import skimage
 
         paths = [Path(skimage.__file__).parent / "data" / name for name in _SAMPLES]
-    prepared = [transform(decode(path).image) for path in paths]
+    prepared = [transform(path) for path in paths]
     if len({x.shape for x in prepared}) > 1:
         raise ValueError("the photographs are of different sizes, and this model's preparation leaves them so: name a size")
     return torch.stack(prepared)

@@ -284,7 +284,7 @@ class _Subject:
         if where is None:
             return None
         photo = self.images.images.photo(row)
-        region = region_of(where, photo.image.size, self.network.transform.placement(photo.image.size))
+        region = region_of(where, photo.size, self.network.transform.placement(photo.size))
         return region if region.any() else None
 
 

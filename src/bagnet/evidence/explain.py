@@ -165,9 +165,10 @@ def take(model: Classifier, image: ImageLike, transform: Preprocessing) -> Seen:
     if isinstance(image, Tensor) and image.is_floating_point():
         return Seen(*_prepared(image, transform), "")
     photo = decode(image)
-    placement = transform.placement(photo.image.size, photo.orientation)
+    placement = transform.placement(photo.size, photo.orientation)
     _check_size(model, placement, photo.name)
-    return Seen(transform.of_picture(photo.image), photo.image, placement, photo.name)
+    picture = transform.shown(photo)
+    return Seen(transform.of_picture(picture), picture, placement, photo.name)
 
 
 def _check_size(model: Classifier, placement: Placement, name: str) -> None:

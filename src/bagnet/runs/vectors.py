@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.sources import Images, ImageSource, open_images
+from ..data.transforms import Preprocessing
 from ..engine.classifier import Classifier, Predictor, model_name
 from ..progress import Listener
 from .store import FINISHED, claim
@@ -54,6 +55,7 @@ def vectors(
     width: int,
     compute: Callable[[Tensor], Tensor],
     *,
+    transform: Preprocessing | None = None,
     rows: Sequence[int] | None = None,
     dtype: Any = np.float32,
     batch_size: int = 64,
@@ -70,6 +72,7 @@ def vectors(
         settings: all that the vectors depend on.
         width: of a vector.
         compute: (B, C, H, W) prepared images -> (B, width), all finite.
+        transform: prepares them; the model's where None.
         rows: which images; all where None.
         dtype: of what is kept.
         batch_size: images at a time.
@@ -90,7 +93,14 @@ def vectors(
         unreadable = store.rows("unreadable")
         todo = [row for row in rows if np.isnan(values[place_of[row]]).any() and names[row] not in unreadable.done]
         batches = sweep(
-            model, images, todo, batch_size=batch_size, workers=workers, progress=progress, stage=stage or model_name(model)
+            model,
+            images,
+            todo,
+            batch_size=batch_size,
+            workers=workers,
+            transform=transform,
+            progress=progress,
+            stage=stage or model_name(model),
         )
         for batch in batches if todo else ():
             if batch.rows:

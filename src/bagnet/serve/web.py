@@ -120,7 +120,7 @@ def write_page(
     shutil.copytree(PAGE, folder)
     (folder / STYLE).write_text(render("bagnet.figures", STYLE), encoding="utf-8")
     (folder / SAMPLES).mkdir()
-    samples = [_photograph(image, number, folder / SAMPLES) for number, image in enumerate(photographs)]
+    samples = [_photograph(image, model, number, folder / SAMPLES) for number, image in enumerate(photographs)]
     addresses = [f"#photo={quote(sample['file'])}" for sample in samples]
     samples += [_sample(name, title, credit, folder / SAMPLES) for name, (title, credit) in _PHOTOGRAPHS.items()]
     about = {**configuration(model, engine, limits or Limits()), "asks_token": asks_token, "samples": samples}
@@ -163,9 +163,9 @@ def _sample(name: str, title: str, credit: str, folder: Path) -> dict[str, str]:
     return {"file": f"{SAMPLES}/{file}", "title": title, "credit": credit}
 
 
-def _photograph(image: ImageLike, number: int, folder: Path) -> dict[str, str]:
-    """Write somebody's photograph as a PNG, which browsers read whatever it was."""
+def _photograph(image: ImageLike, model: Classifier, number: int, folder: Path) -> dict[str, str]:
+    """Write somebody's photograph, as the model sees it, as a PNG, which browsers read whatever it was."""
     photo = decode(image)
-    photo.image.save(folder / f"yours-{number}.png", compress_level=1)
+    model.transform.shown(photo).save(folder / f"yours-{number}.png", compress_level=1)
     name = Path(photo.name).name or "your photograph"
     return {"file": f"{SAMPLES}/yours-{number}.png", "title": name, "credit": name}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.decode import LARGEST, BadImage, decode_large, printable
+from ..data.levels import Levels
 from ..engine.cost import available_memory
 from ..files import missing_hint
 from ..geometry import Box
@@ -280,7 +281,10 @@ class PhotographReader:
 
     def __init__(self, path: Path) -> None:
         largest = max(LARGEST, (available_memory() or 0) // _DECODED)
-        self._pixels = np.asarray(decode_large(path, largest).image)
+        photo = decode_large(path, largest)
+        if isinstance(photo.pixels, Levels):  # which of them are black and white a slide's model cannot say
+            raise BadImage(f"{printable(str(path))}: holds grey levels of more than 8 bits, not of uint8; convert it first")
+        self._pixels = np.asarray(photo.image)
         self.levels = (Level(self._pixels.shape[0], self._pixels.shape[1], 1.0),)
         self.microns_per_pixel: float | None = None
 

@@ -197,7 +197,12 @@ class SlideImages(Images):
         """BadImage: always, as a slide is no picture to be seen at once."""
         raise BadImage(f"{printable(self.names[row])}: is a slide, of which only tiles are read (bagnet slide maps all of it)")
 
-    def pixels(self, row: int, channels: int) -> NDArray[np.uint8]:
+    def pixels(
+        self,
+        row: int,
+        channels: int,
+        grey: tuple[float, float] | None = None,  # noqa: ARG002
+    ) -> NDArray[np.uint8]:
         """(N, side, side, 3): tiles from all over a slide, the same ones each time, by which it is judged.
 
         Those that cannot be read, for which others stand in, are logged.

@@ -174,7 +174,9 @@ class _Batches(LightningDataModule):
         self.unreadable: dict[int, str] = {}  # row of `select` -> reason
         views = _views(recipe, preprocessing, geometry)
         shorter = None if recipe.scale and isinstance(views.early, Augmentation) else preprocessing.resize
-        self.pixels = Pixels(training.images, len(preprocessing.mean), shorter, **({"keep": 0} if stream else {}))
+        self.pixels = Pixels(
+            training.images, len(preprocessing.mean), preprocessing.grey, shorter, **({"keep": 0} if stream else {})
+        )
         starts = training.images.starts if stream else None
         self.order = Order(
             len(training),

@@ -56,6 +56,7 @@ class Probe:
         windows: sides of windows to try; those of the model where empty.
         stride: between windows; half of each size where None, or the model's where no size is named.
         scale: of the images, as for `bagnet.windowed`; the model's where None.
+        grey: levels that are black and white, as `Preprocessing.grey`; the model's where None.
         kind: "softmax", "sigmoid" or "ordinal", as for `Task`.
         balanced: rare classes count as much as common ones.
         group: column that says what images belong to (a patient, a part), which is never divided; "" where each is by itself.
@@ -70,6 +71,7 @@ class Probe:
     windows: tuple[int, ...] = ()
     stride: int | None = None
     scale: Scale = None
+    grey: tuple[float, float] | None = None
     kind: Kind = "softmax"
     balanced: bool = True
     group: str = ""
@@ -87,7 +89,7 @@ class Probe:
     def candidates(self, start: BagOfFeatures) -> list[BagOfFeatures]:
         """The start with each size of windows. Raises ValueError as `rewindowed`."""
         sizes: Sequence[int | None] = self.windows or (None,)
-        return [rewindowed(start, size, self.stride, scale=self.scale) for size in sizes]
+        return [rewindowed(start, size, self.stride, scale=self.scale, grey=self.grey) for size in sizes]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

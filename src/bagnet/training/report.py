@@ -222,7 +222,7 @@ def _samples(model: Classifier, images: LabelledImages) -> Iterator[_Sample]:
 
 
 def _sample(model: Classifier, images: LabelledImages, columns: Sequence[int], row: int) -> _Sample:
-    evidence = explain(model, images.images.photo(row).image)
+    evidence = explain(model, images.images.photo(row))
     best = evidence.top(1)[0]
     shown = {column for column, share in zip(columns, images.shares(row), strict=True) if share}
     return _Sample(_fitting(evidence.image), _fitting(overlay(evidence)), best.name, best.logit, best.index not in shown)

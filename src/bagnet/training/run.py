@@ -119,7 +119,7 @@ def train(
     preprocessing = preprocessing or (start.transform if start is not None else Preprocessing())
     torch.manual_seed(recipe.seed)
     network, shape = _network(shape, start, images, len(preprocessing.mean))
-    _check_recipe(recipe, network, shape.name, start, preprocessing)
+    _check_recipe(recipe, network, shape.name, start, preprocessing, images.multilabel)
     check_val(source, images)
     tiling = _tiling(recipe, network, preprocessing)
     if tiling is None:
@@ -165,7 +165,9 @@ def train(
         elif recipe.distil:
             _say(f"asking {'the teacher' if len(opened) == 1 else f'{len(opened)} teachers'} about {len(training):,} images")
             asked = [model.to(device()) if isinstance(model, nn.Module) else model for model in opened]
-            taught = mean_answers(asked, training, folder / "teacher", workers=workers, rank=rank(), ranks=ranks())
+            taught = mean_answers(
+                asked, training, folder / "teacher", grey=preprocessing.grey, workers=workers, rank=rank(), ranks=ranks()
+            )
         _say(f"{shape.name}: {len(training):,} images to train on, {len(select):,} to select on, {len(images.classes)} classes")
         _say(f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'} in batches of {recipe.batch_size}")
         if recipe.precision == "bf16" and device().type == "cpu" and not cpu_has_bf16():
@@ -296,7 +298,12 @@ def _tiling(recipe: Recipe, network: nn.Module, preprocessing: Preprocessing) ->
 
 
 def _check_recipe(
-    recipe: Recipe, network: nn.Module, name: str, start: BagOfFeatures | None, preprocessing: Preprocessing
+    recipe: Recipe,
+    network: nn.Module,
+    name: str,
+    start: BagOfFeatures | None,
+    preprocessing: Preprocessing,
+    multilabel: bool,
 ) -> None:
     """Whether what the recipe asks for can be done with the network."""
     if not isinstance(network, BagOfFeatures):
@@ -311,11 +318,13 @@ def _check_recipe(
         raise ValueError(f"windows are sampled of whole images by windowed networks alone; {name} is trained on crops")
     if recipe.masked and (sampled or not isinstance(network, BagOfFeatures)):
         raise ValueError(f"masked leaves out windows of crops that are seen whole, as BagNets see them; {name} does not")
-    if recipe.margin and (sampled or not isinstance(network, BagOfFeatures) or recipe.head == "sigmoid"):
+    if recipe.margin and (sampled or not isinstance(network, BagOfFeatures) or multilabel):
         raise ValueError(
             f"margin asks for a lead over rivals in crops that are seen whole, of windows as BagNets have them; {name} has none, "
             "or its classes are questions of their own"
         )
+    if recipe.masks == "hardest" and multilabel:
+        raise ValueError("masks=hardest asks for the lead of one label, and each class is a question of its own: take random")
     if recipe.consistent and sampled:
         raise ValueError(
             f"consistent asks a teacher about crops, and {name} is trained on windows at random places: leave it out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def mean_answers(
     images: LabelledImages,
     folder: Path,
     *,
+    grey: tuple[float, float] | None = None,
     workers: int | None = None,
     rank: int = 0,
     ranks: int = 1,
@@ -35,7 +37,7 @@ def mean_answers(
     """The mean of the logits of one teacher or more: (N, K) float16. Arguments and errors as for `answers`."""
     total = torch.zeros((), dtype=torch.float16)
     for teacher in teachers:
-        logits = answers(teacher, images, folder, workers=workers, rank=rank, ranks=ranks, progress=progress)
+        logits = answers(teacher, images, folder, grey=grey, workers=workers, rank=rank, ranks=ranks, progress=progress)
         total = total + logits / len(teachers)
     return total
 
@@ -45,6 +47,7 @@ def answers(
     images: LabelledImages,
     folder: Path,
     *,
+    grey: tuple[float, float] | None = None,
     batch_size: int = 64,
     workers: int | None = None,
     rank: int = 0,
@@ -60,6 +63,7 @@ def answers(
         teacher: that knows all classes of the images.
         images: N of them.
         folder: in which to keep them.
+        grey: which levels its student sees as black and white, and it with it; its own where None.
         batch_size: images at a time.
         workers: processes that decode; as for `read_batches`.
         rank: which process this is; each asks about its share and waits for the others'.
@@ -73,9 +77,10 @@ def answers(
         ValueError: the teacher lacks a class.
     """
     columns = images.classes.among(teacher.classes)
+    transform = teacher.transform if grey is None else replace(teacher.transform, grey=grey)
     settings = {
         "teacher": teacher.weights_digest,
-        "preprocessing": teacher.transform.to_dict(),
+        "preprocessing": transform.to_dict(),
         "images": images.images.fingerprint,
         "columns": columns,
         "ranks": ranks,
@@ -89,6 +94,7 @@ def answers(
         settings,
         len(columns),
         lambda x: teacher(x)[:, columns],
+        transform=transform,
         rows=range(rank, len(images), ranks),
         dtype=np.float16,
         batch_size=batch_size,

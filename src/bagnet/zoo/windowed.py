@@ -92,27 +92,38 @@ def windowed(
 
 
 def rewindowed(
-    model: BagOfFeatures, window: int | None = None, stride: int | None = None, *, scale: Scale = None
+    model: BagOfFeatures,
+    window: int | None = None,
+    stride: int | None = None,
+    *,
+    scale: Scale = None,
+    grey: tuple[float, float] | None = None,
 ) -> BagOfFeatures:
-    """The same weights with other windows, or for images of another scale; what is None stays as it is.
+    """The same weights with other windows, or for images of another scale or other grey levels; what is None stays as it is.
 
     Args:
         model: with a card; not changed. A BagNet's windows are what they are, and only its images can be scaled otherwise.
         window: side of a window, in pixels of the scaled image.
         stride: between neighbouring windows; half a window where only that is said.
         scale: as for `windowed`; nothing is cropped then.
+        grey: as `Preprocessing.grey`.
 
     Raises:
-        ValueError: as `windowed`.
+        ValueError: as `windowed`; the grey levels do not rise.
     """
     assert model.card is not None
     if window is not None or stride is not None:
-        return windowed(model, model.geometry.size if window is None else window, stride, scale=scale)
-    if scale is None:
-        return model
-    check_scale(scale, model.geometry.smallest_input)
+        model = windowed(model, model.geometry.size if window is None else window, stride, scale=scale)
+    elif scale is not None:
+        check_scale(scale, model.geometry.smallest_input)
+        model = _prepared_by(model, replace(model.transform, resize=None if scale == "native" else scale, crop=None))
+    return model if grey is None else _prepared_by(model, replace(model.transform, grey=grey))
+
+
+def _prepared_by(model: BagOfFeatures, transform: Preprocessing) -> BagOfFeatures:
+    """The same weights for images that are prepared in another way."""
+    assert model.card is not None
     other = copy(model)
-    transform = replace(model.transform, resize=None if scale == "native" else scale, crop=None)
     other.card = replace(model.card, preprocessing=transform, scores=(), temperature=1.0, source=None)
     return other
 

@@ -24,7 +24,7 @@ def test_a_map_is_moved_through_the_photograph() -> None:
     for axis, values in ((1, across[None].expand(36, 36)), (0, down[:, None].expand(36, 36))):
         placed = (after.vertical, after.horizontal)[axis]
         expected = (np.arange(28) + 0.5 + placed.start) * placed.scale
-        values_there = moved(values, source, target, photo).numpy()
+        values_there = moved(values, source, target, photo.size).numpy()
         along = values_there[14] if axis == 1 else values_there[:, 14]
         inside = (expected > float(values.min())) & (expected < float(values.max()))
         assert 20 < inside.sum() < 28, "what the other sees in addition is zero"

@@ -40,7 +40,7 @@ class Twice:
     starts = (0,)
     fingerprint = "one"
 
-    def pixels(self, row: int, channels: int) -> Any:
+    def pixels(self, row: int, channels: int, grey: Any = None) -> Any:
         return np.arange(64 * channels, dtype=np.uint8).reshape(8, 8, channels)
 
 

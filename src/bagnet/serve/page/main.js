@@ -32,8 +32,17 @@ const named = (index) => about.classes[index];
 
 // --- Photographs -------------------------------------------------------------------------------------------------------------
 
+const PNG_DEPTH = 24; // where the header of a PNG file says how many bits a level has
+
 /** The pixels of an image file, upright, over white. */
 async function decoded(blob) {
+  if (about.preprocessing.grey) {
+    const header = new Uint8Array(await blob.slice(0, PNG_DEPTH + 1).arrayBuffer());
+    if (header[1] === 0x50 && header[2] === 0x4e && header[3] === 0x47 && header[PNG_DEPTH] > 8) {
+      const [black, white] = about.preprocessing.grey;
+      throw new Error(`for this model level ${black} is black and ${white} white, and a browser reads the upper 8 bits of 16: save it with 8, or run bagnet explain`);
+    }
+  }
   let bitmap;
   try {
     bitmap = await createImageBitmap(blob, { imageOrientation: 'from-image', colorSpaceConversion: 'none' });

@@ -71,7 +71,7 @@ def write(audit: Audit, task: Task, decisive: Decisive, folder: Path, progress: 
 def _picture(task: Task, row: int) -> Image.Image:
     """The person's image, upright; of other than one, three or four channels, their mean in grey."""
     try:
-        return task.images.images.photo(row).image
+        return task.transform.shown(task.images.images.photo(row))
     except BadImage:
         pixels = task.images.images.pixels(row, len(task.transform.mean))
         return Image.fromarray(pixels.mean(2).astype(np.uint8)).convert("RGB")

@@ -197,7 +197,7 @@ def _measures(shown: Material, maps: Measurements[ImageMap]) -> Measures:
 
 
 def _evidence(shown: Material, subject: Subject, row: int) -> Evidence:
-    return explain(subject.classifier, shown.images.photo(row).image)
+    return explain(subject.classifier, shown.images.photo(row))
 
 
 def _map(

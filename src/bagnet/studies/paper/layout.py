@@ -347,7 +347,7 @@ def _first(material: Material, subject: Subject, canvas: Canvas) -> Iterator[Ten
     count = 0
     for row in range(len(material)):
         try:
-            x = subject.transform.of_pixels(material.images.pixels(row, subject.channels))
+            x = subject.transform.of_pixels(material.images.pixels(row, subject.channels, subject.transform.grey))
             two_tiles(x.shape[1], x.shape[2], canvas.tile)
         except (OSError, ValueError):
             continue

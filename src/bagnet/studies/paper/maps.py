@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -71,10 +70,10 @@ def bagnet_map(bag: Subject, index: int, material: Material, row: int, target: S
     Returns:
         (H, W) logits, as `pixel_map` has them; zero where the BagNet's input does not reach.
     """
-    image = None if bag.transform == target.transform else material.images.photo(row).image
-    seen = x if image is None else bag.transform(image)[None]
+    photo = None if bag.transform == target.transform else material.images.photo(row)
+    seen = x if photo is None else bag.transform(photo)[None]
     values = pixel_map(bag, seen, bag.columns[index])
-    return values if image is None else moved(values, bag.transform, target.transform, image)
+    return values if photo is None else moved(values, bag.transform, target.transform, photo.size)
 
 
 def pixel_map(bag: Subject, x: Tensor, column: int) -> Tensor:
@@ -104,9 +103,9 @@ def method_map(method: str, target: Subject, index: int, x: Tensor, material: Ma
     return attribute(method, target.module, x, target.columns[index], window=cell, seed=material.seed, rows=[row]).values[0]
 
 
-def moved(values: Tensor, source: Preprocessing, target: Preprocessing, image: Image.Image) -> Tensor:
-    """A map (H, W) of pixels of one network's input on those of another's, through the image that both were made from."""
-    before, after = source.placement(image.size), target.placement(image.size)
+def moved(values: Tensor, source: Preprocessing, target: Preprocessing, size: tuple[int, int]) -> Tensor:
+    """A map (H, W) of pixels of one network's input on those of another's, through the image of (width, height) of both."""
+    before, after = source.placement(size), target.placement(size)
     columns = _positions(before.horizontal, after.horizontal)
     rows = _positions(before.vertical, after.vertical)
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)[None].to(values.dtype)

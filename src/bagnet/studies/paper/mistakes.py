@@ -114,7 +114,7 @@ class Mistakes(Experiment):
         for rank in range(shown):
             y = sheet.top + rank * block
             label, (answer, compared) = int(shared.labels[rank]), shared.answers[:, rank].tolist()
-            evidence = explain(bagnet.classifier, material.images.photo(int(shared.rows[rank])).image)
+            evidence = explain(bagnet.classifier, material.images.photo(int(shared.rows[rank])))
             photograph(sheet.panel(MARGIN, y + _TITLE, _SIDE, _SIDE), evidence, [])
             sheet.text(MARGIN, y + 0.07, short(names[int(shared.rows[rank])], 36), color=SOFT)
             said = f"{short(comparison.name, 40)} answers\n{short(str(material.classes[compared]), 28)}, "

@@ -270,7 +270,7 @@ def _windows(
         shows = material.classes[labels[row]]
         for key, entry in by_image[row]:
             subject, logit = subjects[key.model], float(entry["logit"])
-            geometry, placement = subject.classifier.geometry, subject.transform.placement(photo.image.size, photo.orientation)
+            geometry, placement = subject.classifier.geometry, subject.transform.placement(photo.size, photo.orientation)
             cell = divmod(int(entry["cell"]), geometry.grid(*placement.input_size)[1])
             box = placement.display_box(geometry.window(*cell))
             rows[key] = {
@@ -287,7 +287,7 @@ def _windows(
                 **box._asdict(),
             }
             if key.label in shown:
-                pictures[key] = _Window(cropped(photo.image, box), logit, str(shows))
+                pictures[key] = _Window(cropped(subject.transform.shown(photo), box), logit, str(shows))
         material.progress(Progress("the strongest windows", done, len(by_image)))
     return [rows[key] for key in keys], pictures
 

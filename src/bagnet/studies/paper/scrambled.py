@@ -62,8 +62,8 @@ class Canvases(_OneOfEach):
     def fingerprint(self) -> str:
         return _digest(self.images.fingerprint, self.preprocessing)
 
-    def pixels(self, row: int, channels: int) -> NDArray[np.uint8]:
-        return _eight_bits(self.preprocessing.of_pixels(self.images.pixels(row, channels)))
+    def pixels(self, row: int, channels: int, grey: tuple[float, float] | None = None) -> NDArray[np.uint8]:
+        return _eight_bits(self.preprocessing.of_pixels(self.images.pixels(row, channels, grey)))
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class Shuffled(_OneOfEach):
     def fingerprint(self) -> str:
         return _digest(self.images.fingerprint, self.tile, self.seed)
 
-    def pixels(self, row: int, channels: int) -> NDArray[np.uint8]:
-        pixels = self.images.pixels(row, channels)
+    def pixels(self, row: int, channels: int, grey: tuple[float, float] | None = None) -> NDArray[np.uint8]:
+        pixels = self.images.pixels(row, channels, grey)
         tile = self.tile or max(1, min(pixels.shape[:2]) // 4)
         rows, columns = pixels.shape[0] // tile, pixels.shape[1] // tile
         return shuffled(pixels, tile, np.random.default_rng((self.seed, row)).permutation(rows * columns))
