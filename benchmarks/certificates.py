@@ -26,6 +26,7 @@ import bagnet
 from bagnet.certificates.certify import ROUNDING, certificate_of
 from bagnet.certificates.comparisons import COMPARISONS
 from bagnet.certificates.patch import Patch
+from bagnet.certificates.voting import MASKS
 from bagnet.evidence import Evidence
 from bagnet.evidence.explain import explain_batch, take
 from bagnet.statistics import Estimate, shares
@@ -44,8 +45,10 @@ CONFIGURATIONS = (
     [(128, 98, 422), (128, 110, 569), (128, 171, 299)],
 )
 SHARES = (0.01, 0.02, 0.04)
+FINEST = "voting, a mask for each place"  # where these are more than `MASKS` along an axis
 METHODS = (
     ("voting", ""),
+    (FINEST, ""),
     ("margin", "probabilities"),
     ("margin", "clipped"),
     ("margin", "tanh"),
@@ -100,7 +103,7 @@ def measured(models, data: Path, count: int) -> list[dict[str, object]]:  # type
             for each, (_, label) in zip(evidence, batch, strict=True):
                 try:
                     answer, certified = proved(each, *claim)
-                except ValueError:  # two masks leave nothing, or the method is for one model
+                except ValueError:  # two masks leave nothing, the method is for one model, or no more masks than usual
                     possible[number] = False
                     continue
                 right[number] += answer == label
@@ -127,6 +130,13 @@ def measured(models, data: Path, count: int) -> list[dict[str, object]]:  # type
 
 def proved(evidence: Sequence[Evidence], patch: Patch, method: str, aggregation: str) -> tuple[int, bool]:
     """The answer of a certified classifier, and whether no patch changes it."""
+    if method == FINEST:
+        rows, columns = patch.joint_runs([(each.geometry, each.placement) for each in evidence])
+        most = max(len(rows), len(columns))
+        if most <= MASKS:
+            raise ValueError("the usual masks are one for each place already")
+        certificate = certificate_of(evidence, patch, "voting", masks=most)
+        return certificate.label, certificate.certified
     if method not in COMPARISONS:
         certificate = certificate_of(evidence, patch, method, aggregation=aggregation)
         return certificate.label, certificate.certified

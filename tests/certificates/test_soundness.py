@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from bagnet.certificates import Certificate, Patch, check
 from bagnet.certificates import margin as margins
 from bagnet.certificates.bounded import AGGREGATIONS
 from bagnet.certificates.certify import as_question, certificate_of
-from bagnet.certificates.voting import Masked, _answer, _means, _of_two, masks
+from bagnet.certificates.voting import MASKS, Masked, covering, vote
 from bagnet.data.names import ClassNames
 from bagnet.evidence import Evidence
 from bagnet.geometry import Axis, Box, Geometry, Placement, Span
@@ -87,10 +87,20 @@ def by_vote(certificate: Certificate) -> Callable[[np.ndarray], int]:
     """The classifier of voting certificates."""
 
     def answer(values: np.ndarray) -> int:
-        singles, pairs = _means([Masked(values, certificate.rows, certificate.columns)])
-        return _answer(singles.argmax(0), pairs, _of_two(len(certificate.rows), len(certificate.columns)))
+        return vote([Masked(values, certificate.rows, certificate.columns)]).label
 
     return answer
+
+
+def outside_each(values: np.ndarray, down: Sequence[Span], across: Sequence[Span]) -> np.ndarray:
+    """(K, M) mean logits outside each mask, by definition."""
+    means = []
+    for rows in down:
+        for columns in across:
+            left = np.ones(values.shape[1:], bool)
+            left[rows.start : rows.stop, columns.start : columns.stop] = False
+            means.append(values[:, left].mean(1))
+    return np.stack(means, 1)
 
 
 def attacks(values: np.ndarray, cells: np.ndarray, label: int, random: np.random.Generator) -> list[np.ndarray]:
@@ -120,7 +130,7 @@ def beaten(evidence: Evidence, patch: Patch, answer: Callable[[np.ndarray], int]
 def certified(evidence: Evidence, patch: Patch, method: str, **options: Any) -> Certificate | None:
     """The certificate; None where masks leave no window."""
     joint = patch.joint_runs([(evidence.geometry, evidence.placement)])
-    longest = (max(run.length for (run,) in masks(runs)) for runs in joint)
+    longest = (max(run.length for (run,) in covering(runs, options.get("masks", MASKS))) for runs in joint)
     left = [2 * length < cells for length, cells in zip(longest, evidence.values.shape[1:], strict=True)]
     return certificate_of(evidence, patch, method, **options) if any(left) else None
 
@@ -138,11 +148,11 @@ def test_no_attack_beats_a_margin(case: tuple[Evidence, Patch], aggregation: str
         assert won
 
 
-@given(cases())
+@given(cases(), st.sampled_from((MASKS, 2, 20)))
 @settings(max_examples=80)
-def test_no_attack_beats_a_vote(case: tuple[Evidence, Patch]) -> None:
+def test_no_attack_beats_a_vote(case: tuple[Evidence, Patch], most: int) -> None:
     evidence, patch = case
-    certificate = certified(evidence, patch, "voting")
+    certificate = certified(evidence, patch, "voting", masks=most)
     if certificate is None:
         return
     answer = by_vote(certificate)
@@ -204,8 +214,7 @@ def voted_together(certificate: Certificate, maps: list[np.ndarray]) -> int:
     """The answer of the classifier that certificates of several grids are about."""
     grids = [certificate, *certificate.beside]
     parts = [Masked(values, grid.rows, grid.columns) for values, grid in zip(maps, grids, strict=True)]
-    singles, pairs = _means(parts)
-    return _answer(singles.argmax(0), pairs, _of_two(len(certificate.rows), len(certificate.columns)))
+    return vote(parts).label
 
 
 @given(two_grids())
@@ -333,13 +342,13 @@ def test_a_window_too_few_is_found() -> None:
 def test_agreement_of_single_masks_does_not_hold_for_a_classifier_that_averages_them() -> None:
     def unsound(evidence: Evidence, patch: Patch) -> bool:
         joint = patch.joint_runs([(evidence.geometry, evidence.placement)])
-        down, across = ([run for (run,) in masks(runs)] for runs in joint)
+        down, across = ([run for (run,) in covering(runs)] for runs in joint)
 
         def averaging(values: np.ndarray) -> int:
-            return int(_means([Masked(values, down, across)])[0].mean(1).argmax())
+            return int(outside_each(values, down, across).mean(1).argmax())
 
         values = evidence.values.astype(np.float64)
-        answers = _means([Masked(values, down, across)])[0].argmax(0)
+        answers = outside_each(values, down, across).argmax(0)
         agreed = bool((answers == answers[0]).all())
         return agreed and beaten(evidence, patch, averaging, int(answers[0]))
 

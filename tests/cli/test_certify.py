@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bagnet.certificates.voting import MASKS
 from bagnet.data.transforms import Preprocessing
 from bagnet.model import BagNet
 
@@ -42,6 +43,18 @@ def test_the_best_within_a_region(run: Run, weights: Path, photo: Path, tmp_path
     assert "2 x 2 px of the photo within 0, 0, 20, 10, margin of probabilities, among the best 2" in result.out
     assert result.out.splitlines()[1].split()[3:] == ["certified", "unwavering"], "of no labels nothing is right"
     assert "proved each certificate again" not in result.out
+
+
+def test_masks_along_an_axis(run: Run, weights: Path, photo: Path, tmp_path: Path) -> None:
+    words = ("certify", photo, "--model", weights, "--patch", "2photo", "--workers", 0, "--json", "--out", tmp_path / "proofs")
+    claims = {}
+    for masks in (None, MASKS, 2):
+        result = run(*words, "--overwrite", *(() if masks is None else ("--masks", masks)))
+        assert result.code == 0, result.err
+        claims[masks] = json.loads(result.out)["results"][0]["claim"]
+    assert claims[None] == claims[MASKS] == "2 x 2 px of the photo, voting"
+    assert claims[2] == "2 x 2 px of the photo, voting, 2 masks along an axis"
+    assert_refused(run(*words, "--masks", 2, "--method", "margin"), "--masks is for voting: margin needs none")
 
 
 def test_models_vote_together(run: Run, weights: Path, photo: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bagnet.certificates.patch import Patch
-from bagnet.certificates.voting import Masked, masks, vote
+from bagnet.certificates.voting import Masked, covering, vote
 from bagnet.geometry import Box, Geometry, Placement, Span
 from bagnet.training.masking import check_masking, hardest_windows, mean_of, random_windows, touched_cells
 
@@ -55,7 +55,7 @@ def test_the_hardest_masks_are_those_of_the_vote_that_leave_the_label_the_least_
     random = np.random.default_rng(seed)
     maps = random.normal(size=(3, 4, 8, 8)) + np.eye(4)[:3, :, None, None] * 0.6
     runs = Patch(share=0.04, frame="input").runs(GRID, Placement.identity(33, 33))
-    down, across = ([run for (run,) in masks([(run,) for run in along])] for along in runs)
+    down, across = ([run for (run,) in covering([(run,) for run in along])] for along in runs)
     kept = hardest_windows(torch.tensor(maps), torch.arange(3), GRID, (33, 33), 0.04).numpy()
     for label in range(3):
         left = np.ones((8, 8), bool)

@@ -19,7 +19,7 @@ from .certificate import Certificate, Grid
 from .margin import margin
 from .patch import Patch
 from .rectangles import classes_last
-from .voting import Masked, masks, vote
+from .voting import MASKS, Masked, covering, vote
 
 METHODS = ("voting", "margin")
 ROUNDING = 1e-5  # of the largest logit: how far a window's logit may be off in float32
@@ -32,6 +32,7 @@ def certify(
     method: str = "voting",
     *,
     aggregation: str = "probabilities",
+    masks: int = MASKS,
     best: int = 1,
     question: int | str | None = None,
 ) -> Certificate:
@@ -46,6 +47,7 @@ def certify(
         patch: the threat, or words for `Patch.parse`.
         method: "voting" or "margin".
         aggregation: of margin: "probabilities", "clipped" or "tanh".
+        masks: of voting: along an axis, at most; more are smaller, so that more answers hold, and cost more.
         best: of margin: the label stays among so many of the best.
         question: of a multi-label model, the class whose yes or no is to stay: the answer is 0 for yes, 1 for no.
 
@@ -66,7 +68,7 @@ def certify(
     if question is not None:
         maps = [as_question(each, question) for each in maps]
     digests = "+".join(each.weights_digest for each in models)
-    return certificate_of(maps, threat, method, aggregation=aggregation, best=best, digest=digests)
+    return certificate_of(maps, threat, method, aggregation=aggregation, masks=masks, best=best, digest=digests)
 
 
 def certificate_of(
@@ -75,14 +77,17 @@ def certificate_of(
     method: str,
     *,
     aggregation: str = "probabilities",
+    masks: int = MASKS,
     best: int = 1,
     digest: str = "",
 ) -> Certificate:
     """The same of evidence, of several models of one image; `digest` is that of the models' weights. Raises as `certify`."""
     maps = [evidence] if isinstance(evidence, Evidence) else list(evidence)
     _check(maps, patch, method, best)
+    if masks < 1:
+        raise ValueError(f"there is one mask along an axis at least, got {masks}")
     joint = patch.joint_runs([(each.geometry, each.placement) for each in maps])
-    proved = _voted(maps, joint) if method == "voting" else _averaged(maps[0], joint, patch.count, aggregation, best)
+    proved = _voted(maps, joint, masks) if method == "voting" else _averaged(maps[0], joint, patch.count, aggregation, best)
     first = maps[0]
     grids = [
         Grid(rows, columns, each.geometry, each.placement, each.values.astype(np.float32))
@@ -168,8 +173,8 @@ def _check(maps: Sequence[Evidence], patch: Patch, method: str, best: int) -> No
         raise ValueError("models that vote together need the same classes in the same order")
 
 
-def _voted(maps: Sequence[Evidence], joint: Sequence[Sequence[Sequence[Span]]]) -> _Proved:
-    rows, columns = (list(zip(*masks(runs), strict=True)) for runs in joint)
+def _voted(maps: Sequence[Evidence], joint: Sequence[Sequence[Sequence[Span]]], most: int) -> _Proved:
+    rows, columns = (list(zip(*covering(runs, most), strict=True)) for runs in joint)
     values = [classes_last(each.values) for each in maps]
     largest = max(float(np.abs(each).max()) for each in values)
     result = vote([Masked(*parts) for parts in zip(values, rows, columns, strict=True)], slack=ROUNDING * largest)

@@ -26,6 +26,7 @@ from .certificate import Certificate
 from .certify import as_question, certificate_of
 from .checker import check
 from .patch import Patch
+from .voting import MASKS
 
 TABLE, UNFINISHED = "certificates.csv", "unfinished"
 
@@ -39,6 +40,7 @@ class Claim:
         method: as for `certify`.
         aggregation: likewise; "" for voting.
         best: likewise.
+        masks: likewise.
         question: likewise, by its index; None for a model whose classes exclude each other.
     """
 
@@ -46,17 +48,19 @@ class Claim:
     method: str
     aggregation: str = ""
     best: int = 1
+    masks: int = MASKS
     question: int | None = None
 
     def __str__(self) -> str:
         bound = f" of {self.aggregation}" if self.aggregation else ""
+        masks = f", {self.masks} masks along an axis" if self.method == "voting" and self.masks != MASKS else ""
         among = f", among the best {self.best}" if self.best > 1 else ""
-        return f"{self.patch}, {self.method}{bound}{among}{'' if self.question is None else f', class {self.question}'}"
+        return f"{self.patch}, {self.method}{bound}{masks}{among}{'' if self.question is None else f', class {self.question}'}"
 
     def holds(self, maps: Sequence[Evidence]) -> Certificate:
         """The certificate of one image, from the evidence of each model. Raises as `certify`."""
         asked = maps if self.question is None else [as_question(evidence, self.question) for evidence in maps]
-        return certificate_of(asked, self.patch, self.method, aggregation=self.aggregation, best=self.best)
+        return certificate_of(asked, self.patch, self.method, aggregation=self.aggregation, masks=self.masks, best=self.best)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,8 @@ class Masked(NamedTuple):
     across: Sequence[Span]
 
 
-def masks(runs: Sequence[Sequence[Span]], most: int = MASKS) -> list[tuple[Span, ...]]:
-    """Runs of cells, at most so many, such that each of `runs` lies in one of them, on each grid.
+def covering(runs: Sequence[Sequence[Span]], most: int = MASKS) -> list[tuple[Span, ...]]:
+    """Runs of cells, at most so many, such that each of `runs` lies in one of them, on each grid: the masks along an axis.
 
     Args:
         runs: of `Patch.joint_runs`: for each place of a patch along an axis, the run of cells on each grid.

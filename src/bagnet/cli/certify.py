@@ -47,6 +47,12 @@ def certify(
             autocompletion=among("probabilities", "clipped", "tanh"),
         ),
     ] = "probabilities",
+    masks: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Of voting: masks along an axis, at most; more hold more answers, and take longer."
+        ),
+    ] = 6,
     patches: Annotated[int, typer.Option(metavar="N", min=1, help="Patches at once; of margin alone.")] = 1,
     best: Annotated[int, typer.Option(metavar="K", min=1, help="The class stays among the best K; of margin alone.")] = 1,
     targets: Annotated[
@@ -90,6 +96,7 @@ def certify(
     from ..certificates.certify import METHODS
     from ..certificates.patch import Patch
     from ..certificates.run import TABLE, Claim, certify_images
+    from ..certificates.voting import MASKS
     from ..data.labelled import ARRAY_ENDING, has_split, open_labelled
     from ..data.sources import open_images
 
@@ -99,6 +106,8 @@ def certify(
             raise ValueError(f"there is no method {name!r}: choose among {', '.join(METHODS)}")
     if max(patches, best) > 1 and "voting" in method:
         raise ValueError("voting proves one patch and the best class alone: --method margin proves more")
+    if masks != MASKS and "voting" not in method:
+        raise ValueError("--masks is for voting: margin needs none")
     within = _box(region)
     an_image = Path(data).is_file() and Path(data).suffix != ARRAY_ENDING
     labelled = open_labelled(data, split) if not an_image and has_split(data, split) else None
@@ -115,7 +124,7 @@ def certify(
     else:
         questions = [None]
     claims = [
-        Claim(Patch.parse(size, patches, within), name, "" if name == "voting" else aggregation, best, question)
+        Claim(Patch.parse(size, patches, within), name, "" if name == "voting" else aggregation, best, masks, question)
         for size in patch
         for name in method
         for question in questions

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..certificates.patch import Patch
 from ..certificates.rectangles import held
-from ..certificates.voting import masks
+from ..certificates.voting import covering
 from ..geometry import Geometry, Placement, Span
 
 _PATCHES = 2  # as many as the vote takes away (`certificates.voting`)
@@ -108,7 +108,7 @@ def _masks(geometry: Geometry, size: tuple[int, int], share: float) -> Tensor:
     """(M, h, w) bool: the windows that each mask of the vote takes away, against square patches of a share of the image."""
     runs = Patch(share=share, frame="input").joint_runs([(geometry, Placement.identity(*size))])
     rows, columns = (
-        torch.from_numpy(held([run for (run,) in masks(along)], cells) > 0)
+        torch.from_numpy(held([run for (run,) in covering(along)], cells) > 0)
         for along, cells in zip(runs, geometry.grid(*size), strict=True)
     )
     return (rows[:, None, :, None] & columns[None, :, None, :]).flatten(0, 1)
