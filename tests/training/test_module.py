@@ -277,13 +277,13 @@ def test_gradients_are_clipped_to_a_norm_with_a_fused_optimiser() -> None:
     assert float(norm) == pytest.approx(1.0, rel=1e-4)
 
 
-@pytest.mark.parametrize("masks", ["random", "hardest"])
-def test_a_masked_step_asks_what_the_windows_say_that_patches_do_not_touch(masks: str) -> None:
+@pytest.mark.parametrize("masked_at", ["random", "hardest"])
+def test_a_masked_step_asks_what_the_windows_say_that_patches_do_not_touch(masked_at: str) -> None:
     torch.manual_seed(0)
     model, x, targets = BagNet(SMALL), torch.randn(2, 3, 33, 33), torch.eye(1000)[:2]
-    module, _ = training(model, masked=0.01, masks=masks, freeze_norm=True)
+    module, _ = training(model, masked=0.01, masked_at=masked_at, freeze_norm=True)
     module.train()
-    if masks == "random":
+    if masked_at == "random":
         kept = random_windows(2, model.geometry, (33, 33), 0.01, (0, 0))
     else:
         kept = hardest_windows(model.evidence(x).detach(), torch.arange(2), model.geometry, (33, 33), 0.01)

@@ -47,6 +47,8 @@ def test_a_file_may_change_a_named_one(tmp_path: Path) -> None:
         ("learning_rate = nan", "learning_rate must be between 1e-12 and 1e.12, got nan"),
         ("learning_rate = inf", "learning_rate must be between 1e-12 and 1e.12, got inf"),
         ('recipe = ["paper"]', "there is no recipe"),
+        ('masked_at = "hardest"', "masked_at=hardest says where windows are left out, and masked=0 leaves out none"),
+        ('masked = 0.1\nmasked_at = "worst"', "masked_at must be one of random, hardest, got 'worst'"),
         ("seed = 9999999999999999999", "seed must be between 0 and"),
     ],
 )

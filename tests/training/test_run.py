@@ -147,6 +147,9 @@ def test_a_yes_or_no_has_one_logit(tmp_path: Path, quick: Recipe) -> None:
     np.savez(tmp_path / "two.npz", train_images=images, train_labels=labels == 1)
     run = train(tmp_path / "two.npz", tmp_path / "run", quick.changed(head="sigmoid"), shape=SMALL, preprocessing=PREPROCESSING)
     assert [str(entry) for entry in run.model.classes] == ["class 1"]
+    hardest = quick.changed(head="sigmoid", masked=0.01, masked_at="hardest")
+    with pytest.raises(ValueError, match="masked_at=hardest asks for the lead of one label"):
+        train(tmp_path / "two.npz", tmp_path / "other", hardest, shape=SMALL, preprocessing=PREPROCESSING)
     assert run.card.multilabel
     assert run.evaluation is None  # there is no val
     x = torch.stack([PREPROCESSING.of_pixels(image) for image in images])

@@ -194,7 +194,7 @@ class Training(LightningModule):
         recipe, size = self.recipe, (images.shape[-2], images.shape[-1])
         features = model.features(images)
         evidence = model.head(features) if self._asks_evidence else None
-        if recipe.masks == "hardest":
+        if recipe.masked_at == "hardest":
             with torch.no_grad():
                 said = model.head(features) if evidence is None else evidence
                 kept = hardest_windows(said, targets.argmax(1), model.geometry, size, recipe.masked)

@@ -83,7 +83,7 @@ class Recipe:
         "Share of an image that a patch covers: windows that two of them touch are left out of each mean, so that answers "
         "without them agree and have certificates.",
     )
-    masks: Literal["random", "hardest"] = _field(
+    masked_at: Literal["random", "hardest"] = _field(
         "random",
         "Of masked: at random places, or where the label leads by least without those windows (Saha et al. 2023).",
     )
@@ -138,8 +138,8 @@ class Recipe:
             raise ValueError("level and microns are of slides: say how many tiles of each are seen in a step (tiles)")
         if self.consistent and not self.distil:
             raise ValueError("consistent says how a teacher is asked, and nothing is distilled (distil=0): say how much")
-        if self.masks != "random" and not self.masked:
-            raise ValueError(f"masks={self.masks} says which windows are left out, and masked=0 leaves out none: say how large")
+        if self.masked_at != "random" and not self.masked:
+            raise ValueError(f"masked_at={self.masked_at} says where windows are left out, and masked=0 leaves out none")
         if 0 < self.epochs < self.final_epochs:
             raise ValueError(f"final_epochs={self.final_epochs} are more than epochs={self.epochs}")
         if self.schedule == "late" and 0 < self.epochs < self.fall_epochs:

@@ -323,8 +323,8 @@ def _check_recipe(
             f"margin asks for a lead over rivals in crops that are seen whole, of windows as BagNets have them; {name} has none, "
             "or its classes are questions of their own"
         )
-    if recipe.masks == "hardest" and multilabel:
-        raise ValueError("masks=hardest asks for the lead of one label, and each class is a question of its own: take random")
+    if recipe.masked_at == "hardest" and multilabel:
+        raise ValueError("masked_at=hardest asks for the lead of one label, and each class is a question of its own: take random")
     if recipe.consistent and sampled:
         raise ValueError(
             f"consistent asks a teacher about crops, and {name} is trained on windows at random places: leave it out"
