@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint wheel docs browser tutorials clean
+.PHONY: demo test slow lint wheel extras docs browser tutorials clean
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
@@ -50,6 +50,11 @@ wheel: $(VENV)/.installed-dev
 	cd .wheel && bin/bagnet explain lib/python3*/site-packages/skimage/data/astronaut.png --json --out .
 	test -s .wheel/astronaut.why.png
 	rm -rf .wheel
+
+# The wheel with each extra alone. `pip install uv` first, or it takes 5 GB and some minutes for each.
+extras: $(VENV)/.installed-dev
+	$(BIN)/python -m build --wheel --outdir dist
+	$(BIN)/python tests/each_extra.py dist/*.whl
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
