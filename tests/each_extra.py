@@ -67,7 +67,7 @@ assert ImageClassifier("bagnet9s4.tiny_in200").fit(images, labels).score(images,
 """
 ATTRIBUTED = """
 from bagnet.attribution.methods import attribute
-assert attribute("integrated gradients", model, model.transform(photo)[None], [0], steps=4).values.abs().max() > 0
+assert attribute("integrated_gradients", model, model.transform(photo)[None], [0], steps=4).values.abs().max() > 0
 """
 # Of each extra, commands, and Python where a line holds more than one; "" is the wheel without any.
 USES: dict[str, list[str]] = {
