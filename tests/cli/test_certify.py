@@ -53,7 +53,7 @@ def test_masks_along_an_axis(run: Run, weights: Path, photo: Path, tmp_path: Pat
         assert result.code == 0, result.err
         claims[masks] = json.loads(result.out)["results"][0]["claim"]
     assert claims[None] == claims[MASKS] == "2 x 2 px of the photo, voting"
-    assert claims[2] == "2 x 2 px of the photo, voting, 2 masks along an axis"
+    assert claims[2] == "2 x 2 px of the photo, voting, at most 2 masks along an axis"
     assert_refused(run(*words, "--masks", 2, "--method", "margin"), "--masks is for voting: margin needs none")
 
 

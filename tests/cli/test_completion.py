@@ -26,6 +26,7 @@ def test_words_that_begin_so() -> None:
     assert among("val", "train", "valid")("va") == ["val", "valid"]
     assert models("") == model_names()
     assert models("bagnet9") == [
+        "bagnet9s4.certified_tiny_in200",
         "bagnet9s4.tiny_in200",
         "bagnet9.orig_in1k",
         "bagnet9_padded.v2_in1k",

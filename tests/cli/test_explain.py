@@ -299,3 +299,17 @@ def test_what_does_not_fit_goes_through_tiles(
     assert tiled["grid"] == whole["grid"]
     assert_refused(run("explain", photograph, "--model", weights, "--size", "native", "--out", tmp_path / "o"), "needs --class")
     assert_refused(run("explain", photograph, "--model", weights, "--size", "large"), "--size large: is neither a number")
+
+
+def test_int8_is_calibrated_on_the_levels_that_are_asked_for(run: Run, weights: Path, tmp_path: Path) -> None:
+    """Levels without a picture of their own: what they are calibrated on cannot be read without --grey either."""
+    pytest.importorskip("openvino")
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number in range(4):
+        levels = np.random.default_rng(number).uniform(-160, 240, (90, 70)).astype(np.float32)
+        Image.fromarray(levels).save(scans / f"{number}.tif")
+    words = ("--runtime", "openvino", "--precision", "int8", "--calibration", scans, "--grey=-160,240", "--json")
+    result = run("explain", scans / "0.tif", "--model", weights, "--out", tmp_path / "why.png", *words)
+    assert result.code == 0, result.err
+    assert "cannot be read" not in result.err

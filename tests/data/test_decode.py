@@ -166,11 +166,14 @@ def test_sixteen_bit_png(save: Callable[..., Path]) -> None:
     assert pixel(half) == (224, 224, 224)
 
 
-@pytest.mark.parametrize("values", [np.uint8([[0, 255]]), np.uint16([[0, 65535]])], ids=lambda values: str(values.dtype))
+@pytest.mark.parametrize(
+    "values", [np.uint8([[0, 255]]), np.uint16([[0, 65535]]), np.float32([[0, 1]])], ids=lambda values: str(values.dtype)
+)
 def test_tiff_where_zero_is_white(tmp_path: Path, values: np.ndarray) -> None:
     """Written by hand, since Pillow inverts what it writes."""
     bits = values.itemsize * 8
     tags = [(256, 2), (257, 1), (258, bits), (259, 1), (262, 0), (273, 8), (277, 1), (278, 1), (279, values.nbytes)]
+    tags += [(339, 3)] if values.dtype.kind == "f" else []
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     data = values.astype(values.dtype.newbyteorder("<")).tobytes().ljust(4, b"\0")
     directory = struct.pack("<H", len(tags)) + entries + bytes(4)
@@ -179,10 +182,30 @@ def test_tiff_where_zero_is_white(tmp_path: Path, values: np.ndarray) -> None:
     assert (pixel(path, 0), pixel(path, 1)) == ((255,) * 3, (0,) * 3)
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.5, 255.0, float("nan"), float("inf")])
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2)], ids=["colours", "grey with transparency"])
+def test_levels_that_pillow_rounds_off_are_refused_where_they_count(save: Callable[..., Path], kind: int, channels: int) -> None:
+    path = save(png(1, 1, 16, kind, b"\0" + struct.pack(f">{channels}H", *[0x0123] * channels)), "png")
+    assert decode(path).image.size == (1, 1)
+    with pytest.raises(BadImage, match="only the upper 8 bits are read; save it in grey alone"):
+        decode(path).shown((0, 4095))
+
+
+def test_unsigned_levels_of_thirty_two_bits(tmp_path: Path) -> None:
+    """Pillow takes them for signed."""
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "deep.tif", np.array([[0, 2**31, 2**32 - 1]], np.uint32))
+    assert np.asarray(decode(tmp_path / "deep.tif").shown((0, 2**32 - 1)))[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, 255.0, float("inf")])
 def test_floating_point_beyond_one_is_refused(save: Callable[..., Path], value: float) -> None:
     path = save(Image.new("F", (2, 2), value), "tif")
     refused(path, f"{path}: floating-point grey levels run from", "bring them to [0, 1]")
+
+
+def test_what_is_no_number_is_refused(save: Callable[..., Path]) -> None:
+    path = save(Image.new("F", (2, 2), float("nan")), "tif")
+    refused(path, f"{path}: holds pixels that are no numbers (NaN); give them a level first")
 
 
 @pytest.mark.parametrize("value", [-1, 65536])
@@ -277,7 +300,7 @@ def test_arrays() -> None:
 )
 def test_other_arrays_are_refused(values: np.ndarray) -> None:
     message = refused(values, "array: must be uint8 of shape (H, W), (H, W, 3) or (H, W, 4)", str(values.shape))
-    assert message.endswith("give a prepared (3, H, W) network input as a torch tensor")
+    assert message.endswith("PIL.Image.fromarray(values), a prepared (3, H, W) network input as a torch tensor")
 
 
 @pytest.mark.parametrize("source", [np.zeros((0, 5, 3), np.uint8), np.zeros((5, 0), np.uint8), Image.new("RGB", (0, 5))])

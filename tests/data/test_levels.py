@@ -97,7 +97,7 @@ def test_the_card_keeps_it(tmp_path: Path) -> None:
     assert bagnet.load(tmp_path / "deep.safetensors").transform.grey == (0.0, 4095.0)
 
 
-@pytest.mark.parametrize("grey", [(1, 1), (5, 2), (0, float("inf")), (1,), "dark", 3, (0, "white")])
+@pytest.mark.parametrize("grey", [(1, 1), (5, 2), (0, float("inf")), (-1e308, 1e308), (1,), "dark", 3, (0, "white")])
 def test_levels_that_do_not_rise_are_refused(grey: object) -> None:
     with pytest.raises(ValueError, match="grey must be two levels"):
         Preprocessing(grey=grey)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import torch
 from bagnet.certificates.patch import Patch
 from bagnet.certificates.voting import Masked, covering, vote
 from bagnet.geometry import Box, Geometry, Placement, Span
-from bagnet.training.masking import check_masking, hardest_windows, mean_of, random_windows, touched_cells
+from bagnet.training.masking import check_masking, check_votes, hardest_windows, mean_of, random_windows, touched_cells
 
 GRID = Geometry(5, 4)  # 8 x 8 windows of an image of 33 pixels
 
@@ -94,6 +94,17 @@ def test_patches_that_touch_all_windows_wherever_they_lie_are_refused() -> None:
     check_masking(GRID, (33, 33), 0.04)
     with pytest.raises(ValueError, match=r"masked=0.9 asks for patches of 32 px, which touch all windows of 5 px"):
         check_masking(GRID, (33, 33), 0.9)
+
+
+def test_votes_that_leave_no_window_are_no_goal() -> None:
+    """A patch of 4 % touches some of the windows of 21 pixels, but two masks of the vote hold all."""
+    check_votes(GRID, (33, 33), 0.04)
+    wide = Geometry(21, 4)
+    check_masking(wide, (33, 33), 0.01)
+    with pytest.raises(
+        ValueError, match=r"masked_at=hardest asks for the vote's masks against patches of 1 %, two of which leave"
+    ):
+        check_votes(wide, (33, 33), 0.01)
 
 
 def test_touched_cells_are_the_most_that_a_patch_touches() -> None:

@@ -53,7 +53,7 @@ class Claim:
 
     def __str__(self) -> str:
         bound = f" of {self.aggregation}" if self.aggregation else ""
-        masks = f", {self.masks} masks along an axis" if self.method == "voting" and self.masks != MASKS else ""
+        masks = f", at most {self.masks} masks along an axis" if self.method == "voting" and self.masks != MASKS else ""
         among = f", among the best {self.best}" if self.best > 1 else ""
         return f"{self.patch}, {self.method}{bound}{masks}{among}{'' if self.question is None else f', class {self.question}'}"
 

@@ -60,7 +60,7 @@ def audit(
     """
     from ..studies.audit.run import audit as run
 
-    ready = network(model, runtime, precision, calibration, trust=trust, prepared=True)
+    ready = network(model, runtime, precision, calibration, trust=trust, prepared=True, grey=grey)
     with progress_bar() as progress:
         result = run(
             ready,
@@ -72,7 +72,7 @@ def audit(
             seed=seed,
             batch_size=batch_size,
             workers=workers,
-            transform=preprocessing(ready, size, grey),
+            transform=preprocessing(ready, size),
             calibration=digest_of(calibration),
             overwrite=overwrite,
             progress=progress,

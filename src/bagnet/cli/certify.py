@@ -12,7 +12,7 @@ import typer
 
 from .classifiers import network
 from .completion import among
-from .options import AsJson, Calibration, Overwrite, Precision, Runtime, Split, Trust, Voters, Workers
+from .options import AsJson, Calibration, Grey, Overwrite, Precision, Runtime, Split, Trust, Voters, Workers
 from .output import print_problems, print_table
 from .progress import progress_bar
 
@@ -78,6 +78,7 @@ def certify(
         bool, typer.Option("--check", help="Have each certificate proved again by the independent checker.")
     ] = False,
     split: Split = "val",
+    grey: Grey = "",
     trust: Trust = None,
     runtime: Runtime = "torch",
     precision: Precision = "float32",
@@ -112,7 +113,7 @@ def certify(
     an_image = Path(data).is_file() and Path(data).suffix != ARRAY_ENDING
     labelled = open_labelled(data, split) if not an_image and has_split(data, split) else None
     images = open_images(data) if labelled is None else labelled.images
-    voters = [network(name, runtime, precision, calibration, prepared=True, trust=trust) for name in model or [""]]
+    voters = [network(name, runtime, precision, calibration, prepared=True, trust=trust, grey=grey) for name in model or [""]]
     ready = voters[0]
     if len(voters) > 1 and "margin" in method:
         raise ValueError("margin proves what one model says: --method voting proves several together")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .options import grey_levels
 from .output import print_problems
@@ -28,6 +28,7 @@ def network(
     calibration: Path | None = None,
     prepared: bool = False,
     trust: Sequence[str] | None = None,
+    grey: str = "",
 ) -> Classifier:
     """The model that goes by a name, "" for the bundled one, on a runtime.
 
@@ -38,10 +39,11 @@ def network(
         calibration: for int8.
         prepared: also for torch in float32, where the model itself would do: it is faster so and exact, and pays for many images.
         trust: import paths whose code may be run where the card of a windowed network's file names them.
+        grey: as `--grey` says it.
 
     Raises:
-        ValueError: there is no such model, runtime or precision; its file names code that is not trusted; or calibration
-            without int8.
+        ValueError: there is no such model, runtime or precision; its file names code that is not trusted; calibration without
+            int8; or the grey levels are no two that rise.
     """
     from ..zoo.load import load
     from ..zoo.names import DEFAULT
@@ -49,6 +51,7 @@ def network(
     _check_calibration(precision, calibration)
     with progress_bar() as progress:
         model = load(name or DEFAULT, trust=trust or (), progress=progress)
+    _see_grey(model, grey)
     if _runs_itself(model, runtime, precision) or ((runtime, precision) == ("torch", "float32") and not prepared):
         return model
     return _on_runtime(model, runtime, precision, calibration)
@@ -61,6 +64,7 @@ def recipe(
     calibration: Path | None = None,
     trust: Sequence[str] | None = None,
     stride: int | None = None,
+    grey: str = "",
 ) -> Callable[[], Classifier]:
     """What makes a `network` on another machine, which sees the same files but may stand in another folder.
 
@@ -71,11 +75,12 @@ def recipe(
         calibration: as for `network`.
         trust: as for `network`.
         stride: of the windows; the model's where None.
+        grey: as for `network`.
     """
     file = Path(name)
     whole = str(file.absolute()) if name and file.exists() else name
     images = None if calibration is None else calibration.absolute()
-    build = partial(network, whole, runtime, precision, images, prepared=True, trust=trust)
+    build = partial(network, whole, runtime, precision, images, prepared=True, trust=trust, grey=grey)
     return build if stride is None else partial(_at_stride, build, stride)
 
 
@@ -94,6 +99,7 @@ def classifiers(
     precision: str = "float32",
     calibration: Path | None = None,
     trust: Sequence[str] | None = None,
+    grey: str = "",
 ) -> list[tuple[str, Predictor]]:
     """Models to be compared, BagNets or others; the bundled one where none is named.
 
@@ -109,20 +115,33 @@ def classifiers(
     names = names or [DEFAULT]
     if len(set(names)) < len(names):
         raise ValueError(f"--model {next(name for name in names if names.count(name) > 1)} is given twice")
-    models = [_classifier(name, runtime, precision, calibration, trust or ()) for name in names]
+    models = [_classifier(name, runtime, precision, calibration, trust or (), grey) for name in names]
     cards = [model_name(model) for model in models]
     return [(name if cards.count(card) > 1 else card, model) for name, card, model in zip(names, cards, models, strict=True)]
 
 
-def _classifier(name: str, runtime: str, precision: str, calibration: Path | None, trust: Sequence[str]) -> Predictor:
+def _classifier(name: str, runtime: str, precision: str, calibration: Path | None, trust: Sequence[str], grey: str) -> Predictor:
     from ..zoo.external import open_classifier
 
     _check_calibration(precision, calibration)
     with progress_bar() as progress:
         model = open_classifier(name, trust=trust, progress=progress)
+    _see_grey(model, grey)
     if (runtime, precision) == ("torch", "float32") or _runs_itself(model, runtime, precision):
         return model
     return _on_runtime(model, runtime, precision, calibration)
+
+
+def _see_grey(model: Predictor, grey: str) -> None:
+    """Have a model that was just loaded see other levels as black and white, wherever its images are read from now on."""
+    levels = grey_levels(grey)
+    if levels is not None:
+        see_as(model, replace(model.transform, grey=levels))
+
+
+def see_as(model: Any, transform: Preprocessing) -> None:
+    """Have a model that was just loaded see images that are prepared in a way, which its card then says."""
+    model.card = replace(model.card, preprocessing=transform)
 
 
 def _runs_itself(model: Predictor, runtime: str, precision: str) -> bool:
@@ -133,24 +152,12 @@ def _runs_itself(model: Predictor, runtime: str, precision: str) -> bool:
 NATIVE = "native"  # for --size
 
 
-def preprocessing(model: Predictor, size: str, grey: str = "") -> Preprocessing:
+def preprocessing(model: Predictor, size: str) -> Preprocessing:
     """How a model's images are prepared; where `--size` is given, whole by whatever takes any size, as windows do.
 
-    Args:
-        model: its own way is the default.
-        size: as `--size` says it.
-        grey: as `--grey` says it.
-
     Raises:
-        ValueError: the size is neither a number of pixels nor native, or a model that sees the whole image at once has no size;
-            the grey levels are no two that rise.
+        ValueError: the size is neither a number of pixels nor native, or a model that sees the whole image at once has no size.
     """
-    levels = grey_levels(grey)
-    transform = _sized(model, size)
-    return transform if levels is None else replace(transform, grey=levels)
-
-
-def _sized(model: Predictor, size: str) -> Preprocessing:
     from ..engine.classifier import has_evidence, model_name
 
     if not size:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .classifiers import classifiers, preprocessing
+from .classifiers import classifiers, preprocessing, see_as
 from .options import (
     AsJson,
     BatchSize,
@@ -124,9 +124,9 @@ def evaluate(
             raise ValueError("--sparseness is measured on one machine: leave it out")
         if shard and (specificity is not None or fit_temperature is not None):
             raise ValueError("--specificity and --fit-temperature are of the answers of all parts: give them to bagnet merge")
-        build = partial(_single, model, runtime, precision, calibration, trust)
+        build = partial(_single, model, runtime, precision, calibration, trust, grey)
         options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "group": group}
-        prepare = partial(preprocessing, size=size, grey=grey)
+        prepare = partial(preprocessing, size=size)
         if ray:
             options |= {"seen_by": partial(seen_by, **see), "specificity": specificity}
             network = None if fit_temperature is None else _weights_of(build(), model, trust, data, split)
@@ -137,7 +137,7 @@ def evaluate(
             _keep_part(shard, ready, data, split, out, prepare, options, as_json)
         return
     context.with_resource(report_in(out))
-    compared = classifiers(model, runtime, precision, calibration, trust)
+    compared = classifiers(model, runtime, precision, calibration, trust, grey)
     if sparseness and not any(has_evidence(ready) for _, ready in compared):
         names = ", ".join(name for name, _ in compared)
         raise ValueError(f"{names}: not a bag of windows, and so without evidence: leave --sparseness out")
@@ -147,7 +147,7 @@ def evaluate(
     network = None if fit_temperature is None else _weights_of(compared[0][1], model, trust, data, split)
     measured: list[Measured] = []
     for (name, ready), seen in zip(compared, seen_as, strict=True):
-        transform = preprocessing(ready, size, grey)
+        transform = preprocessing(ready, size)
         with progress_bar() as progress:
             evaluation = measure(
                 ready,
@@ -212,6 +212,7 @@ def with_weights(ready: Predictor, model: Sequence[str] | None, trust: Sequence[
     network = ready if isinstance(ready, nn.Module) else classifiers(model, trust=trust)[0][1]  # a runtime keeps no weights
     if not isinstance(network, nn.Module):
         raise ValueError(f"{ready.name}: is exported, without weights to write: fit a temperature first, and export the result")
+    see_as(network, ready.transform)  # by the grey levels that the temperature is fitted on
     return network
 
 
@@ -271,10 +272,15 @@ def _on_cluster(
 
 
 def _single(
-    model: Sequence[str] | None, runtime: str, precision: str, calibration: Path | None, trust: Sequence[str] | None
+    model: Sequence[str] | None,
+    runtime: str,
+    precision: str,
+    calibration: Path | None,
+    trust: Sequence[str] | None,
+    grey: str,
 ) -> Predictor:
     """The model of a part; to be called on another machine."""
-    ((_, ready),) = classifiers(model, runtime, precision, calibration, trust)
+    ((_, ready),) = classifiers(model, runtime, precision, calibration, trust, grey)
     return ready
 
 

@@ -79,8 +79,8 @@ def explain(
 
     if open_page:
         check_service()
-    ready = network(model, runtime, precision, calibration, trust=trust)
-    transform = preprocessing(ready, size, grey)
+    ready = network(model, runtime, precision, calibration, trust=trust, grey=grey)
+    transform = preprocessing(ready, size)
     wanted = [ready.classes.find(name) for name in targets or ()]
     rival = None if versus is None else ready.classes.find(versus)
     as_file = len(images) == 1 and len(wanted) <= 1 and bool(out.suffix) and not out.is_dir()

@@ -85,7 +85,7 @@ def predict(
     check_alone(ray, shard)
     if ray and maps is not None:
         raise ValueError("--maps is for one machine: leave it out, or leave --ray out")
-    build = recipe(model, runtime, precision, calibration, trust)
+    build = recipe(model, runtime, precision, calibration, trust, grey=grey)
     ready = None if ray else build()
     words: dict[str, Any] = {"top": top, "batch_size": batch_size, "workers": workers, "overwrite": overwrite}
     words["calibration"] = digest_of(calibration)
@@ -93,11 +93,9 @@ def predict(
         if ready is None:
             from ..cluster import predict_on
 
-            summary = predict_on(
-                ray, build, source, out, prepare=partial(preprocessing, size=size, grey=grey), progress=progress, **words
-            )
+            summary = predict_on(ray, build, source, out, prepare=partial(preprocessing, size=size), progress=progress, **words)
         else:
-            transform = preprocessing(ready, size, grey)
+            transform = preprocessing(ready, size)
             summary = run(ready, source, out, maps=maps, transform=transform, shard=part(shard), progress=progress, **words)
     if shard and not summary.bad:
         print_part(shard, out, f"{summary.images:,} images", as_json)

@@ -27,6 +27,7 @@ LARGEST = 178_956_970  # pixels; where Pillow itself calls an image a decompress
 _SMALLER = "scale it down first, or make it a tiled TIFF for bagnet slide"
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 262, 0
+_TIFF_BITS, _TIFF_FORMAT, _UNSIGNED = 258, 339, (1,)
 _BACKGROUND = (255, 255, 255)
 _CHANNELS = (1, 3, 4)  # grey, RGB and RGBA
 _LONGEST_PATH = 4096  # bytes
@@ -45,11 +46,13 @@ class Photo:
         pixels: upright: an 8-bit RGB picture, or grey levels of more bits.
         orientation: EXIF orientation of the file, 1 to 8; it has been applied to `pixels`.
         name: where it came from, for messages and file names; "" for pictures that were never files.
+        rounded: the file has more than 8 bits of colours, or of grey with transparency, of which the upper 8 are read.
     """
 
     pixels: Image.Image | Levels
     orientation: int = 1
     name: str = ""
+    rounded: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,12 +68,17 @@ class Photo:
         """In 8-bit RGB, where the model says which grey levels are black and white (`Preprocessing.grey`).
 
         Raises:
-            BadImage: there is no such picture of its grey levels (`Levels.picture`).
+            BadImage: there is no such picture of its grey levels (`Levels.picture`), or they were rounded.
         """
-        if isinstance(self.pixels, Image.Image):
-            return self.pixels
         with _reasons(self.name or "image"):
-            return self.pixels.picture(grey)
+            if isinstance(self.pixels, Levels):
+                return self.pixels.picture(grey)
+            if self.rounded and grey is not None:
+                raise BadImage(
+                    f"which levels are black and white is said ({grey[0]:g} and {grey[1]:g}), but of colours, and of grey with "
+                    "transparency, only the upper 8 bits are read; save it in grey alone"
+                )
+            return self.pixels
 
 
 ImageLike = str | bytes | PathLike[str] | PathLike[bytes] | BinaryIO | Image.Image | np.ndarray | Tensor | Photo
@@ -190,15 +198,18 @@ def _upright(image: Image.Image, name: str, largest: int | None = None) -> Photo
         )
     if image.width * image.height == 0:
         raise BadImage(f"{image.width} x {image.height} pixels is no pixel at all; give an image that has some")
-    # Both before anything is decoded, since Pillow turns a TIFF while it loads and then forgets the orientation.
+    # All before anything is decoded, since Pillow turns a TIFF while it loads and then forgets the orientation, and the tiles.
+    deep, tags = image.mode.startswith(("I", "F")), getattr(image, "tag_v2", {})
+    rounded = not deep and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    # Pillow heeds the tag in 8 bits only.
-    negative = image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == _TIFF_WHITE_IS_ZERO
+    negative = deep and tags.get(_TIFF_PHOTOMETRIC) == _TIFF_WHITE_IS_ZERO  # Pillow heeds it in 8 bits only
     image, orientation = ImageOps.exif_transpose(image), orientation if orientation in range(1, 9) else 1
-    if not image.mode.startswith(("I", "F")):
-        return Photo(_to_rgb(image), orientation, name)
-    clear = image.info.get("transparency")
-    return Photo(Levels(np.array(image), negative, clear if isinstance(clear, int) else None), orientation, name)
+    if not deep:
+        return Photo(_to_rgb(image), orientation, name, rounded)
+    values, clear = np.array(image), image.info.get("transparency")
+    if values.dtype == np.int32 and tags.get(_TIFF_BITS) == (32,) and tags.get(_TIFF_FORMAT, _UNSIGNED) == _UNSIGNED:
+        values = values.view(np.uint32)  # Pillow takes them for signed
+    return Photo(Levels(values, negative, clear if isinstance(clear, int) else None), orientation, name)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -237,7 +248,7 @@ def _from_array(values: np.ndarray) -> Image.Image:
     if values.dtype != np.uint8 or values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in _CHANNELS):
         raise BadImage(
             f"must be uint8 of shape (H, W), (H, W, 3) or (H, W, 4), got {values.dtype} {values.shape}; "
-            "give a prepared (3, H, W) network input as a torch tensor"
+            "give deeper grey levels as PIL.Image.fromarray(values), a prepared (3, H, W) network input as a torch tensor"
         )
     if 0 in values.shape:
         raise BadImage(f"shape {values.shape} holds no pixel; give an image that has some")

@@ -14,7 +14,7 @@ class NoPicture(ValueError):
     """Levels of which no picture can be made. The message says why, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Levels:
     """An upright grey image as its file has it.
 
@@ -60,19 +60,24 @@ class Levels:
 
 def spread(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]:
     """Levels in 8 bits: `black` and below are 0, `white` and above 255. NoPicture: some are no numbers."""
-    shares = (values.astype(np.float64) - black) / max(float(white) - float(black), 1e-12)
-    if np.isnan(shares).any():
-        raise NoPicture("holds pixels that are no numbers (NaN); give them a level first")
+    _check_numbers(values)
+    shares = (values.astype(np.float64) - black) / (float(white) - float(black) or 1e-12)  # a DICOM window may have no width
     eight: NDArray[np.uint8] = np.round(255 * shares.clip(0, 1)).astype(np.uint8)
     return eight
+
+
+def _check_numbers(values: NDArray[Any]) -> None:
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise NoPicture("holds pixels that are no numbers (NaN); give them a level first")
 
 
 def _upper_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     """What levels are where nobody says which are black and white."""
     floating = values.dtype.kind == "f"
     most, remedy = (1 if floating else 65535), "say which are black and white (--grey, Preprocessing.grey), or bring them to"
+    _check_numbers(values)
     low, high = values.min(), values.max()
-    if not (low >= 0 and high <= most):  # also where one is no number
+    if low < 0 or high > most:
         kind = "floating-point grey levels" if floating else "grey levels"
         raise NoPicture(f"{kind} run from {low:g} to {high:g}: {remedy} [0, {most}]")
     eight: NDArray[np.uint8] = (np.round(values * 255) if floating else values >> 8).astype(np.uint8)

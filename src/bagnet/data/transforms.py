@@ -75,7 +75,7 @@ class Preprocessing:
         if self.grey is not None:
             try:
                 black, white = map(float, self.grey)
-                ordered = isfinite(black) and isfinite(white) and black < white
+                ordered = isfinite(white - black) and black < white
             except (TypeError, ValueError):
                 ordered = False
             if not ordered:

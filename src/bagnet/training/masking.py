@@ -103,6 +103,20 @@ def check_masking(geometry: Geometry, size: tuple[int, int], share: float, field
         )
 
 
+def check_votes(geometry: Geometry, size: tuple[int, int], share: float) -> None:
+    """Whether the vote's masks against a patch of that share, two at a time, leave some windows.
+
+    Raises:
+        ValueError: some two leave none, so that there is no vote, and nothing to train for.
+    """
+    masked = _masks(geometry, size, share).flatten(1)
+    if bool((masked[:, None] | masked).all(2).any()):
+        raise ValueError(
+            f"masked_at=hardest asks for the vote's masks against patches of {100 * share:g} %, two of which leave no window of "
+            f"{geometry.size} px in crops of {size[0]} px: give smaller patches (masked), larger crops or smaller windows"
+        )
+
+
 @lru_cache(maxsize=64)
 def _masks(geometry: Geometry, size: tuple[int, int], share: float) -> Tensor:
     """(M, h, w) bool: the windows that each mask of the vote takes away, against square patches of a share of the image."""

@@ -35,7 +35,7 @@ from .blocks import blocks_of
 from .checkpoints import LAST, STEADY
 from .fitting import fit, pixels_in_step, windows_of
 from .loggers import logger_kind
-from .masking import check_masking
+from .masking import check_masking, check_votes
 from .normalisation import check_normalisation
 from .processes import device, rank, ranks
 from .recipe import LENGTHS, Recipe, finetuning
@@ -132,6 +132,8 @@ def train(
             network.geometry.grid(side, side)  # raises where a window does not fit
             if recipe.masked:
                 check_masking(network.geometry, (side, side), recipe.masked)
+                if recipe.masked_at == "hardest":
+                    check_votes(network.geometry, (side, side), recipe.masked)
             if recipe.margin:
                 check_masking(network.geometry, (side, side), recipe.margin_patch, "margin_patch")
     seen = pixels_in_step(recipe, preprocessing, windows_of(network))
@@ -313,6 +315,8 @@ def _check_recipe(
                 raise ValueError(f"{field} is for BagNets, which have evidence and a head of their own; {name} is none")
     if recipe.tiles:
         _check_tiles(recipe, network, name, len(preprocessing.mean))
+        if preprocessing.grey is not None:
+            raise ValueError("grey is of images of more than 8 bits, and slides are read with 8: leave it out")
     sampled = windows_of(network) is not None and preprocessing.crop is None and not recipe.train_crop
     if recipe.windows and not sampled:
         raise ValueError(f"windows are sampled of whole images by windowed networks alone; {name} is trained on crops")
