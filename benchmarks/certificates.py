@@ -164,7 +164,7 @@ def plotted(tables: Sequence[Path], out: Path) -> None:
     rows = [row for table in tables for row in csv.DictReader(table.open(newline="", encoding="utf-8"))]
     names = list(dict.fromkeys(row["windows"] for row in rows))
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    colours = ("#2f74b5", "#cf4a41", "#ec9a7a", "#8d7fc7", "#3f9b7f", "#c9a227", "#8a91a0")
+    colours = ("#2f74b5", "#cf4a41", "#ec9a7a", "#8d7fc7", "#3f9b7f", "#c9a227", "#8a91a0", "#123d66")
     figure, _ = side_by_side([2.6] * 4, 2.6 * -(-len(names) // 4) + 0.8)
     grid = figure.add_gridspec(-(-len(names) // 4), 4)
     every = []
@@ -181,7 +181,7 @@ def plotted(tables: Sequence[Path], out: Path) -> None:
         axes.set_xticks([1, 2, 4], ["1 %", "2 %", "4 %"])
         axes.minorticks_off()
         axes.set_ylim(0, 100)
-        panel_title(axes, name.replace(" + ", "\n+ "))
+        panel_title(axes, name.replace(" + ", "\n+ ").replace(".", "\n."))
         labels(axes, "patch, of the image's area", "per cent of images")
         quiet_frame(axes, "y")
     words = "certified accuracy; pale and dashed: clean accuracy of the same classifier; bars: 95 % intervals"
